@@ -1,0 +1,3 @@
+//! `auth`: parse, install the TLS provider, dispatch, exit code.
+
+fn main() {}

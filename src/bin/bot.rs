@@ -1,0 +1,3 @@
+//! `bot`: parse, install the TLS provider, dispatch, exit code.
+
+fn main() {}

@@ -1,0 +1,198 @@
+//! The engine: one pure function, `step(state, input) → writes and effects`.
+//!
+//! No IO, no clock, no randomness: time and the start's nonce arrive as inputs. The caller commits the writes of a
+//! batch in one transaction, and only then performs the effects.
+
+use crate::broker::{BrokerOrder, Placed, ReadError, Session, Ticket};
+use crate::chain::{Push, Sweep};
+use crate::hedges::{HaltKind, IntentState};
+use crate::ledger::{FillState, Write};
+use crate::units::{BlockRef, IntentId, Millis, OrderId, Shares, Symbol};
+
+/// Everything that can happen to the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A connection is up and subscribed; `head` was read on it. Deciding waits until the sweep has committed it,
+    /// at start and after a gap of more than 64 blocks.
+    Connected {
+        /// The node's head.
+        head: BlockRef,
+    },
+    /// Pushed logs.
+    Push(Push),
+    /// A range, read and checked.
+    Sweep(Sweep),
+    /// The logs of one transaction, asked for by `bot replay`; its block was read and is canonical.
+    Replay {
+        /// Events of that transaction.
+        push: Push,
+        /// What the ledger already holds of those fills.
+        known: Vec<FillState>,
+        /// Which command to answer.
+        reply: u64,
+    },
+    /// What became of a [`Effect::Place`].
+    Placed {
+        /// The intent.
+        intent: IntentId,
+        /// The outcome.
+        outcome: Placed,
+    },
+    /// Answer to [`Question::Order`].
+    Order {
+        /// The intent it was asked for.
+        intent: IntentId,
+        /// The order asked for.
+        id: OrderId,
+        /// The answer.
+        answer: Result<Option<BrokerOrder>, ReadError>,
+    },
+    /// Answer to [`Question::Find`].
+    Found {
+        /// The intent it was asked for.
+        intent: IntentId,
+        /// The answer.
+        answer: Result<Option<BrokerOrder>, ReadError>,
+    },
+    /// Answer to [`Question::List`].
+    List {
+        /// When the read began.
+        begun_at: Millis,
+        /// The answer.
+        answer: Result<Vec<BrokerOrder>, ReadError>,
+    },
+    /// Answer to [`Question::Session`].
+    Session(Result<Session, ReadError>),
+    /// Time passes; at least five times a second.
+    Tick,
+    /// An operator's command, with the number of the reply it waits for.
+    Command(Command, u64),
+}
+
+/// What an operator can say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Stop sending orders, for one ticker or all.
+    Halt {
+        /// The ticker; all where none.
+        symbol: Option<Symbol>,
+        /// Why.
+        reason: String,
+        /// Who.
+        who: String,
+    },
+    /// Lift an operator's halt.
+    Resume {
+        /// The ticker; the global halt where none.
+        symbol: Option<Symbol>,
+        /// Why.
+        reason: String,
+        /// Who.
+        who: String,
+    },
+}
+
+/// What the step wants done after the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this order, once. Its intent is durable.
+    Place(Ticket),
+    /// Ask the broker.
+    Ask(Question),
+    /// Ring the sweep's bell.
+    Sweep,
+    /// Answer a command.
+    Reply(u64, Result<String, String>),
+    /// Tell a person.
+    Alert(String),
+    /// End the process.
+    Stop(Stop),
+}
+
+/// A read of the broker's book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// One order by its id.
+    Order {
+        /// For this intent.
+        intent: IntentId,
+        /// The order.
+        id: OrderId,
+    },
+    /// One order by its client order id.
+    Find {
+        /// The intent.
+        intent: IntentId,
+    },
+    /// Every order since.
+    List {
+        /// Entered at or after.
+        since: Millis,
+    },
+    /// The session.
+    Session,
+}
+
+/// Why the process must end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stop {
+    /// Exit 65: a reorg deeper than the window.
+    #[error("{0}")]
+    DeepReorg(String),
+    /// Exit 70: an assertion.
+    #[error("{0}")]
+    Bug(String),
+    /// Exit 78: the chain says something else of a token than the ledger.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// What a step, or a batch of steps, leads to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Out {
+    /// To be committed, in this order, in one transaction.
+    pub writes: Vec<Write>,
+    /// To be performed after the commit, in this order.
+    pub effects: Vec<Effect>,
+}
+
+/// What the engine knows, for health, metrics and `bot status`; published after every commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// When this was true.
+    pub at: Millis,
+    /// Whether orders may be decided; if not, `waiting` says what for.
+    pub deciding: bool,
+    /// What deciding waits for, in words.
+    pub waiting: Vec<String>,
+    /// The last block whose fills are all in the ledger.
+    pub cursor: Option<BlockRef>,
+    /// Fills ever stored.
+    pub fills_total: u64,
+    /// Reversals ever stored.
+    pub reversals_total: u64,
+    /// Dead events ever stored.
+    pub dead_total: u64,
+    /// One row per ticker, ascending.
+    pub tickers: Vec<TickerFacts>,
+    /// Halts in force.
+    pub halts: Vec<(Option<Symbol>, HaltKind, String)>,
+    /// Why no order may go to the broker now, for all tickers (unreachable, session, rate); none when it may.
+    pub gate: Option<String>,
+    /// Whether the last broker read succeeded; none before the first.
+    pub broker_answers: Option<bool>,
+}
+
+/// One ticker's row of [`Facts`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TickerFacts {
+    /// Ticker.
+    pub symbol: Symbol,
+    /// Signed; positive is long.
+    pub exposure: Shares,
+    /// The live intent, if any: id, state, when it last changed.
+    pub live: Option<(IntentId, IntentState, Millis)>,
+    /// Why an order that is wanted does not go out.
+    pub waiting: Option<String>,
+}

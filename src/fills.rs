@@ -1,0 +1,153 @@
+//! From an order book's logs to fills: pure, total, exact.
+//!
+//! A log goes in, an [`Event`] comes out: a fill, a fill that is skipped with a reason, or a dead event. Nothing here
+//! fails and nothing here does IO; what must be asked of the chain (a token's symbol and decimals, a wrapped token's
+//! ratio) is asked beforehand by `chain::tokens` and arrives as facts.
+//!
+//! Invariant: the same logs and facts give the same events, in any order of the logs.
+
+use alloy::primitives::{Address, B256, Bytes};
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Cash, FillId, Price, Shares, Symbol};
+
+/// One of our orders was taken or cleared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fill {
+    /// Its name. `id.side` is the owner's onchain side: BUY means shares came to the owner.
+    pub id: FillId,
+    /// Height of the block in `id.block_hash`.
+    pub block_number: u64,
+    /// The block's time in seconds since 1970, where the node said it.
+    pub block_time: Option<u64>,
+    /// The order book that emitted the log.
+    pub orderbook: Address,
+    /// The owner of the order: one of ours.
+    pub owner: Address,
+    /// The share.
+    pub symbol: Symbol,
+    /// How many shares changed hands; more than zero.
+    pub shares: Shares,
+    /// Dollars against them; zero or more (a taker can print one wei for nothing).
+    pub cash: Cash,
+    /// `cash / shares`; none where the cash is zero after the cut.
+    pub price: Option<Price>,
+}
+
+impl Fill {
+    /// The change of the owner's position.
+    #[must_use]
+    pub fn signed_shares(&self) -> Shares {
+        self.id.side.signed(self.shares)
+    }
+}
+
+/// A trade of one of our orders that moves no exposure; kept with its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its name. Where the pair has no share and no cash, `side` is SELL for a take and for alice, BUY for bob.
+    pub id: FillId,
+    /// Height of the block in `id.block_hash`.
+    pub block_number: u64,
+    /// The order book that emitted the log.
+    pub orderbook: Address,
+    /// The owner of the order: one of ours.
+    pub owner: Address,
+    /// The token that came to the owner.
+    pub input_token: Address,
+    /// The token that left the owner.
+    pub output_token: Address,
+    /// The share, where the pair has one.
+    pub symbol: Option<Symbol>,
+    /// Exact amount of shares, where the pair has a share.
+    pub shares: Shares,
+    /// Why it is skipped.
+    pub reason: SkipReason,
+}
+
+/// Why a trade of ours moves no exposure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReason {
+    /// The share amount is zero after the cut to the token's decimals.
+    ZeroShares,
+    /// Not a listed share against the cash token.
+    ForeignPair,
+    /// Below `HEDGE_FROM_BLOCK`.
+    BeforeHedging,
+    /// The ticker belongs to another shard (`SYMBOLS`).
+    OtherShard,
+}
+
+impl SkipReason {
+    /// The stable text in ledger and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ZeroShares => "zero_shares",
+            Self::ForeignPair => "foreign_pair",
+            Self::BeforeHedging => "before_hedging",
+            Self::OtherShard => "other_shard",
+        }
+    }
+}
+
+/// A log of ours, or one that may be ours, that could not be understood. Kept raw; a person looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadEvent {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// Block that holds the log.
+    pub block_number: u64,
+    /// Its hash.
+    pub block_hash: B256,
+    /// Transaction that holds the log.
+    pub tx_hash: B256,
+    /// Index within the block.
+    pub log_index: u64,
+    /// Emitter.
+    pub address: Address,
+    /// The log's topics, in order.
+    pub topics: Vec<B256>,
+    /// The log's data.
+    pub data: Bytes,
+    /// What was wrong, in words.
+    pub reason: String,
+}
+
+/// What one log, or one pair of logs, means to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Counts.
+    Fill(Fill),
+    /// Does not count, for a reason.
+    Skipped(Skipped),
+    /// Not understood.
+    Dead(DeadEvent),
+}
+
+/// What the chain says of one token, asked once and stored for ever (`protocol.md` 1.8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenFact {
+    /// The token's contract.
+    pub address: Address,
+    /// `symbol()`, as the contract says it (at most 64 characters kept).
+    pub symbol: String,
+    /// `decimals()`; at most 18 for a share or cash.
+    pub decimals: u8,
+    /// What it is to us.
+    pub kind: TokenKind,
+}
+
+/// What a token is to us. Decided by address where `EQUITIES` and `CASH` say so, else by symbol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenKind {
+    /// The cash token, USDC.
+    Cash,
+    /// One token is one share.
+    Share(Symbol),
+    /// An ERC-4626 vault over a share: `convertToAssets` at the fill's block says how many shares a token is.
+    WrappedShare(Symbol),
+    /// Neither.
+    Foreign,
+}

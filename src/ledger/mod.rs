@@ -1,0 +1,157 @@
+//! The ledger: the one durable truth of this program, a SQLite file with a single writer.
+//!
+//! The engine's step says what is to be written ([`Write`]); [`Ledger::commit`] writes a batch of them in one
+//! transaction, or nothing. A database error is an infrastructure error and nothing else: it is never read as "already
+//! seen", and it ends the process, because the engine's memory is then ahead of the disk.
+
+use crate::chain::ChainView;
+use crate::fills::{DeadEvent, Fill, Skipped, TokenFact};
+use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Price, Shares, Symbol};
+
+/// How we came to know of a fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A pushed log.
+    Push,
+    /// The sweep.
+    Sweep,
+    /// `bot replay TX`.
+    Replay,
+}
+
+impl Source {
+    /// The stable text in the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Sweep => "sweep",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+/// One row, or one change of a projection. A batch of them is one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// A token at first sight. Writing an equal one again is nothing; a different one is an error.
+    Token(TokenFact),
+    /// A fill's content at first sight; its entries follow.
+    Fill(Fill),
+    /// A trade of ours that moves nothing. Writing it again is nothing.
+    Skipped(Skipped),
+    /// A log not understood. Writing it again is nothing.
+    Dead(DeadEvent),
+    /// Entry `n` of a fill: `standing` is +1 (seen, reinstated), else −1 (reversed). `n` counts from 0 without a gap.
+    Entry {
+        /// The fill.
+        id: FillId,
+        /// Its number among the fill's entries.
+        n: u32,
+        /// +1 or −1.
+        standing: bool,
+        /// How we came to know.
+        source: Source,
+    },
+    /// Entry `n` of the fill counts toward exposure from now on.
+    Count {
+        /// The fill.
+        id: FillId,
+        /// The entry.
+        n: u32,
+    },
+    /// The cursor and the window after it; replaces both.
+    Cursor {
+        /// New cursor.
+        cursor: BlockRef,
+        /// New window, ascending, the cursor last.
+        window: Vec<BlockRef>,
+    },
+    /// A new intent with its transition number 0.
+    Intent(Intent),
+    /// A transition; `intent` is the intent as it is after it (its projection is replaced).
+    Transition {
+        /// The state it left.
+        from: IntentState,
+        /// The intent after the transition.
+        intent: Intent,
+    },
+    /// Execution row `n` of an order.
+    Execution {
+        /// The order.
+        order_id: OrderId,
+        /// Row number within the order, from 0 without a gap.
+        n: u32,
+        /// The intent it belongs to, whose `executed` and `executions` projections follow.
+        intent: IntentId,
+        /// Change of the cumulative filled quantity, signed (negative only when the broker took one back).
+        quantity: Shares,
+        /// The order's average price at that reading.
+        average_price: Option<Price>,
+    },
+    /// A halt raised.
+    Halt {
+        /// The ticker; all tickers where none.
+        symbol: Option<Symbol>,
+        /// Why.
+        kind: HaltKind,
+        /// In words.
+        reason: String,
+        /// Who: `engine` or the operator's name.
+        who: String,
+    },
+    /// A halt lifted.
+    Lift {
+        /// The ticker; the global one where none.
+        symbol: Option<Symbol>,
+        /// Which.
+        kind: HaltKind,
+        /// In words.
+        reason: String,
+        /// Who.
+        who: String,
+    },
+}
+
+/// One fill as the engine keeps it in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FillState {
+    /// Content.
+    pub fill: Fill,
+    /// Number of its last entry.
+    pub n: u32,
+    /// Whether the last entry is +1.
+    pub standing: bool,
+    /// Whether that last entry counts (of a standing entry) or counted (of a reversal: whether it undid one).
+    pub counted: bool,
+}
+
+/// Everything the engine starts from, read in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Cursor, window, standing fills, tokens.
+    pub chain: ChainView,
+    /// Every fill above the window's first block, and every older standing one that has not counted yet.
+    pub fills: Vec<FillState>,
+    /// Σ over counting entries of ± shares, per ticker.
+    pub fill_sums: Vec<(Symbol, Shares)>,
+    /// Σ over executions, BUY positive, per ticker.
+    pub execution_sums: Vec<(Symbol, Shares)>,
+    /// Price of the newest standing fill, per ticker.
+    pub last_prices: Vec<(Symbol, Price)>,
+    /// Every live intent, and every terminal one that changed in the last day before `last_commit`.
+    pub intents: Vec<Intent>,
+    /// Per ticker: attempts that ended without an execution since the last one that had one, and when the last ended.
+    pub failures: Vec<(Symbol, u32, Millis)>,
+    /// Halts in force.
+    pub halts: Vec<(Option<Symbol>, HaltKind, String)>,
+    /// Fills ever stored (skipped ones not counted).
+    pub fills_total: u64,
+    /// Reversals ever stored.
+    pub reversals_total: u64,
+    /// Dead events ever stored.
+    pub dead_total: u64,
+    /// When the ledger was last written; none at birth.
+    pub last_commit: Option<Millis>,
+}

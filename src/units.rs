@@ -1,0 +1,545 @@
+//! The quantities and names everything else is written in.
+//!
+//! Amounts are integers of 1e-18 in an `i128`: exact, checked, never a float. The three kinds of amount are
+//! different types, so that cash can not be handed over as shares (the predecessor hedged 175 times too much that
+//! way). Names of blocks, fills, intents and orders are values too: two things are the same exactly when their
+//! names are equal.
+//!
+//! Invariant: every amount that exists is exact; an operation that could not stay exact returns `None` or an error.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use alloy::primitives::{B256, U256, U512};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Decimal places of every amount in this program.
+pub const AMOUNT_DECIMALS: u32 = 18;
+/// One whole unit (share, dollar) in the integer representation: 10^18.
+pub const ONE: i128 = 1_000_000_000_000_000_000;
+
+/// Why a text is not an amount, a symbol or an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// Not of the form `-?digits[.digits]`.
+    #[error("`{0}` is not a plain decimal number")]
+    NotDecimal(String),
+    /// More than 18 decimal places would be needed.
+    #[error("`{0}` has more than 18 decimal places")]
+    TooPrecise(String),
+    /// Outside the range of an `i128` of 1e-18.
+    #[error("`{0}` is too large")]
+    TooLarge(String),
+    /// Not a ticker: 1 to 12 of `A-Z 0-9 . -`, beginning with a letter.
+    #[error("`{0}` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)")]
+    NotTicker(String),
+    /// A name that this ledger could not have written.
+    #[error("`{0}` is not a {1}")]
+    NotName(String, &'static str),
+}
+
+fn parse_exact(text: &str) -> Result<i128, ParseError> {
+    let not_decimal = || ParseError::NotDecimal(text.chars().take(64).collect());
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) || digits.ends_with('.') {
+        return Err(not_decimal());
+    }
+    if fraction.len() > 18 && fraction[18..].bytes().any(|b| b != b'0') {
+        return Err(ParseError::TooPrecise(text.chars().take(64).collect()));
+    }
+    let too_large = || ParseError::TooLarge(text.chars().take(64).collect());
+    let mut value: i128 = 0;
+    let padded = fraction.bytes().chain(std::iter::repeat(b'0')).take(18);
+    for byte in whole.bytes().chain(padded) {
+        value = value
+            .checked_mul(10)
+            .and_then(|v| v.checked_add(i128::from(byte - b'0')))
+            .ok_or_else(too_large)?;
+    }
+    Ok(if negative { -value } else { value })
+}
+
+fn format_exact(value: i128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let magnitude = value.unsigned_abs();
+    let one = ONE.unsigned_abs();
+    let (whole, fraction) = (magnitude / one, magnitude % one);
+    let mut text = whole.to_string();
+    if fraction != 0 {
+        text.push('.');
+        text.push_str(format!("{fraction:018}").trim_end_matches('0'));
+    }
+    f.pad_integral(value >= 0, "", &text)
+}
+
+macro_rules! amount {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(i128);
+
+        impl $name {
+            /// Zero.
+            pub const ZERO: Self = Self(0);
+
+            /// From the integer representation (units of 1e-18).
+            #[must_use]
+            pub const fn from_atoms(atoms: i128) -> Self {
+                Self(atoms)
+            }
+
+            /// From a whole number; `None` on overflow.
+            #[must_use]
+            pub fn whole(number: i64) -> Self {
+                // |i64| * 10^18 < 2^127.
+                Self(i128::from(number) * ONE)
+            }
+
+            /// The integer representation (units of 1e-18).
+            #[must_use]
+            pub const fn atoms(self) -> i128 {
+                self.0
+            }
+
+            /// Sum; `None` on overflow.
+            #[must_use]
+            pub fn checked_add(self, other: Self) -> Option<Self> {
+                self.0.checked_add(other.0).map(Self)
+            }
+
+            /// Difference; `None` on overflow.
+            #[must_use]
+            pub fn checked_sub(self, other: Self) -> Option<Self> {
+                self.0.checked_sub(other.0).map(Self)
+            }
+
+            /// The same magnitude with the other sign. `i128::MIN` can not be parsed or decoded.
+            #[must_use]
+            pub const fn negated(self) -> Self {
+                Self(self.0.saturating_neg())
+            }
+
+            /// The magnitude.
+            #[must_use]
+            pub const fn magnitude(self) -> Self {
+                Self(self.0.saturating_abs())
+            }
+
+            /// Whether this is exactly zero.
+            #[must_use]
+            pub const fn is_zero(self) -> bool {
+                self.0 == 0
+            }
+
+            /// Whether this is more than zero.
+            #[must_use]
+            pub const fn is_positive(self) -> bool {
+                self.0 > 0
+            }
+
+            /// Whether this is less than zero.
+            #[must_use]
+            pub const fn is_negative(self) -> bool {
+                self.0 < 0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                format_exact(self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseError;
+            fn from_str(text: &str) -> Result<Self, ParseError> {
+                parse_exact(text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+amount!(
+    /// A signed number of shares, in units of 1e-18 share. Positive is long.
+    Shares
+);
+amount!(
+    /// A signed amount of dollars (USDC), in units of 1e-18.
+    Cash
+);
+amount!(
+    /// Dollars per share, in units of 1e-18.
+    Price
+);
+
+impl Shares {
+    /// Cut toward zero to a multiple of `lot` (which must be positive; otherwise zero).
+    #[must_use]
+    pub fn truncate_to(self, lot: Self) -> Self {
+        if lot.0 <= 0 { Self::ZERO } else { Self(self.0 - self.0 % lot.0) }
+    }
+}
+
+impl Price {
+    /// `cash / shares`, cut toward zero at 1e-18; `None` where either is not positive or the result does not fit.
+    #[must_use]
+    pub fn of(cash: Cash, shares: Shares) -> Option<Self> {
+        if cash.0 <= 0 || shares.0 <= 0 {
+            return None;
+        }
+        let scaled = U256::from(cash.0.unsigned_abs()) * U256::from(ONE.unsigned_abs());
+        let quotient = scaled / U256::from(shares.0.unsigned_abs());
+        i128::try_from(u128::try_from(quotient).ok()?).ok().filter(|p| *p > 0).map(Self)
+    }
+
+    /// `price × shares`, cut toward zero at 1e-18; `None` where it does not fit.
+    #[must_use]
+    pub fn times(self, shares: Shares) -> Option<Cash> {
+        let product = U512::from(self.0.unsigned_abs()) * U512::from(shares.0.unsigned_abs());
+        let cut = product / U512::from(ONE.unsigned_abs());
+        let magnitude = i128::try_from(u128::try_from(cut).ok()?).ok()?;
+        Some(Cash(if (self.0 < 0) == (shares.0 < 0) { magnitude } else { -magnitude }))
+    }
+}
+
+/// The direction of a trade, from the point of view of whoever's account it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Side {
+    /// Shares come in.
+    Buy,
+    /// Shares go out.
+    Sell,
+}
+
+impl Side {
+    /// `shares` (a magnitude) signed as a change of position.
+    #[must_use]
+    pub fn signed(self, shares: Shares) -> Shares {
+        match self {
+            Self::Buy => shares,
+            Self::Sell => shares.negated(),
+        }
+    }
+
+    /// The other direction.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Buy => Self::Sell,
+            Self::Sell => Self::Buy,
+        }
+    }
+
+    /// `BUY` or `SELL`, as the ledger and the brokers write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Buy => "BUY",
+            Self::Sell => "SELL",
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Side {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        match text {
+            "BUY" => Ok(Self::Buy),
+            "SELL" => Ok(Self::Sell),
+            other => Err(ParseError::NotName(other.chars().take(32).collect(), "side (BUY or SELL)")),
+        }
+    }
+}
+
+/// A ticker as the broker knows it: 1 to 12 of `A-Z 0-9 . -`, beginning with a letter.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Symbol(Arc<str>);
+
+impl Symbol {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Symbol {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let fits = (1..=12).contains(&text.len())
+            && text.as_bytes()[0].is_ascii_uppercase()
+            && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'.' || b == b'-');
+        if fits { Ok(Self(text.into())) } else { Err(ParseError::NotTicker(text.chars().take(32).collect())) }
+    }
+}
+
+impl Serialize for Symbol {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Symbol {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A moment: milliseconds since 1970-01-01T00:00:00Z. Time is an input of the engine, never read inside it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Millis(pub i64);
+
+impl Millis {
+    /// This moment `ms` milliseconds later (earlier when negative), saturating.
+    #[must_use]
+    pub const fn plus(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this moment; negative when the clock went back.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The wall clock. Only the IO ends call it.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(timestamp) => write!(f, "{timestamp:.3}"),
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+/// A block by number and hash: the only way this program names a place on the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BlockRef {
+    /// Height.
+    pub number: u64,
+    /// Hash; another hash at the same height is another block.
+    pub hash: B256,
+}
+
+impl fmt::Display for BlockRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.number, self.hash)
+    }
+}
+
+/// A fill's name (`protocol.md` 1.4). Two fills with the same name are the same fill, with equal content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FillId {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// Hash of the block that holds the log.
+    pub block_hash: B256,
+    /// Hash of the transaction.
+    pub tx_hash: B256,
+    /// The log's index within its block, as the RPC says it.
+    pub log_index: u64,
+    /// The owner's onchain side; tells apart the two legs of a clear whose both owners are ours.
+    pub side: Side,
+}
+
+impl fmt::Display for FillId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of log {} in {} (block {})", self.side, self.log_index, self.tx_hash, self.block_hash)
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseError;
+            fn from_str(text: &str) -> Result<Self, ParseError> {
+                let fits = (1..=$max).contains(&text.len())
+                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+                if fits {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(ParseError::NotName(text.chars().take(64).collect(), $what))
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name!(
+    /// An intent's name: `cf-<start nonce>-<sequence>`. It is the client order id where the broker takes one
+    /// (Alpaca: at most 48 characters, unique for ever), so the nonce is new at every start: a ledger put back to an
+    /// older state can not use a name again.
+    IntentId, "intent id", 48
+);
+name!(
+    /// The broker's name of an order; opaque.
+    OrderId, "broker order id", 64
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn amounts_read_and_print_exactly() {
+        let rows = [
+            ("0", 0),
+            ("1", ONE),
+            ("-1", -ONE),
+            ("0.333333333333333333", 333_333_333_333_333_333),
+            ("1352.25", 1_352_250_000_000_000_000_000),
+            ("0.000000000000000001", 1),
+            ("-0.5", -ONE / 2),
+        ];
+        for (text, atoms) in rows {
+            assert_eq!(text.parse::<Shares>().unwrap().atoms(), atoms, "{text}");
+            assert_eq!(Shares::from_atoms(atoms).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_amount_is_refused() {
+        for text in ["", ".", "1.", ".5", "+1", "1e3", "0x1", "1_000", " 1", "1 ", "--1", "٣", "NaN", "-"] {
+            assert!(matches!(text.parse::<Shares>(), Err(ParseError::NotDecimal(_))), "{text:?}");
+        }
+        assert!(matches!("0.0000000000000000001".parse::<Shares>(), Err(ParseError::TooPrecise(_))));
+        assert!("0.1000000000000000000000".parse::<Shares>().is_ok());
+        let huge = "9".repeat(40);
+        assert!(matches!(huge.parse::<Shares>(), Err(ParseError::TooLarge(_))));
+    }
+
+    #[test]
+    fn lots_cut_toward_zero() {
+        let lot = Shares::whole(1);
+        for (text, cut) in [("1.9", "1"), ("-1.9", "-1"), ("0.99", "0"), ("-0.99", "0"), ("-3", "-3")] {
+            let shares: Shares = text.parse().unwrap();
+            assert_eq!(shares.truncate_to(lot).to_string(), cut);
+        }
+        assert_eq!(Shares::whole(5).truncate_to(Shares::ZERO), Shares::ZERO);
+    }
+
+    #[test]
+    fn prices_divide_and_multiply() {
+        let price = Price::of("1352.25".parse().unwrap(), "9".parse().unwrap()).unwrap();
+        assert_eq!(price.to_string(), "150.25");
+        assert_eq!(price.times("-9".parse().unwrap()).unwrap().to_string(), "-1352.25");
+        assert_eq!(Price::of(Cash::ZERO, Shares::whole(1)), None);
+        assert_eq!(Price::of(Cash::whole(1), Shares::ZERO), None);
+        assert_eq!(Price::from_atoms(i128::MAX).times(Shares::from_atoms(i128::MAX)), None);
+    }
+
+    #[test]
+    fn tickers() {
+        for good in ["A", "TSLA", "BRK.B", "BF-B", "X1"] {
+            assert!(good.parse::<Symbol>().is_ok(), "{good}");
+        }
+        for bad in ["", "tsla", "1A", "TOOLONGTICKER", "A B", "A/B", ".A"] {
+            assert!(bad.parse::<Symbol>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_amount_survives_its_text(atoms in (i128::MIN + 1)..=i128::MAX) {
+            let shares = Shares::from_atoms(atoms);
+            prop_assert_eq!(shares.to_string().parse::<Shares>().unwrap(), shares);
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = text.parse::<Shares>();
+            let _ = text.parse::<Symbol>();
+            let _ = text.parse::<IntentId>();
+        }
+    }
+}
