@@ -1,10 +1,13 @@
-//! Intents: what we want of the broker, and the states an order goes through (`protocol.md` 3).
+//! Intents: what we want of the broker, the states an order goes through, and what stops us (`protocol.md` 3, 4).
+//!
+//! Pure. It refuses to know how an order is sent and what the chain is. Invariant: a state changes only along an arrow
+//! of [`IntentState::may_become`].
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{IntentId, Millis, OrderId, ParseError, Price, Shares, Side, Symbol};
+use crate::units::{Cash, IntentId, Millis, OrderId, ParseError, Price, Shares, Side, Symbol};
 
 /// Where an intent stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,8 +61,8 @@ impl IntentState {
         matches!(self, Self::Planned | Self::Sent | Self::Unknown | Self::Working | Self::Stuck)
     }
 
-    /// Whether the drawing in `protocol.md` 3 has an arrow from here to `to`. `Unknown → Sent` is the same POST with
-    /// the same client order id (3.5, last sentence).
+    /// Whether the drawing in `protocol.md` 3 has an arrow from here to `to`. `Sent → Sent` is the claim
+    /// of the id in a 201 (3.3); `Unknown → Sent` is the same POST with the same client order id (3.5, last sentence).
     #[must_use]
     pub const fn may_become(self, to: Self) -> bool {
         use IntentState::{
@@ -68,7 +71,7 @@ impl IntentState {
         };
         match self {
             Planned => matches!(to, Withdrawn | Sent),
-            Sent => matches!(to, Working | Refused | Unknown | Stuck),
+            Sent => matches!(to, Sent | Working | Refused | Unknown | Stuck),
             Unknown => matches!(to, Working | Absent | Stuck | Sent),
             Working => matches!(to, Filled | Canceled | Rejected | Expired | Stuck),
             Stuck => matches!(to, Working | Absent | Filled | Canceled | Rejected | Expired),
@@ -145,6 +148,33 @@ pub struct Intent {
     pub reference: Option<Price>,
     /// The last transition's reason.
     pub reason: String,
+}
+
+/// The most that may leave; beyond a cap an order is cut to it and the rest follows (`protocol.md` 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Shares in one order.
+    pub max_order_shares: Shares,
+    /// Dollars in one order, at the last fill's price.
+    pub max_order_notional: Cash,
+    /// Orders in any 60 s.
+    pub max_orders_per_minute: u32,
+    /// Orders in any 24 h.
+    pub max_orders_per_day: u32,
+    /// Dollars in any 24 h, at the last fills' prices.
+    pub max_daily_notional: Cash,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_order_shares: Shares::whole(1_000),
+            max_order_notional: Cash::whole(250_000),
+            max_orders_per_minute: 60,
+            max_orders_per_day: 4_000,
+            max_daily_notional: Cash::whole(5_000_000),
+        }
+    }
 }
 
 /// What stops trading until it is lifted. Each is lifted only by its own command.

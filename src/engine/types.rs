@@ -1,7 +1,4 @@
-//! The engine: one pure function, `step(state, input) → writes and effects`.
-//!
-//! No IO, no clock, no randomness: time and the start's nonce arrive as inputs. The caller commits the writes of a
-//! batch in one transaction, and only then performs the effects.
+//! What goes into the engine and what comes out of it.
 
 use crate::broker::{BrokerOrder, Placed, ReadError, Session, Ticket};
 use crate::chain::{Push, Sweep};
@@ -65,6 +62,8 @@ pub enum Input {
     Session(Result<Session, ReadError>),
     /// Time passes; at least five times a second.
     Tick,
+    /// The process is to end: nothing is decided or asked any more, answers are still booked.
+    Stop,
     /// An operator's command, with the number of the reply it waits for.
     Command(Command, u64),
 }
@@ -81,10 +80,12 @@ pub enum Command {
         /// Who.
         who: String,
     },
-    /// Lift an operator's halt.
+    /// Lift one kind of halt. A ticker with an `Unknown` or `Stuck` intent stays as it is.
     Resume {
         /// The ticker; the global halt where none.
         symbol: Option<Symbol>,
+        /// Which halt: each is lifted only by its own name.
+        kind: HaltKind,
         /// Why.
         reason: String,
         /// Who.

@@ -1,0 +1,361 @@
+//! Once per step: what to ask the broker, what to send it, and why not (`protocol.md` 2 to 4).
+
+use super::{Asked, Effect, Engine, Out, Question, Stop};
+use crate::broker::Session;
+use crate::hedges::{Intent, IntentState};
+use crate::ledger::Write;
+use crate::units::{Cash, IntentId, Price, Shares, Side, Symbol};
+
+/// No order leaves in the last 15 s of a session.
+const CLOSING_MS: i64 = 15_000;
+/// How often the session is asked for.
+const SESSION_MS: i64 = 30_000;
+/// How often the broker's list is read while nothing is unclear.
+const LIST_MS: i64 = 60_000;
+/// How often it is read while it is needed: at start, and after an unclear order call.
+const LIST_NEEDED_MS: i64 = 1_000;
+/// How far the periodic list looks back: executions may change for a day.
+const LIST_BACK_MS: i64 = 24 * 3_600_000;
+/// How far the list at start looks back before the last commit.
+const START_BACK_MS: i64 = 5 * 60_000;
+/// The furthest any list looks back: the brokers' own limit, less a day.
+const LIST_BACK_MS_MAX: i64 = 59 * 24 * 3_600_000;
+/// First pause between questions about an `Unknown` intent, doubling to [`UNKNOWN_MS_MAX`].
+const UNKNOWN_MS_FIRST: i64 = 500;
+/// Longest pause between questions about an `Unknown` intent.
+const UNKNOWN_MS_MAX: i64 = 60_000;
+/// How often the order of a `Stuck` intent is read, so that its executions are booked.
+const STUCK_MS: i64 = 30_000;
+/// A live order older than this, in session, is worth a person's look.
+const OLD_ORDER_MS: i64 = 5 * 60_000;
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 3_600_000;
+
+impl Engine {
+    /// Why nothing may be decided yet; empty when it may (`protocol.md` 2).
+    pub(super) fn not_deciding(&self) -> Vec<String> {
+        let mut waits = Vec::new();
+        if self.stopping {
+            waits.push("nothing: the bot is stopping".into());
+        }
+        if !self.unasked.is_empty() {
+            waits.push(format!("{} intents whose fate the broker must tell first", self.unasked.len()));
+        }
+        if !self.compared {
+            waits.push("the broker's book to be compared with the ledger".into());
+        }
+        match (self.reach, self.cursor) {
+            (None, _) => waits.push("a connection to the chain".into()),
+            (Some(reach), cursor) => {
+                let at = cursor.map_or(0, |cursor| cursor.number);
+                if cursor.is_none() || at < reach {
+                    waits.push(format!("the sweep to reach block {reach} (it is at {at})"));
+                }
+            }
+        }
+        waits
+    }
+
+    /// Why no order may leave for any ticker; none when one may.
+    pub(super) fn gate_closed(&self) -> Option<String> {
+        if let Some((until, why)) = &self.gate
+            && self.now < *until
+        {
+            return Some(format!("until {until}: {why}"));
+        }
+        if self.must_read {
+            return Some("an order call went wrong; one read of the broker must succeed first".into());
+        }
+        if self.broker_answers == Some(false) {
+            return Some("the broker does not answer".into());
+        }
+        match &self.session {
+            None => Some("the session is not known".into()),
+            Some(Session::Closed { reason }) => Some(format!("session closed: {reason}")),
+            Some(Session::Open { until: Some(until) }) if until.since(self.now) <= CLOSING_MS => {
+                Some(format!("the session ends at {until}"))
+            }
+            Some(Session::Open { .. }) => None,
+        }
+    }
+
+    /// The questions that are due. Each is out at most once at a time.
+    pub(super) fn ask(&mut self, out: &mut Out) -> Result<(), Stop> {
+        let free = |asked: &Option<Asked>| asked.is_none_or(|asked| !asked.out);
+        let session_over =
+            matches!(&self.session, Some(Session::Open { until: Some(until) }) if self.now >= *until);
+        let session_due = self.asked_session.is_none_or(|asked| {
+            let every = if session_over || self.session.is_none() { LIST_NEEDED_MS } else { SESSION_MS };
+            self.due(asked.at, every)
+        });
+        if free(&self.asked_session) && session_due {
+            self.asked_session = Some(Asked { at: self.now, out: true, times: 0 });
+            out.effects.push(Effect::Ask(Question::Session));
+        }
+        self.ask_orders(out)?;
+        let needed = !self.compared || self.must_read || self.broker_answers == Some(false);
+        let list_due = self
+            .asked_list
+            .is_none_or(|asked| self.due(asked.at, if needed { LIST_NEEDED_MS } else { LIST_MS }));
+        // At start the list is read after every open intent was asked for (`protocol.md` 5.2).
+        if free(&self.asked_list) && list_due && (self.compared || self.unasked.is_empty()) {
+            self.asked_list = Some(Asked { at: self.now, out: true, times: 0 });
+            let oldest = self.now.plus(-LIST_BACK_MS_MAX);
+            let since = match (self.compared, self.last_commit) {
+                (true, _) => self.now.plus(-LIST_BACK_MS),
+                (false, Some(commit)) => commit.plus(-START_BACK_MS).max(oldest),
+                (false, None) => oldest,
+            };
+            out.effects.push(Effect::Ask(Question::List { since }));
+        }
+        Ok(())
+    }
+
+    fn ask_orders(&mut self, out: &mut Out) -> Result<(), Stop> {
+        let live: Vec<IntentId> = self.live.iter().cloned().collect();
+        for id in live {
+            if self.in_flight.as_ref() == Some(&id) {
+                continue;
+            }
+            let Some(intent) = self.intents.get(&id) else { continue };
+            if intent.state == IntentState::Sent && intent.order_id.is_none() {
+                // Only a restart leaves a sent intent without an answer: ask, never assume.
+                let why = "the bot stopped before the broker's answer".to_owned();
+                self.become_state(&id, IntentState::Unknown, why, out)?;
+            }
+            let Some(intent) = self.intents.get(&id) else { continue };
+            let asked = self.asked_orders.get(&id).copied();
+            let times = asked.map_or(0, |asked| asked.times);
+            let (every, question) = match (intent.state, &intent.order_id) {
+                (IntentState::Sent | IntentState::Working, Some(order)) => {
+                    (self.policy.profile.poll_ms, Question::Order { intent: id.clone(), id: order.clone() })
+                }
+                (IntentState::Stuck, Some(order)) => {
+                    (STUCK_MS, Question::Order { intent: id.clone(), id: order.clone() })
+                }
+                (IntentState::Unknown, _) if !self.resend.contains(&id) => (
+                    UNKNOWN_MS_FIRST.saturating_mul(1 << times.min(10)).min(UNKNOWN_MS_MAX),
+                    Question::Find { intent: id.clone() },
+                ),
+                _ => continue,
+            };
+            if asked.is_none_or(|asked| !asked.out && self.due(asked.at, every)) {
+                self.ask_again(&id);
+                out.effects.push(Effect::Ask(question));
+            }
+            self.alert_if_old(&id, out);
+        }
+        Ok(())
+    }
+
+    fn alert_if_old(&mut self, id: &IntentId, out: &mut Out) {
+        let Some(intent) = self.intents.get(id) else { return };
+        let open = matches!(self.session, Some(Session::Open { .. }));
+        let old = intent.sent_at.is_some_and(|sent| self.now.since(sent) > OLD_ORDER_MS);
+        if open && old && self.alerted.insert(id.clone()) {
+            let text = format!("{} {} is {} since {}", intent.symbol, id, intent.state, intent.changed_at);
+            out.effects.push(Effect::Alert(text));
+        }
+    }
+
+    /// Level-triggered: looks at every ticker as it is now, whatever led there.
+    pub(super) fn decide(&mut self, out: &mut Out) -> Result<(), Stop> {
+        self.waiting.clear();
+        if !self.not_deciding().is_empty() {
+            return Ok(());
+        }
+        self.send_again(out)?;
+        let symbols: Vec<Symbol> = self.positions.keys().cloned().collect();
+        for symbol in symbols {
+            self.decide_ticker(&symbol, out)?;
+        }
+        Ok(())
+    }
+
+    /// `protocol.md` 3.5, last sentence: at a broker with client order ids, an intent it does not have goes out again
+    /// under the same name, unchanged; if the first send arrives after all, one of the two is refused as a duplicate.
+    fn send_again(&mut self, out: &mut Out) -> Result<(), Stop> {
+        if !self.policy.profile.client_ids || self.in_flight.is_some() || self.gate_closed().is_some() {
+            return Ok(());
+        }
+        let Some(id) = self
+            .resend
+            .iter()
+            .find(|id| self.intents.get(*id).is_some_and(|intent| self.halted(&intent.symbol).is_none()))
+            .cloned()
+        else {
+            return Ok(());
+        };
+        self.resend.remove(&id);
+        self.send(
+            &id,
+            "the broker did not have it; the same order again under the same name".into(),
+            None,
+            out,
+        )
+    }
+
+    fn decide_ticker(&mut self, symbol: &Symbol, out: &mut Out) -> Result<(), Stop> {
+        let Some(position) = self.positions.get(symbol).copied() else { return Ok(()) };
+        let want = position.want(self.policy.profile.lot);
+        let mut planned = None;
+        for intent in self.live_of(symbol) {
+            if intent.state != IntentState::Planned {
+                return Ok(());
+            }
+            planned = Some((intent.id.clone(), intent.side));
+        }
+        if let Some((id, side)) = &planned
+            && want.is_none_or(|(wanted, _)| wanted != *side)
+        {
+            self.become_state(id, IntentState::Withdrawn, "no longer wanted".into(), out)?;
+            planned = None;
+        }
+        let Some((side, shares)) = want else { return Ok(()) };
+        if let Some(reason) = self.halted(symbol).or_else(|| self.pausing(symbol)) {
+            self.waiting.insert(symbol.clone(), reason);
+            return Ok(());
+        }
+        let allowed = match self.gate_closed() {
+            Some(reason) => Err(reason),
+            None if self.in_flight.is_some() => Err("another order is on its way".into()),
+            None => self.cap(shares, position.last_price),
+        };
+        match (allowed, planned) {
+            (Ok(quantity), Some((id, _))) => self.send(&id, "planned before".into(), Some(quantity), out),
+            (Ok(quantity), None) => {
+                let id = self.create(symbol, side, quantity, position.last_price, IntentState::Sent, out)?;
+                self.launch(&id, out)
+            }
+            (Err(reason), planned) => {
+                if planned.is_none() {
+                    self.create(symbol, side, shares, position.last_price, IntentState::Planned, out)?;
+                }
+                self.waiting.insert(symbol.clone(), reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn halted(&self, symbol: &Symbol) -> Option<String> {
+        self.halts
+            .iter()
+            .find(|((scope, _), _)| scope.as_ref().is_none_or(|s| s == symbol))
+            .map(|((_, kind), why)| format!("halted ({}): {why}", kind.as_str()))
+    }
+
+    fn pausing(&self, symbol: &Symbol) -> Option<String> {
+        let failures = self.failures.get(symbol)?;
+        (self.now < failures.until)
+            .then(|| format!("until {} after {} failed attempts", failures.until, failures.count))
+    }
+
+    /// Cuts to the caps, or says which one is used up.
+    fn cap(&self, shares: Shares, price: Option<Price>) -> Result<Shares, String> {
+        let limits = &self.policy.limits;
+        let lot = self.policy.profile.lot;
+        let sent_within = |ms: i64| {
+            self.intents
+                .values()
+                .filter(move |i| !i.adopted && i.sent_at.is_some_and(|sent| self.now.since(sent) < ms))
+        };
+        let fits = |count: usize, max: u32| u32::try_from(count).is_ok_and(|count| count < max);
+        if !fits(sent_within(MINUTE_MS).count(), limits.max_orders_per_minute) {
+            return Err(format!("MAX_ORDERS_PER_MINUTE={} is used up", limits.max_orders_per_minute));
+        }
+        if !fits(sent_within(DAY_MS).count(), limits.max_orders_per_day) {
+            return Err(format!("MAX_ORDERS_PER_DAY={} is used up", limits.max_orders_per_day));
+        }
+        let mut quantity = shares.min(limits.max_order_shares);
+        if let Some(price) = price {
+            let spent = sent_within(DAY_MS)
+                .filter_map(|i| i.reference.and_then(|reference| reference.times(i.quantity)))
+                .try_fold(Cash::ZERO, Cash::checked_add)
+                .ok_or("the day's notional leaves the range")?;
+            let left = limits.max_daily_notional.checked_sub(spent).unwrap_or(Cash::ZERO);
+            quantity = quantity.min(affordable(limits.max_order_notional.min(left), price));
+        }
+        let quantity = quantity.truncate_to(lot);
+        if quantity.is_positive() {
+            Ok(quantity)
+        } else {
+            Err("one lot is beyond MAX_ORDER_SHARES, MAX_ORDER_NOTIONAL or what MAX_DAILY_NOTIONAL leaves"
+                .into())
+        }
+    }
+
+    fn create(
+        &mut self,
+        symbol: &Symbol,
+        side: Side,
+        quantity: Shares,
+        reference: Option<Price>,
+        state: IntentState,
+        out: &mut Out,
+    ) -> Result<IntentId, Stop> {
+        let id = self.next_id()?;
+        let intent = Intent {
+            id: id.clone(),
+            symbol: symbol.clone(),
+            side,
+            quantity,
+            state,
+            transitions: 0,
+            created_at: self.now,
+            sent_at: (state == IntentState::Sent).then_some(self.now),
+            changed_at: self.now,
+            order_id: None,
+            executed: Shares::ZERO,
+            executions: 0,
+            adopted: false,
+            reference,
+            reason: "exposure reached a lot".into(),
+        };
+        out.writes.push(Write::Intent(intent.clone()));
+        self.live.insert(id.clone());
+        self.intents.insert(id.clone(), intent);
+        Ok(id)
+    }
+
+    /// Planned or Unknown → Sent, with a new quantity where it was only planned.
+    fn send(
+        &mut self,
+        id: &IntentId,
+        reason: String,
+        quantity: Option<Shares>,
+        out: &mut Out,
+    ) -> Result<(), Stop> {
+        let now = self.now;
+        self.become_with(id, IntentState::Sent, reason, out, |intent| {
+            intent.sent_at = Some(now);
+            intent.quantity = quantity.unwrap_or(intent.quantity);
+        })?;
+        self.launch(id, out)
+    }
+
+    fn launch(&mut self, id: &IntentId, out: &mut Out) -> Result<(), Stop> {
+        let Some(intent) = self.intents.get(id) else {
+            return Err(Stop::Bug(format!("no intent {id} to send")));
+        };
+        out.effects.push(Effect::Place(Self::ticket(intent)));
+        self.in_flight = Some(id.clone());
+        Ok(())
+    }
+}
+
+/// How many shares `cash` buys at `price`.
+fn affordable(cash: Cash, price: Price) -> Shares {
+    Price::of(cash, Shares::from_atoms(price.atoms())).map_or(Shares::ZERO, |n| Shares::from_atoms(n.atoms()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cash_buys_whole_and_broken_shares() {
+        let shares = affordable("250".parse().unwrap(), "100".parse().unwrap());
+        assert_eq!(shares.to_string(), "2.5");
+        assert_eq!(affordable(Cash::ZERO, "1".parse().unwrap()), Shares::ZERO);
+    }
+}

@@ -1,0 +1,287 @@
+//! What the chain says, folded: entries of fills, their counting, cursor and window (`protocol.md` 1).
+
+use std::collections::BTreeSet;
+
+use super::{Effect, Engine, Out, Stop};
+use crate::chain::{Push, Sweep, WINDOW_BLOCKS_MAX};
+use crate::fills::{Event, Fill, TokenFact};
+use crate::ledger::{FillState, Source, Write};
+use crate::units::{BlockRef, FillId, Shares, Symbol};
+
+/// A gap after a reconnect that makes deciding wait until it is swept, in blocks.
+const GAP_BLOCKS_MAX: u64 = 64;
+
+impl Engine {
+    pub(super) fn connected(&mut self, head: BlockRef) {
+        let behind = self.cursor.map_or(u64::MAX, |cursor| head.number.saturating_sub(cursor.number));
+        if self.reach.is_none() || behind > GAP_BLOCKS_MAX {
+            self.reach = Some(head.number);
+        }
+    }
+
+    /// A push is folded above the cursor, or at a height whose hash the window knows; everything else rings the bell.
+    pub(super) fn push(&mut self, push: Push, out: &mut Out) -> Result<(), Stop> {
+        self.learn(push.tokens, out)?;
+        for event in push.events {
+            match event {
+                Event::Fill(fill) => match self.fills.get(&fill.id) {
+                    Some(known) if known.standing => {}
+                    Some(_) => out.effects.push(Effect::Sweep),
+                    None if self.may_stand(fill.block_number, fill.id) => {
+                        self.enter(fill, Source::Push, out)?;
+                    }
+                    None => out.effects.push(Effect::Sweep),
+                },
+                Event::Skipped(skipped) => out.writes.push(Write::Skipped(skipped)),
+                // The sweep meets the same log and decides with the whole transaction in hand.
+                Event::Dead(_) => out.effects.push(Effect::Sweep),
+            }
+        }
+        Ok(())
+    }
+
+    fn may_stand(&self, number: u64, id: FillId) -> bool {
+        let Some(cursor) = self.cursor else { return false };
+        let in_window = |block: &BlockRef| block.number == number && block.hash == id.block_hash;
+        number > cursor.number || self.window.iter().any(in_window)
+    }
+
+    pub(super) fn replay(
+        &mut self,
+        push: Push,
+        known: Vec<FillState>,
+        reply: u64,
+        out: &mut Out,
+    ) -> Result<(), Stop> {
+        self.learn(push.tokens, out)?;
+        for state in known {
+            self.fills.entry(state.fill.id).or_insert(state);
+        }
+        let (mut added, mut standing, mut reversed, mut other) = (0_u32, 0_u32, 0_u32, 0_u32);
+        for event in push.events {
+            match event {
+                Event::Fill(fill) => match self.fills.get(&fill.id).map(|state| state.standing) {
+                    Some(true) => standing += 1,
+                    Some(false) => reversed += 1,
+                    None => {
+                        added += 1;
+                        self.enter(fill, Source::Replay, out)?;
+                    }
+                },
+                Event::Skipped(skipped) => {
+                    other += 1;
+                    out.writes.push(Write::Skipped(skipped));
+                }
+                Event::Dead(dead) => {
+                    other += 1;
+                    out.writes.push(Write::Dead(dead));
+                }
+            }
+        }
+        out.effects.push(Effect::Sweep);
+        let told = format!(
+            "{added} fills added, {standing} known already, {reversed} reversed (only the sweep reinstates), \
+             {other} skipped or dead"
+        );
+        out.effects.push(Effect::Reply(reply, Ok(told)));
+        Ok(())
+    }
+
+    /// The only thing that moves the cursor. A sweep that does not fit what is known now (a push came in between, or
+    /// it was planned on an older view) is dropped whole and read again.
+    pub(super) fn sweep(&mut self, sweep: Sweep, out: &mut Out) -> Result<(), Stop> {
+        if !self.fits(&sweep)? {
+            out.effects.push(Effect::Sweep);
+            return Ok(());
+        }
+        let Sweep { base, target, canonical, events, refuted, tokens, .. } = sweep;
+        self.learn(tokens, out)?;
+        for event in events {
+            match event {
+                Event::Fill(fill) => self.swept(fill, out)?,
+                Event::Skipped(skipped) => out.writes.push(Write::Skipped(skipped)),
+                Event::Dead(dead) => {
+                    self.dead_total += 1;
+                    out.effects.push(Effect::Alert(format!(
+                        "log {} in {} was not understood: {}",
+                        dead.log_index, dead.tx_hash, dead.reason
+                    )));
+                    out.writes.push(Write::Dead(dead));
+                }
+            }
+        }
+        let gone: Vec<FillId> = self
+            .standing_in(base.number, target.number)
+            .filter(|state| {
+                canonical.get(&state.fill.block_number) != Some(&state.fill.id.block_hash)
+                    || refuted.contains(&state.fill.id)
+            })
+            .map(|state| state.fill.id)
+            .collect();
+        for id in gone {
+            self.reverse(id, out)?;
+        }
+        self.window.retain(|block| block.number < base.number);
+        self.window.push(base);
+        self.window.extend(
+            canonical
+                .into_iter()
+                .filter(|(number, _)| *number > base.number)
+                .map(|(number, hash)| BlockRef { number, hash }),
+        );
+        let floor = target.number.saturating_sub(WINDOW_BLOCKS_MAX as u64);
+        self.window.retain(|block| block.number >= floor);
+        self.cursor = Some(target);
+        out.writes.push(Write::Cursor { cursor: target, window: self.window.clone() });
+        self.count_confirmed(out)?;
+        self.fills.retain(|_, state| state.fill.block_number > floor || (state.standing && !state.counted));
+        Ok(())
+    }
+
+    fn standing_in(&self, base: u64, target: u64) -> impl Iterator<Item = &FillState> {
+        self.fills.values().filter(move |state| {
+            state.standing && state.fill.block_number > base && state.fill.block_number <= target
+        })
+    }
+
+    fn fits(&self, sweep: &Sweep) -> Result<bool, Stop> {
+        let Sweep { base, target, canonical, events, refuted, .. } = sweep;
+        let starts_here = match self.cursor {
+            None => true,
+            Some(cursor) => cursor == *base || self.window.contains(base),
+        };
+        if !starts_here {
+            return Ok(false);
+        }
+        let whole = (target.number > base.number && canonical.get(&target.number) == Some(&target.hash))
+            || target == base;
+        if !whole {
+            return Err(Stop::Bug(format!("a sweep from {base} to {target} does not hold its own target")));
+        }
+        let mut seen: BTreeSet<FillId> = refuted.iter().copied().collect();
+        for event in events {
+            let Event::Fill(fill) = event else { continue };
+            let inside = fill.block_number > base.number && fill.block_number <= target.number;
+            let hash = canonical.get(&fill.block_number);
+            if !inside || hash.is_some_and(|hash| *hash != fill.id.block_hash) {
+                return Err(Stop::Bug(format!("a sweep from {base} to {target} holds {}", fill.id)));
+            }
+            seen.insert(fill.id);
+        }
+        // Every fill that stands in the range must be answered for: by another hash, by its log, or by its receipt.
+        Ok(self.standing_in(base.number, target.number).all(|state| {
+            match canonical.get(&state.fill.block_number) {
+                None => false,
+                Some(hash) => *hash != state.fill.id.block_hash || seen.contains(&state.fill.id),
+            }
+        }))
+    }
+
+    fn swept(&mut self, fill: Fill, out: &mut Out) -> Result<(), Stop> {
+        let Some(known) = self.fills.get_mut(&fill.id) else {
+            return self.enter(fill, Source::Sweep, out);
+        };
+        if !same_content(&known.fill, &fill) {
+            return Err(Stop::Bug(format!(
+                "{} is {} {} in the ledger and {} {} on the chain; keep both for a report and restore the ledger",
+                fill.id, known.fill.shares, known.fill.symbol, fill.shares, fill.symbol
+            )));
+        }
+        if !known.standing {
+            known.n += 1;
+            known.standing = true;
+            known.counted = false;
+            let (id, n) = (fill.id, known.n);
+            out.writes.push(Write::Entry { id, n, standing: true, source: Source::Sweep });
+            if self.policy.confirmations == 0 {
+                self.count(id, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, fill: Fill, source: Source, out: &mut Out) -> Result<(), Stop> {
+        let id = fill.id;
+        let position = self.positions.entry(fill.symbol.clone()).or_default();
+        if fill.price.is_some() {
+            position.last_price = fill.price;
+        }
+        out.writes.push(Write::Fill(fill.clone()));
+        out.writes.push(Write::Entry { id, n: 0, standing: true, source });
+        self.fills.insert(id, FillState { fill, n: 0, standing: true, counted: false });
+        self.fills_total += 1;
+        if self.policy.confirmations == 0 { self.count(id, out) } else { self.count_confirmed(out) }
+    }
+
+    fn count(&mut self, id: FillId, out: &mut Out) -> Result<(), Stop> {
+        let Some(state) = self.fills.get_mut(&id) else { return Ok(()) };
+        state.counted = true;
+        out.writes.push(Write::Count { id, n: state.n });
+        let (symbol, shares) = (state.fill.symbol.clone(), state.fill.signed_shares());
+        self.move_fills(&symbol, shares)
+    }
+
+    /// With `CONFIRMATIONS` an entry counts once it was swept (it is at or below the cursor, and stands) deep enough.
+    fn count_confirmed(&mut self, out: &mut Out) -> Result<(), Stop> {
+        let (Some(cursor), confirmations) = (self.cursor, self.policy.confirmations) else { return Ok(()) };
+        let ripe: Vec<FillId> = self
+            .fills
+            .values()
+            .filter(|state| state.standing && !state.counted)
+            .filter(|state| state.fill.block_number.saturating_add(confirmations) <= cursor.number)
+            .map(|state| state.fill.id)
+            .collect();
+        ripe.into_iter().try_for_each(|id| self.count(id, out))
+    }
+
+    /// A fill that left the chain is followed by its opposite; one that had not counted moves nothing.
+    fn reverse(&mut self, id: FillId, out: &mut Out) -> Result<(), Stop> {
+        let Some(state) = self.fills.get_mut(&id) else { return Ok(()) };
+        state.n += 1;
+        state.standing = false;
+        self.reversals_total += 1;
+        out.writes.push(Write::Entry { id, n: state.n, standing: false, source: Source::Sweep });
+        if !state.counted {
+            return Ok(());
+        }
+        out.writes.push(Write::Count { id, n: state.n });
+        let (symbol, shares) = (state.fill.symbol.clone(), state.fill.signed_shares().negated());
+        self.move_fills(&symbol, shares)
+    }
+
+    fn move_fills(&mut self, symbol: &Symbol, shares: Shares) -> Result<(), Stop> {
+        let position = self.positions.entry(symbol.clone()).or_default();
+        let moved = position.fills.checked_add(shares);
+        position.fills =
+            moved.ok_or_else(|| Stop::Bug(format!("the sum of {symbol}'s fills leaves the range")))?;
+        position
+            .exposure()
+            .map(|_| ())
+            .ok_or_else(|| Stop::Bug(format!("{symbol}'s exposure leaves the range")))
+    }
+
+    fn learn(&mut self, tokens: Vec<TokenFact>, out: &mut Out) -> Result<(), Stop> {
+        for fact in tokens {
+            match self.tokens.get(&fact.address) {
+                Some(known) if *known == fact => {}
+                Some(known) => {
+                    return Err(Stop::Config(format!(
+                        "token {} was {:?} with {} decimals and is now {:?} with {}; a token's meaning never changes \
+                         in one ledger: correct EQUITIES or CASH, or start a new ledger",
+                        fact.address, known.kind, known.decimals, fact.kind, fact.decimals
+                    )));
+                }
+                None => {
+                    out.writes.push(Write::Token(fact.clone()));
+                    self.tokens.insert(fact.address, fact);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The block's time is told by some nodes and not by others, and only by some calls: it is not part of the content.
+fn same_content(known: &Fill, fill: &Fill) -> bool {
+    Fill { block_time: None, ..known.clone() } == Fill { block_time: None, ..fill.clone() }
+}

@@ -1,0 +1,358 @@
+//! The engine: one pure function, `step(inputs) → writes and effects`.
+//!
+//! No IO, no clock, no randomness: time and the start's nonce arrive from outside. The caller commits the writes of a
+//! step in one transaction, and only then performs the effects; before the commit nothing happened, after it
+//! everything will. `fold` answers the chain, `orders` answers the broker, `decide` looks at the whole once per step.
+//!
+//! Invariant: at most one intent is `Sent` with its bytes not yet out, and its row is durable before they are.
+
+mod decide;
+mod fold;
+mod orders;
+mod types;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy::primitives::Address;
+
+pub use types::{Command, Effect, Facts, Input, Out, Question, Stop, TickerFacts};
+
+use crate::broker::{Profile, Session, Ticket};
+use crate::chain::ChainView;
+use crate::fills::TokenFact;
+use crate::hedges::{HaltKind, Intent, IntentState, Limits};
+use crate::ledger::{FillState, Loaded, Write};
+use crate::positions::Position;
+use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Symbol};
+
+/// What the engine is told once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// A fill counts when the cursor is this many blocks past it; 0: when it is folded (`protocol.md` 1.6).
+    pub confirmations: u64,
+    /// The broker.
+    pub profile: Profile,
+    /// The caps.
+    pub limits: Limits,
+    /// New at every start; part of every intent's name.
+    pub nonce: String,
+}
+
+/// A question to the broker: when it was last asked, and whether it is still out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    at: Millis,
+    out: bool,
+    times: u32,
+}
+
+/// A ticker's attempts in a row that brought no execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Failures {
+    count: u32,
+    until: Millis,
+}
+
+/// The state. Everything in it follows from the ledger and from inputs since the start.
+#[derive(Debug)]
+pub struct Engine {
+    policy: Policy,
+    now: Millis,
+
+    cursor: Option<BlockRef>,
+    window: Vec<BlockRef>,
+    fills: BTreeMap<FillId, FillState>,
+    tokens: BTreeMap<Address, TokenFact>,
+    fills_total: u64,
+    reversals_total: u64,
+    dead_total: u64,
+    /// Deciding waits until the cursor is here; none before the first connection.
+    reach: Option<u64>,
+
+    positions: BTreeMap<Symbol, Position>,
+    waiting: BTreeMap<Symbol, String>,
+
+    /// Every live intent and every one that ended within a day.
+    intents: BTreeMap<IntentId, Intent>,
+    live: BTreeSet<IntentId>,
+    orders: BTreeMap<OrderId, IntentId>,
+    sequence: u32,
+    /// The one intent whose bytes may be on their way.
+    in_flight: Option<IntentId>,
+    /// Unknown intents that the broker does not have: the same order may go out again under the same name.
+    resend: BTreeSet<IntentId>,
+    failures: BTreeMap<Symbol, Failures>,
+    halts: BTreeMap<(Option<Symbol>, HaltKind), String>,
+
+    /// Intents whose fate must be asked for before anything is decided.
+    unasked: BTreeSet<IntentId>,
+    /// Whether the broker's book was compared with the ledger since the start.
+    compared: bool,
+    /// When the ledger was last written before this start.
+    last_commit: Option<Millis>,
+    /// Orders with our tag that nobody here knows, and when the list that first showed them began.
+    strangers: BTreeMap<OrderId, Millis>,
+
+    session: Option<Session>,
+    /// After a failed or unclear order call nothing leaves until one read has succeeded.
+    must_read: bool,
+    gate: Option<(Millis, String)>,
+    broker_answers: Option<bool>,
+    asked_orders: BTreeMap<IntentId, Asked>,
+    asked_list: Option<Asked>,
+    asked_session: Option<Asked>,
+    alerted: BTreeSet<IntentId>,
+    stopping: bool,
+}
+
+impl Engine {
+    /// From what the ledger holds. Nothing is decided yet.
+    #[must_use]
+    pub fn new(policy: Policy, loaded: Loaded) -> Self {
+        let mut positions: BTreeMap<Symbol, Position> = BTreeMap::new();
+        for (symbol, sum) in loaded.fill_sums {
+            positions.entry(symbol).or_default().fills = sum;
+        }
+        for (symbol, sum) in loaded.execution_sums {
+            positions.entry(symbol).or_default().executions = sum;
+        }
+        for (symbol, price) in loaded.last_prices {
+            positions.entry(symbol).or_default().last_price = Some(price);
+        }
+        let intents: BTreeMap<IntentId, Intent> =
+            loaded.intents.into_iter().map(|intent| (intent.id.clone(), intent)).collect();
+        let is_open = |state| matches!(state, IntentState::Sent | IntentState::Unknown);
+        Self {
+            policy,
+            now: Millis::default(),
+            cursor: loaded.chain.cursor,
+            window: loaded.chain.window,
+            fills: loaded.fills.into_iter().map(|state| (state.fill.id, state)).collect(),
+            tokens: loaded.chain.tokens.into_iter().map(|fact| (fact.address, fact)).collect(),
+            fills_total: loaded.fills_total,
+            reversals_total: loaded.reversals_total,
+            dead_total: loaded.dead_total,
+            reach: None,
+            positions,
+            waiting: BTreeMap::new(),
+            live: intents.values().filter(|i| i.state.is_live()).map(|i| i.id.clone()).collect(),
+            orders: intents
+                .values()
+                .filter_map(|i| i.order_id.clone().map(|order| (order, i.id.clone())))
+                .collect(),
+            unasked: intents.values().filter(|i| is_open(i.state)).map(|i| i.id.clone()).collect(),
+            intents,
+            sequence: 0,
+            in_flight: None,
+            resend: BTreeSet::new(),
+            failures: loaded
+                .failures
+                .into_iter()
+                .map(|(symbol, count, ended)| {
+                    (symbol, Failures { count, until: ended.plus(orders::pause_ms(count)) })
+                })
+                .collect(),
+            halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
+            compared: false,
+            last_commit: loaded.last_commit,
+            strangers: BTreeMap::new(),
+            session: None,
+            must_read: false,
+            gate: None,
+            broker_answers: None,
+            asked_orders: BTreeMap::new(),
+            asked_list: None,
+            asked_session: None,
+            alerted: BTreeSet::new(),
+            stopping: false,
+        }
+    }
+
+    /// Folds a batch, then decides once. On an error nothing of the batch may be committed and the process must end:
+    /// the state is then not the ledger's any more.
+    ///
+    /// # Errors
+    /// [`Stop`], with its exit code.
+    pub fn step(&mut self, now: Millis, inputs: impl IntoIterator<Item = Input>) -> Result<Out, Stop> {
+        self.now = now;
+        let mut out = Out::default();
+        for input in inputs {
+            self.take(input, &mut out)?;
+        }
+        if !self.stopping {
+            self.ask(&mut out)?;
+            self.decide(&mut out)?;
+        }
+        self.check(&out)?;
+        Ok(out)
+    }
+
+    fn take(&mut self, input: Input, out: &mut Out) -> Result<(), Stop> {
+        match input {
+            Input::Connected { head } => self.connected(head),
+            Input::Push(push) => self.push(push, out)?,
+            Input::Sweep(sweep) => self.sweep(sweep, out)?,
+            Input::Replay { push, known, reply } => self.replay(push, known, reply, out)?,
+            Input::Placed { intent, outcome } => self.placed(&intent, outcome, out)?,
+            Input::Order { intent, id, answer } => self.order(&intent, &id, answer, out)?,
+            Input::Found { intent, answer } => self.found(&intent, answer, out)?,
+            Input::List { begun_at, answer } => self.list(begun_at, answer, out)?,
+            Input::Session(answer) => self.session(answer),
+            Input::Tick => self.prune(),
+            Input::Stop => self.stopping = true,
+            Input::Command(command, reply) => self.command(command, reply, out),
+        }
+        Ok(())
+    }
+
+    /// What must hold on the way out, in production too: a wrong ledger is worse than a stopped bot.
+    fn check(&self, out: &Out) -> Result<(), Stop> {
+        let places = out.effects.iter().filter(|effect| matches!(effect, Effect::Place(_))).count();
+        if places > 1 {
+            return Err(Stop::Bug(format!("{places} orders in one step; at most one may be on its way")));
+        }
+        for effect in &out.effects {
+            let Effect::Place(ticket) = effect else { continue };
+            let durable = out.writes.iter().any(|write| match write {
+                Write::Intent(intent) | Write::Transition { intent, .. } => {
+                    intent.id == ticket.intent
+                        && intent.state == IntentState::Sent
+                        && intent.quantity == ticket.quantity
+                        && intent.side == ticket.side
+                }
+                _ => false,
+            });
+            if !durable || self.in_flight.as_ref() != Some(&ticket.intent) {
+                return Err(Stop::Bug(format!("intent {} would leave without its row", ticket.intent)));
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, command: Command, reply: u64, out: &mut Out) {
+        let scope =
+            |symbol: &Option<Symbol>| symbol.as_ref().map_or("all tickers".into(), ToString::to_string);
+        let answer = match command {
+            Command::Halt { symbol, reason, who } => {
+                let told = format!("{} halted", scope(&symbol));
+                self.halt(symbol, HaltKind::Operator, reason, who, out);
+                Ok(told)
+            }
+            Command::Resume { symbol, kind, reason, who } => {
+                let stuck = self.live.iter().filter_map(|id| self.intents.get(id)).find(|intent| {
+                    matches!(intent.state, IntentState::Unknown | IntentState::Stuck)
+                        && symbol.as_ref().is_none_or(|s| *s == intent.symbol)
+                });
+                if let Some(intent) = stuck {
+                    Err(format!(
+                        "{} has intent {} in {}; settle it first",
+                        intent.symbol, intent.id, intent.state
+                    ))
+                } else if self.halts.remove(&(symbol.clone(), kind)).is_none() {
+                    Err(format!(
+                        "{} has no `{}` halt; `bot status` lists halts",
+                        scope(&symbol),
+                        kind.as_str()
+                    ))
+                } else {
+                    let told = format!("{} resumed", scope(&symbol));
+                    if let (HaltKind::Rejects, Some(symbol)) = (kind, &symbol) {
+                        self.failures.remove(symbol);
+                    }
+                    out.writes.push(Write::Lift { symbol, kind, reason, who });
+                    Ok(told)
+                }
+            }
+        };
+        out.effects.push(Effect::Reply(reply, answer));
+    }
+
+    fn halt(&mut self, symbol: Option<Symbol>, kind: HaltKind, reason: String, who: String, out: &mut Out) {
+        let scope = (symbol.clone(), kind);
+        if self.halts.contains_key(&scope) {
+            return;
+        }
+        let whom = symbol.as_ref().map_or("all tickers".to_owned(), ToString::to_string);
+        out.effects.push(Effect::Alert(format!("{whom} halted ({}): {reason}", kind.as_str())));
+        self.halts.insert(scope, reason.clone());
+        out.writes.push(Write::Halt { symbol, kind, reason, who });
+    }
+
+    /// Whether `interval_ms` have passed since `earlier`. A clock that went back makes everything due: asking once too
+    /// often is harmless, never asking again is not.
+    const fn due(&self, earlier: Millis, interval_ms: i64) -> bool {
+        let passed = self.now.since(earlier);
+        passed < 0 || passed >= interval_ms
+    }
+
+    fn ticket(intent: &Intent) -> Ticket {
+        Ticket {
+            intent: intent.id.clone(),
+            symbol: intent.symbol.clone(),
+            side: intent.side,
+            quantity: intent.quantity,
+            reference: intent.reference,
+        }
+    }
+
+    /// Whether an order call is still without its answer; a stop waits for it, bounded.
+    #[must_use]
+    pub const fn awaits_answer(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// What the chain side may know of the ledger; valid once the step that led to it is committed.
+    #[must_use]
+    pub fn view(&self) -> ChainView {
+        let floor = self.window.first().map_or(0, |block| block.number);
+        ChainView {
+            cursor: self.cursor,
+            window: self.window.clone(),
+            standing: self
+                .fills
+                .values()
+                .filter(|state| state.standing && state.fill.block_number > floor)
+                .map(|state| (state.fill.block_number, state.fill.id))
+                .collect(),
+            tokens: self.tokens.values().cloned().collect(),
+        }
+    }
+
+    /// What health, metrics and `bot status` may know.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let tickers = self
+            .positions
+            .iter()
+            .map(|(symbol, position)| TickerFacts {
+                symbol: symbol.clone(),
+                exposure: position.exposure().unwrap_or_default(),
+                live: self
+                    .live
+                    .iter()
+                    .filter_map(|id| self.intents.get(id))
+                    .find(|intent| intent.symbol == *symbol)
+                    .map(|intent| (intent.id.clone(), intent.state, intent.changed_at)),
+                waiting: self.waiting.get(symbol).cloned(),
+            })
+            .collect();
+        let waiting = self.not_deciding();
+        Facts {
+            at: self.now,
+            deciding: waiting.is_empty(),
+            waiting,
+            cursor: self.cursor,
+            fills_total: self.fills_total,
+            reversals_total: self.reversals_total,
+            dead_total: self.dead_total,
+            tickers,
+            halts: self
+                .halts
+                .iter()
+                .map(|((symbol, kind), why)| (symbol.clone(), *kind, why.clone()))
+                .collect(),
+            gate: self.gate_closed(),
+            broker_answers: self.broker_answers,
+        }
+    }
+}

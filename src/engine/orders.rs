@@ -1,0 +1,424 @@
+//! What the broker says, folded: transitions, executions, adoptions (`protocol.md` 3 and 5.2).
+
+use super::{Asked, Engine, Failures, Out, Stop};
+use crate::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
+use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::ledger::Write;
+use crate::units::{IntentId, Millis, OrderId, Shares, Symbol};
+
+/// A 404 within this time of the POST means "not visible yet" (`protocol.md` 3.3).
+const INVISIBLE_MS_MAX: i64 = 60_000;
+/// First pause after an attempt without an execution, doubling to [`PAUSE_MS_MAX`] (`protocol.md` 3.7).
+const PAUSE_MS_FIRST: i64 = 5_000;
+/// Longest pause between attempts.
+const PAUSE_MS_MAX: i64 = 300_000;
+/// Attempts in a row without an execution that halt a ticker.
+const FAILURES_MAX: u32 = 5;
+/// Ended intents are kept in memory this long, because a broker may change an execution within a day.
+const ENDED_KEPT_MS: i64 = 25 * 3_600_000;
+
+/// The pause after `count` attempts in a row without an execution.
+pub(super) fn pause_ms(count: u32) -> i64 {
+    let doublings = count.saturating_sub(1).min(16);
+    PAUSE_MS_FIRST.saturating_mul(1 << doublings).min(PAUSE_MS_MAX)
+}
+
+impl Engine {
+    pub(super) fn placed(&mut self, id: &IntentId, outcome: Placed, out: &mut Out) -> Result<(), Stop> {
+        if self.in_flight.as_ref() != Some(id) {
+            return Err(Stop::Bug(format!("an answer for {id}, which was not on its way")));
+        }
+        self.in_flight = None;
+        match outcome {
+            Placed::Accepted(order) => {
+                if let Some(owner) = self.orders.get(&order).filter(|owner| *owner != id) {
+                    let why = format!("order {order} is bound to {owner} already");
+                    return self.stuck(id, why, out);
+                }
+                self.orders.insert(order.clone(), id.clone());
+                let reason = format!("claimed order {order}");
+                self.become_with(id, IntentState::Sent, reason, out, |intent| intent.order_id = Some(order))
+            }
+            Placed::Refused { reason, gate_ms: Some(pause) } => {
+                self.gate = Some((self.now.plus(pause), reason.clone()));
+                self.become_state(id, IntentState::Refused, format!("gate: {reason}"), out)
+            }
+            Placed::Refused { reason, gate_ms: None } => {
+                self.become_state(id, IntentState::Refused, reason, out)?;
+                self.failed(id, out);
+                Ok(())
+            }
+            Placed::NotSent(reason) => {
+                self.must_read = true;
+                self.become_state(id, IntentState::Refused, format!("not sent: {reason}"), out)
+            }
+            Placed::Duplicate => {
+                self.become_state(id, IntentState::Unknown, "an earlier send did arrive".into(), out)
+            }
+            Placed::Unknown(reason) => {
+                self.must_read = true;
+                self.become_state(id, IntentState::Unknown, reason, out)
+            }
+        }
+    }
+
+    /// Takes the measure of a read: any success opens the gate that an unclear order call closed.
+    fn heard<T>(&mut self, answer: Result<T, ReadError>) -> Option<T> {
+        self.broker_answers = Some(answer.is_ok());
+        let value = answer.ok()?;
+        self.must_read = false;
+        Some(value)
+    }
+
+    fn returned(&mut self, id: &IntentId) {
+        if let Some(asked) = self.asked_orders.get_mut(id) {
+            asked.out = false;
+        }
+    }
+
+    pub(super) fn order(
+        &mut self,
+        id: &IntentId,
+        order: &OrderId,
+        answer: Result<Option<BrokerOrder>, ReadError>,
+        out: &mut Out,
+    ) -> Result<(), Stop> {
+        self.returned(id);
+        let Some(answer) = self.heard(answer) else { return Ok(()) };
+        self.unasked.remove(id);
+        let Some(intent) = self.intents.get(id) else { return Ok(()) };
+        match answer {
+            Some(found) if found.id == *order => self.settle(id, &found, out),
+            Some(found) => self.stuck(id, format!("asked for {order}, was told of {}", found.id), out),
+            None if intent.state == IntentState::Sent
+                && intent.sent_at.is_some_and(|sent| self.now.since(sent) > INVISIBLE_MS_MAX) =>
+            {
+                self.stuck(id, format!("order {order} was accepted and is not to be found"), out)
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn found(
+        &mut self,
+        id: &IntentId,
+        answer: Result<Option<BrokerOrder>, ReadError>,
+        out: &mut Out,
+    ) -> Result<(), Stop> {
+        self.returned(id);
+        let Some(answer) = self.heard(answer) else { return Ok(()) };
+        self.unasked.remove(id);
+        if self.intents.get(id).is_none_or(|intent| intent.state != IntentState::Unknown) {
+            return Ok(());
+        }
+        match answer {
+            Some(found) => self.settle(id, &found, out),
+            None => {
+                self.resend.insert(id.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// An order of ours as the broker has it: verify, book, end.
+    fn settle(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
+        let Some(intent) = self.intents.get(id) else { return Ok(()) };
+        if matches!(intent.state, IntentState::Sent | IntentState::Unknown) {
+            let same = intent.symbol == order.symbol
+                && intent.side == order.side
+                && intent.quantity == order.quantity;
+            let bound = self.orders.get(&order.id).is_none_or(|owner| owner == id);
+            if !same || !bound {
+                let why = format!(
+                    "order {} is {} {} {}, the intent is {} {} {}",
+                    order.id,
+                    order.side,
+                    order.quantity,
+                    order.symbol,
+                    intent.side,
+                    intent.quantity,
+                    intent.symbol
+                );
+                return self.stuck(id, why, out);
+            }
+            self.orders.insert(order.id.clone(), id.clone());
+            self.resend.remove(id);
+            let reason = format!("read as {}", order.status_text);
+            let order_id = order.id.clone();
+            self.become_with(id, IntentState::Working, reason, out, |i| i.order_id = Some(order_id))?;
+        }
+        self.book(id, order, out)?;
+        let whole = order.status.is_terminal() && order.executed == order.filled;
+        if whole && self.intents.get(id).is_some_and(|intent| intent.state == IntentState::Working) {
+            let end = match order.status {
+                OrderStatus::Live => return Ok(()),
+                OrderStatus::Filled => IntentState::Filled,
+                OrderStatus::Canceled => IntentState::Canceled,
+                OrderStatus::Rejected => IntentState::Rejected,
+                OrderStatus::Expired => IntentState::Expired,
+                OrderStatus::Replaced => {
+                    return self.stuck(id, "replaced by another hand than ours".into(), out);
+                }
+            };
+            self.become_state(id, end, order.status_text.clone(), out)?;
+            if matches!(end, IntentState::Canceled | IntentState::Rejected) && order.executed.is_zero() {
+                self.failed(id, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Books what the order's cumulative says beyond what is booked, in every state of the intent.
+    fn book(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
+        let out_of_range = || Stop::Bug(format!("the executions of {id} leave the range"));
+        let Some(intent) = self.intents.get_mut(id) else { return Ok(()) };
+        let change = order.executed.checked_sub(intent.executed).ok_or_else(out_of_range)?;
+        if change.is_zero() {
+            return Ok(());
+        }
+        out.writes.push(Write::Execution {
+            order_id: order.id.clone(),
+            n: intent.executions,
+            intent: id.clone(),
+            quantity: change,
+            average_price: order.average_price,
+        });
+        intent.executions += 1;
+        intent.executed = order.executed;
+        let (symbol, side, live) = (intent.symbol.clone(), intent.side, intent.state.is_live());
+        let position = self.positions.entry(symbol.clone()).or_default();
+        position.executions =
+            position.executions.checked_add(side.signed(change)).ok_or_else(out_of_range)?;
+        if change.is_positive() {
+            self.failures.remove(&symbol);
+        }
+        if change.is_negative() || !live {
+            let why = format!("the broker changed what order {} had executed by {change}", order.id);
+            self.halt(Some(symbol), HaltKind::ExecutionChanged, why, "engine".into(), out);
+        }
+        Ok(())
+    }
+
+    /// The broker's list: the book is compared at start, and ended orders are read again for a day.
+    pub(super) fn list(
+        &mut self,
+        begun_at: Millis,
+        answer: Result<Vec<BrokerOrder>, ReadError>,
+        out: &mut Out,
+    ) -> Result<(), Stop> {
+        if let Some(asked) = &mut self.asked_list {
+            asked.out = false;
+        }
+        let Some(orders) = self.heard(answer) else { return Ok(()) };
+        let at_start = !self.compared;
+        let mut ours_without_intent: u32 = 0;
+        for order in &orders {
+            let by_name = order
+                .client_id
+                .as_deref()
+                .and_then(|name| self.intents.keys().find(|id| id.as_str() == name).cloned());
+            if let Some(id) = self.orders.get(&order.id).cloned() {
+                self.settle(&id, order, out)?;
+            } else if by_name.is_some() {
+                // A candidate of a `Sent` or `Unknown` intent: its own question binds it.
+            } else if self.has_our_tag(order) {
+                if at_start && self.last_commit.is_none() {
+                    ours_without_intent += 1;
+                } else if at_start {
+                    self.adopt(order, IntentState::Working, "found in the broker's book at start", out)?;
+                } else {
+                    self.stranger(order, begun_at, out)?;
+                }
+            } else if at_start && self.last_commit.is_some() && self.positions.contains_key(&order.symbol) {
+                let why = format!("order {} in {} was not entered by this bot", order.id, order.symbol);
+                self.halt(Some(order.symbol.clone()), HaltKind::ForeignOrder, why, "engine".into(), out);
+            }
+        }
+        if ours_without_intent > 0 {
+            let why = format!(
+                "this ledger is new, but the account holds {ours_without_intent} orders of an earlier one; put the \
+                 old ledger back, or type `bot resume --kind foreign_order --reason …` to start without them"
+            );
+            self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
+        }
+        self.compared = true;
+        Ok(())
+    }
+
+    fn has_our_tag(&self, order: &BrokerOrder) -> bool {
+        self.policy.profile.tag.is_some() && order.tag == self.policy.profile.tag
+    }
+
+    /// Outside the start, an order of ours that nobody knows must be seen by two lists begun after its ticker's last
+    /// transition before it counts as another instance's (`protocol.md` 3.6).
+    fn stranger(&mut self, order: &BrokerOrder, begun_at: Millis, out: &mut Out) -> Result<(), Stop> {
+        let moved = self.intents.values().filter(|i| i.symbol == order.symbol).map(|i| i.changed_at).max();
+        if moved.is_some_and(|moved| begun_at <= moved) {
+            return Ok(());
+        }
+        match self.strangers.get(&order.id) {
+            None => {
+                self.strangers.insert(order.id.clone(), begun_at);
+                Ok(())
+            }
+            Some(first) if moved.is_some_and(|moved| *first <= moved) || begun_at <= *first => {
+                self.strangers.insert(order.id.clone(), begun_at);
+                Ok(())
+            }
+            Some(_) => {
+                self.strangers.remove(&order.id);
+                self.adopt(
+                    order,
+                    IntentState::Stuck,
+                    "an order with our tag that no intent here knows",
+                    out,
+                )?;
+                let why = format!("order {} was sent by another instance of this bot", order.id);
+                self.halt(Some(order.symbol.clone()), HaltKind::Stuck, why, "engine".into(), out);
+                Ok(())
+            }
+        }
+    }
+
+    fn adopt(
+        &mut self,
+        order: &BrokerOrder,
+        state: IntentState,
+        why: &str,
+        out: &mut Out,
+    ) -> Result<(), Stop> {
+        let intent = Intent {
+            id: self.next_id()?,
+            symbol: order.symbol.clone(),
+            side: order.side,
+            quantity: order.quantity,
+            state,
+            transitions: 0,
+            created_at: self.now,
+            sent_at: Some(order.entered_at),
+            changed_at: self.now,
+            order_id: Some(order.id.clone()),
+            executed: Shares::ZERO,
+            executions: 0,
+            adopted: true,
+            reference: None,
+            reason: why.to_owned(),
+        };
+        let id = intent.id.clone();
+        out.effects.push(super::Effect::Alert(format!(
+            "adopted order {} ({} {} {}): {why}",
+            order.id, order.side, order.quantity, order.symbol
+        )));
+        out.writes.push(Write::Intent(intent.clone()));
+        self.orders.insert(order.id.clone(), id.clone());
+        self.live.insert(id.clone());
+        self.intents.insert(id.clone(), intent);
+        self.positions.entry(order.symbol.clone()).or_default();
+        self.settle(&id, order, out)
+    }
+
+    pub(super) fn session(&mut self, answer: Result<Session, ReadError>) {
+        if let Some(asked) = &mut self.asked_session {
+            asked.out = false;
+        }
+        // A broker that can not say is closed; the broker's own implementation falls back to its table.
+        self.session = self.heard(answer);
+    }
+
+    pub(super) fn next_id(&mut self) -> Result<IntentId, Stop> {
+        self.sequence += 1;
+        let name = format!("cf-{}-{:06}", self.policy.nonce, self.sequence);
+        name.parse().map_err(|error| Stop::Bug(format!("intent name: {error}")))
+    }
+
+    pub(super) fn become_state(
+        &mut self,
+        id: &IntentId,
+        to: IntentState,
+        reason: String,
+        out: &mut Out,
+    ) -> Result<(), Stop> {
+        self.become_with(id, to, reason, out, |_| {})
+    }
+
+    /// One arrow of the drawing, with what changes along it.
+    pub(super) fn become_with(
+        &mut self,
+        id: &IntentId,
+        to: IntentState,
+        reason: String,
+        out: &mut Out,
+        change: impl FnOnce(&mut Intent),
+    ) -> Result<(), Stop> {
+        let now = self.now;
+        let Some(intent) = self.intents.get_mut(id) else {
+            return Err(Stop::Bug(format!("no intent {id}")));
+        };
+        let from = intent.state;
+        if !from.may_become(to) {
+            return Err(Stop::Bug(format!("intent {id} can not go from {from} to {to}")));
+        }
+        change(intent);
+        intent.state = to;
+        intent.transitions += 1;
+        intent.changed_at = now;
+        intent.reason = reason;
+        if !to.is_live() {
+            self.live.remove(id);
+            self.asked_orders.remove(id);
+        }
+        if to != from {
+            // A new state is asked for at once.
+            self.asked_orders.remove(id);
+        }
+        out.writes.push(Write::Transition { from, intent: intent.clone() });
+        Ok(())
+    }
+
+    pub(super) fn stuck(&mut self, id: &IntentId, why: String, out: &mut Out) -> Result<(), Stop> {
+        self.become_state(id, IntentState::Stuck, why.clone(), out)?;
+        let symbol = self.intents.get(id).map(|intent| intent.symbol.clone());
+        self.halt(symbol, HaltKind::Stuck, format!("intent {id}: {why}"), "engine".into(), out);
+        Ok(())
+    }
+
+    fn failed(&mut self, id: &IntentId, out: &mut Out) {
+        let Some((symbol, reason)) = self.intents.get(id).map(|i| (i.symbol.clone(), i.reason.clone()))
+        else {
+            return;
+        };
+        let failures = self.failures.entry(symbol.clone()).or_insert(Failures { count: 0, until: self.now });
+        failures.count += 1;
+        failures.until = self.now.plus(pause_ms(failures.count));
+        if failures.count >= FAILURES_MAX {
+            let why =
+                format!("{} attempts in a row without an execution; the last: {reason}", failures.count);
+            self.halt(Some(symbol), HaltKind::Rejects, why, "engine".into(), out);
+        }
+    }
+
+    pub(super) fn prune(&mut self) {
+        let now = self.now;
+        let old = |intent: &Intent| !intent.state.is_live() && now.since(intent.changed_at) > ENDED_KEPT_MS;
+        let gone: Vec<(IntentId, Option<OrderId>)> =
+            self.intents.values().filter(|i| old(i)).map(|i| (i.id.clone(), i.order_id.clone())).collect();
+        for (id, order) in gone {
+            self.intents.remove(&id);
+            self.alerted.remove(&id);
+            if let Some(order) = order {
+                self.orders.remove(&order);
+            }
+        }
+    }
+
+    pub(super) fn live_of<'a>(&'a self, symbol: &'a Symbol) -> impl Iterator<Item = &'a Intent> {
+        self.live.iter().filter_map(|id| self.intents.get(id)).filter(move |intent| intent.symbol == *symbol)
+    }
+
+    pub(super) fn ask_again(&mut self, id: &IntentId) -> Asked {
+        let times = self.asked_orders.get(id).map_or(0, |asked| asked.times);
+        let asked = Asked { at: self.now, out: true, times: times.saturating_add(1) };
+        self.asked_orders.insert(id.clone(), asked);
+        asked
+    }
+}
