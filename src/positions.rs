@@ -3,7 +3,10 @@
 //! Pure and derived: nothing here is ever "restored" or "reduced", it is a sum of rows that are only appended.
 //! Invariant: `exposure = Σ counting fills + Σ executions`, exact; `want` is the whole lots of its opposite.
 
-use crate::units::{Price, Shares, Side};
+use crate::units::{Cash, Price, Shares, Side};
+
+/// Beyond this many shares the traded sums are halved, so that old prices fade.
+const TRADED_SHARES_MAX: Shares = Shares::from_atoms(100 * crate::units::ONE);
 
 /// One ticker's sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -12,8 +15,10 @@ pub struct Position {
     pub fills: Shares,
     /// Σ over the broker's executions, BUY positive.
     pub executions: Shares,
-    /// Price of the newest fill, for limits and the paper walk.
-    pub last_price: Option<Price>,
+    /// Dollars of the newest fills, against `traded_shares`.
+    pub traded_cash: Cash,
+    /// Shares of the newest fills.
+    pub traded_shares: Shares,
 }
 
 impl Position {
@@ -21,6 +26,25 @@ impl Position {
     #[must_use]
     pub fn exposure(&self) -> Option<Shares> {
         self.fills.checked_add(self.executions)
+    }
+
+    /// Takes a fill into the reference price. Any taker can print one wei at any price, so a single fill is no
+    /// reference: weighted by shares, moving the price costs the taker as much as it moves.
+    pub fn traded(&mut self, cash: Cash, shares: Shares) {
+        let sums = (self.traded_cash.checked_add(cash), self.traded_shares.checked_add(shares));
+        if let (Some(cash), Some(shares)) = sums {
+            (self.traded_cash, self.traded_shares) = (cash, shares);
+        }
+        while self.traded_shares > TRADED_SHARES_MAX {
+            self.traded_cash = Cash::from_atoms(self.traded_cash.atoms() / 2);
+            self.traded_shares = Shares::from_atoms(self.traded_shares.atoms() / 2);
+        }
+    }
+
+    /// The share-weighted price of the newest fills, for the limits and the paper walk.
+    #[must_use]
+    pub fn reference(&self) -> Option<Price> {
+        Price::of(self.traded_cash, self.traded_shares)
     }
 
     /// The order that would bring the exposure below one lot: `truncate_toward_zero(-exposure / lot) × lot`.
@@ -41,7 +65,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn position(fills: &str, executions: &str) -> Position {
-        Position { fills: fills.parse().unwrap(), executions: executions.parse().unwrap(), last_price: None }
+        Position {
+            fills: fills.parse().unwrap(),
+            executions: executions.parse().unwrap(),
+            ..Position::default()
+        }
     }
 
     #[test]
@@ -64,10 +92,26 @@ mod tests {
 
     #[test]
     fn a_sum_out_of_range_wants_nothing() {
-        let huge =
-            Position { fills: Shares::from_atoms(i128::MAX), executions: Shares::whole(1), last_price: None };
+        let huge = Position {
+            fills: Shares::from_atoms(i128::MAX),
+            executions: Shares::whole(1),
+            ..Position::default()
+        };
         assert_eq!(huge.exposure(), None);
         assert_eq!(huge.want(Shares::whole(1)), None);
+    }
+
+    #[test]
+    fn one_wei_at_any_price_hardly_moves_the_reference() {
+        let mut position = Position::default();
+        position.traded("400".parse().unwrap(), "2".parse().unwrap());
+        position.traded("1".parse().unwrap(), Shares::from_atoms(1));
+        assert_eq!(position.reference().unwrap().to_string(), "200.499999999999999899");
+        for _ in 0..10_000 {
+            position.traded("300".parse().unwrap(), "1".parse().unwrap());
+        }
+        assert!(position.reference().unwrap() > "299".parse().unwrap());
+        assert!(position.traded_shares <= TRADED_SHARES_MAX);
     }
 
     proptest! {
@@ -78,7 +122,7 @@ mod tests {
             let mut position = Position {
                 fills: Shares::from_atoms(fills),
                 executions: Shares::whole(executions),
-                last_price: None,
+                ..Position::default()
             };
             if let Some((side, quantity)) = position.want(lot) {
                 position.executions = position.executions.checked_add(side.signed(quantity)).unwrap();

@@ -1,6 +1,7 @@
 //! Once per step: what to ask the broker, what to send it, and why not (`protocol.md` 2 to 4).
 
-use super::{Asked, Effect, Engine, Out, Question, Stop};
+use super::orders::pause_ms;
+use super::{Asked, Effect, Engine, Out, Question, Resend, Stop};
 use crate::broker::Session;
 use crate::hedges::{Intent, IntentState};
 use crate::ledger::Write;
@@ -133,7 +134,7 @@ impl Engine {
                 (IntentState::Stuck, Some(order)) => {
                     (STUCK_MS, Question::Order { intent: id.clone(), id: order.clone() })
                 }
-                (IntentState::Unknown, _) if !self.resend.contains(&id) => (
+                (IntentState::Unknown, _) if !self.resends.get(&id).is_some_and(|resend| resend.ready) => (
                     UNKNOWN_MS_FIRST.saturating_mul(1 << times.min(10)).min(UNKNOWN_MS_MAX),
                     Question::Find { intent: id.clone() },
                 ),
@@ -178,15 +179,16 @@ impl Engine {
         if !self.policy.profile.client_ids || self.in_flight.is_some() || self.gate_closed().is_some() {
             return Ok(());
         }
-        let Some(id) = self
-            .resend
-            .iter()
-            .find(|id| self.intents.get(*id).is_some_and(|intent| self.halted(&intent.symbol).is_none()))
-            .cloned()
-        else {
-            return Ok(());
+        let may_go = |(id, resend): &(&IntentId, &Resend)| {
+            let halted = self.intents.get(*id).is_none_or(|intent| self.halted(&intent.symbol).is_some());
+            resend.ready && self.now >= resend.until && !halted
         };
-        self.resend.remove(&id);
+        let Some(id) = self.resends.iter().find(may_go).map(|(id, _)| id.clone()) else { return Ok(()) };
+        let now = self.now;
+        let resend = self.resends.entry(id.clone()).or_default();
+        resend.ready = false;
+        resend.count += 1;
+        resend.until = now.plus(pause_ms(resend.count));
         self.send(
             &id,
             "the broker did not have it; the same order again under the same name".into(),
@@ -198,6 +200,7 @@ impl Engine {
     fn decide_ticker(&mut self, symbol: &Symbol, out: &mut Out) -> Result<(), Stop> {
         let Some(position) = self.positions.get(symbol).copied() else { return Ok(()) };
         let want = position.want(self.policy.profile.lot);
+        let reference = position.reference();
         let mut planned = None;
         for intent in self.live_of(symbol) {
             if intent.state != IntentState::Planned {
@@ -219,17 +222,17 @@ impl Engine {
         let allowed = match self.gate_closed() {
             Some(reason) => Err(reason),
             None if self.in_flight.is_some() => Err("another order is on its way".into()),
-            None => self.cap(shares, position.last_price),
+            None => self.cap(shares, reference),
         };
         match (allowed, planned) {
             (Ok(quantity), Some((id, _))) => self.send(&id, "planned before".into(), Some(quantity), out),
             (Ok(quantity), None) => {
-                let id = self.create(symbol, side, quantity, position.last_price, IntentState::Sent, out)?;
+                let id = self.create(symbol, side, quantity, reference, IntentState::Sent, out)?;
                 self.launch(&id, out)
             }
             (Err(reason), planned) => {
                 if planned.is_none() {
-                    self.create(symbol, side, shares, position.last_price, IntentState::Planned, out)?;
+                    self.create(symbol, side, shares, reference, IntentState::Planned, out)?;
                 }
                 self.waiting.insert(symbol.clone(), reason);
                 Ok(())

@@ -203,9 +203,7 @@ impl Engine {
     fn enter(&mut self, fill: Fill, source: Source, out: &mut Out) -> Result<(), Stop> {
         let id = fill.id;
         let position = self.positions.entry(fill.symbol.clone()).or_default();
-        if fill.price.is_some() {
-            position.last_price = fill.price;
-        }
+        position.traded(fill.cash, fill.shares);
         out.writes.push(Write::Fill(fill.clone()));
         out.writes.push(Write::Entry { id, n: 0, standing: true, source });
         self.fills.insert(id, FillState { fill, n: 0, standing: true, counted: false });

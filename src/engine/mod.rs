@@ -46,6 +46,17 @@ struct Asked {
     times: u32,
 }
 
+/// An `Unknown` intent at a broker with client order ids (`protocol.md` 3.5, last sentence).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Resend {
+    /// The broker does not have it: the same order may go out again under the same name.
+    ready: bool,
+    /// How often it went out again. From then on a clear no is only about the last send, not about the first.
+    count: u32,
+    /// Not before this moment.
+    until: Millis,
+}
+
 /// A ticker's attempts in a row that brought no execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Failures {
@@ -79,8 +90,8 @@ pub struct Engine {
     sequence: u32,
     /// The one intent whose bytes may be on their way.
     in_flight: Option<IntentId>,
-    /// Unknown intents that the broker does not have: the same order may go out again under the same name.
-    resend: BTreeSet<IntentId>,
+    /// Intents that were `Unknown` since this start, and how often they went out again.
+    resends: BTreeMap<IntentId, Resend>,
     failures: BTreeMap<Symbol, Failures>,
     halts: BTreeMap<(Option<Symbol>, HaltKind), String>,
 
@@ -116,8 +127,8 @@ impl Engine {
         for (symbol, sum) in loaded.execution_sums {
             positions.entry(symbol).or_default().executions = sum;
         }
-        for (symbol, price) in loaded.last_prices {
-            positions.entry(symbol).or_default().last_price = Some(price);
+        for (symbol, cash, shares) in loaded.traded {
+            positions.entry(symbol).or_default().traded(cash, shares);
         }
         let intents: BTreeMap<IntentId, Intent> =
             loaded.intents.into_iter().map(|intent| (intent.id.clone(), intent)).collect();
@@ -144,7 +155,7 @@ impl Engine {
             intents,
             sequence: 0,
             in_flight: None,
-            resend: BTreeSet::new(),
+            resends: BTreeMap::new(),
             failures: loaded
                 .failures
                 .into_iter()

@@ -29,7 +29,13 @@ impl Engine {
             return Err(Stop::Bug(format!("an answer for {id}, which was not on its way")));
         }
         self.in_flight = None;
+        let again = self.resends.get(id).is_some_and(|resend| resend.count > 0);
         match outcome {
+            Placed::Refused { reason, .. } | Placed::NotSent(reason) if again => {
+                self.must_read = true;
+                let why = format!("the send before this one may have arrived; this one: {reason}");
+                self.become_state(id, IntentState::Unknown, why, out)
+            }
             Placed::Accepted(order) => {
                 if let Some(owner) = self.orders.get(&order).filter(|owner| *owner != id) {
                     let why = format!("order {order} is bound to {owner} already");
@@ -114,7 +120,7 @@ impl Engine {
         match answer {
             Some(found) => self.settle(id, &found, out),
             None => {
-                self.resend.insert(id.clone());
+                self.resends.entry(id.clone()).or_default().ready = true;
                 Ok(())
             }
         }
@@ -142,7 +148,7 @@ impl Engine {
                 return self.stuck(id, why, out);
             }
             self.orders.insert(order.id.clone(), id.clone());
-            self.resend.remove(id);
+            self.resends.remove(id);
             let reason = format!("read as {}", order.status_text);
             let order_id = order.id.clone();
             self.become_with(id, IntentState::Working, reason, out, |i| i.order_id = Some(order_id))?;

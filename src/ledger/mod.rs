@@ -7,7 +7,7 @@
 use crate::chain::ChainView;
 use crate::fills::{DeadEvent, Fill, Skipped, TokenFact};
 use crate::hedges::{HaltKind, Intent, IntentState};
-use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Price, Shares, Symbol};
+use crate::units::{BlockRef, Cash, FillId, IntentId, Millis, OrderId, Price, Shares, Symbol};
 
 /// How we came to know of a fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,8 +138,8 @@ pub struct Loaded {
     pub fill_sums: Vec<(Symbol, Shares)>,
     /// Σ over executions, BUY positive, per ticker.
     pub execution_sums: Vec<(Symbol, Shares)>,
-    /// Price of the newest standing fill, per ticker.
-    pub last_prices: Vec<(Symbol, Price)>,
+    /// Per ticker the newest fills that make up 100 shares (or all there are), ascending, for the reference price.
+    pub traded: Vec<(Symbol, Cash, Shares)>,
     /// Every live intent, and every terminal one that changed in the last day before `last_commit`.
     pub intents: Vec<Intent>,
     /// Per ticker: attempts that ended without an execution since the last one that had one, and when the last ended.

@@ -1,0 +1,532 @@
+//! A small world around the engine for tests: a chain that forks, a broker that loses answers, and a ledger made of
+//! the writes alone. It shares no code with the engine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, dead_code, unreachable_pub)]
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::{Address, B256, keccak256};
+use counterfill::broker::{BrokerOrder, OrderStatus, Placed, Profile, ReadError, Session, Ticket};
+use counterfill::chain::{ChainView, Push, Sweep};
+use counterfill::engine::{Effect, Engine, Input, Policy, Question, Stop};
+use counterfill::fills::{Event, Fill};
+use counterfill::hedges::{HaltKind, Intent, IntentState, Limits};
+use counterfill::ledger::{FillState, Loaded, Write};
+use counterfill::units::{BlockRef, Cash, FillId, Millis, Price, Shares, Side, Symbol};
+
+pub const CHAIN_ID: u64 = 8453;
+
+pub fn symbol(index: usize) -> Symbol {
+    ["TSLA", "AAPL", "NVDA"][index % 3].parse().unwrap()
+}
+
+/// What a fill is, apart from the block it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deal {
+    pub ticker: usize,
+    pub side: Side,
+    pub atoms: i128,
+    pub tx: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Block {
+    pub number: u64,
+    pub hash: B256,
+    pub parent: B256,
+    pub deals: Vec<Deal>,
+}
+
+impl Block {
+    pub fn fills(&self) -> Vec<Fill> {
+        (0_u64..)
+            .zip(&self.deals)
+            .map(|(log_index, deal)| {
+                let shares = Shares::from_atoms(deal.atoms);
+                let cash = Cash::whole(100);
+                Fill {
+                    id: FillId {
+                        chain_id: CHAIN_ID,
+                        block_hash: self.hash,
+                        tx_hash: keccak256(deal.tx.to_be_bytes()),
+                        log_index,
+                        side: deal.side,
+                    },
+                    block_number: self.number,
+                    block_time: None,
+                    orderbook: Address::repeat_byte(0xb0),
+                    owner: Address::repeat_byte(0x01),
+                    symbol: symbol(deal.ticker),
+                    shares,
+                    cash,
+                    price: Price::of(cash, shares),
+                }
+            })
+            .collect()
+    }
+
+    pub fn at(&self) -> BlockRef {
+        BlockRef { number: self.number, hash: self.hash }
+    }
+}
+
+/// Every block ever mined, and which are canonical.
+#[derive(Debug)]
+pub struct Chain {
+    pub ever: Vec<Block>,
+    pub canonical: Vec<Block>,
+    salt: u64,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        let genesis = Block { number: 100, hash: B256::repeat_byte(0xaa), parent: B256::ZERO, deals: vec![] };
+        Self { ever: vec![genesis.clone()], canonical: vec![genesis], salt: 0 }
+    }
+}
+
+impl Chain {
+    pub fn head(&self) -> &Block {
+        self.canonical.last().unwrap()
+    }
+
+    pub fn mine(&mut self, deals: Vec<Deal>) {
+        self.salt += 1;
+        let parent = self.head();
+        let hash = keccak256([parent.hash.as_slice(), &self.salt.to_be_bytes()].concat());
+        let block = Block { number: parent.number + 1, hash, parent: parent.hash, deals };
+        self.ever.push(block.clone());
+        self.canonical.push(block);
+    }
+
+    /// Takes the top `depth` blocks off (never the first) and returns them.
+    pub fn unwind(&mut self, depth: usize) -> Vec<Block> {
+        let keep = self.canonical.len().saturating_sub(depth).max(1);
+        self.canonical.split_off(keep)
+    }
+
+    pub fn put_back(&mut self, blocks: Vec<Block>) {
+        for block in blocks {
+            assert_eq!(block.parent, self.head().hash);
+            self.canonical.push(block);
+        }
+    }
+
+    /// The truth: signed shares per ticker on the canonical chain.
+    pub fn truth(&self) -> BTreeMap<Symbol, i128> {
+        let mut sums = BTreeMap::new();
+        for deal in self.canonical.iter().flat_map(|block| &block.deals) {
+            let signed = if deal.side == Side::Buy { deal.atoms } else { -deal.atoms };
+            *sums.entry(symbol(deal.ticker)).or_insert(0) += signed;
+        }
+        sums
+    }
+
+    /// What an honest node and an honest sweep make of it, from what the view knows.
+    pub fn sweep(&self, view: &ChainView, blocks_max: usize) -> Option<Sweep> {
+        let base = match view.cursor {
+            None => self.canonical.first().unwrap().at(),
+            Some(_) => *view
+                .window
+                .iter()
+                .rev()
+                .find(|known| self.canonical.iter().any(|block| block.at() == **known))
+                .expect("no reorg of this world reaches below the window"),
+        };
+        let range: Vec<&Block> =
+            self.canonical.iter().filter(|block| block.number > base.number).take(blocks_max).collect();
+        let target = range.last().map_or(base, |block| block.at());
+        if view.cursor == Some(target) {
+            return None;
+        }
+        Some(Sweep {
+            base,
+            target,
+            canonical: range.iter().map(|block| (block.number, block.hash)).collect(),
+            events: range.iter().flat_map(|block| block.fills()).map(Event::Fill).collect(),
+            refuted: vec![],
+            tokens: vec![],
+            head: self.head().number,
+        })
+    }
+}
+
+/// How the broker treats the next order calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    Accepts,
+    AcceptsAndLosesTheAnswer,
+    /// The answer is lost and the next reads do not show the order yet.
+    AcceptsAndHides,
+    LosesTheRequest,
+    NeverReached,
+    Refuses,
+    RejectsLater,
+    CancelsHalfway,
+}
+
+/// A broker with client order ids.
+#[derive(Debug, Default)]
+pub struct Desk {
+    pub orders: Vec<BrokerOrder>,
+    pub posts: BTreeMap<String, u32>,
+    pub mood: Option<Mood>,
+    pub away: bool,
+    pub hidden_reads: u32,
+}
+
+impl Desk {
+    pub fn place(&mut self, ticket: &Ticket, now: Millis) -> Placed {
+        *self.posts.entry(ticket.intent.to_string()).or_default() += 1;
+        let mood = if self.away { Mood::LosesTheRequest } else { self.mood.take().unwrap_or(Mood::Accepts) };
+        match mood {
+            Mood::LosesTheRequest => return Placed::Unknown("reset".into()),
+            Mood::NeverReached => return Placed::NotSent("refused connection".into()),
+            _ => {}
+        }
+        if self.orders.iter().any(|order| order.client_id.as_deref() == Some(ticket.intent.as_str())) {
+            return Placed::Duplicate;
+        }
+        if mood == Mood::Refuses {
+            return Placed::Refused { reason: "validation".into(), gate_ms: None };
+        }
+        let id: counterfill::units::OrderId = format!("{}", 1000 + self.orders.len()).parse().unwrap();
+        let (status, executed) = match mood {
+            Mood::RejectsLater => (OrderStatus::Rejected, Shares::ZERO),
+            Mood::CancelsHalfway => {
+                let half = Shares::from_atoms(ticket.quantity.atoms() / 2).truncate_to(Shares::whole(1));
+                (OrderStatus::Canceled, half)
+            }
+            _ => (OrderStatus::Live, Shares::ZERO),
+        };
+        self.orders.push(BrokerOrder {
+            id: id.clone(),
+            client_id: Some(ticket.intent.to_string()),
+            tag: Some("ours".into()),
+            symbol: ticket.symbol.clone(),
+            side: ticket.side,
+            quantity: ticket.quantity,
+            filled: executed,
+            executed,
+            average_price: None,
+            status,
+            status_text: format!("{status:?}"),
+            entered_at: now,
+        });
+        match mood {
+            Mood::AcceptsAndHides => {
+                self.hidden_reads = 3;
+                Placed::Unknown("timeout".into())
+            }
+            Mood::AcceptsAndLosesTheAnswer => Placed::Unknown("timeout".into()),
+            _ => Placed::Accepted(id),
+        }
+    }
+
+    /// Every live order trades one share, and ends when it is full.
+    pub fn trade(&mut self) {
+        for order in self.orders.iter_mut().filter(|order| order.status == OrderStatus::Live) {
+            let left = order.quantity.checked_sub(order.executed).unwrap();
+            order.executed = order.executed.checked_add(left.min(Shares::whole(1))).unwrap();
+            order.filled = order.executed;
+            if order.executed == order.quantity {
+                order.status = OrderStatus::Filled;
+            }
+        }
+    }
+
+    pub fn executed(&self, symbol: &Symbol) -> i128 {
+        self.orders.iter().filter(|o| o.symbol == *symbol).map(|o| o.side.signed(o.executed).atoms()).sum()
+    }
+
+    pub fn answer(&mut self, question: Question, now: Millis) -> Input {
+        let hidden = self.hidden_reads > 0;
+        if !matches!(question, Question::Session) {
+            self.hidden_reads = self.hidden_reads.saturating_sub(1);
+        }
+        let shown = self.orders.len() - usize::from(hidden && !self.orders.is_empty());
+        let visible = &self.orders[..shown];
+        let read =
+            |found: Option<BrokerOrder>| if self.away { Err(ReadError("away".into())) } else { Ok(found) };
+        match question {
+            Question::Order { intent, id } => {
+                let answer = read(visible.iter().find(|order| order.id == id).cloned());
+                Input::Order { intent, id, answer }
+            }
+            Question::Find { intent } => {
+                let by_name = |order: &&BrokerOrder| order.client_id.as_deref() == Some(intent.as_str());
+                let answer = read(visible.iter().find(by_name).cloned());
+                Input::Found { intent, answer }
+            }
+            Question::List { since } => {
+                let orders = visible.iter().filter(|o| o.entered_at >= since).cloned().collect();
+                let answer = if self.away { Err(ReadError("away".into())) } else { Ok(orders) };
+                Input::List { begun_at: now, answer }
+            }
+            Question::Session if self.away => Input::Session(Err(ReadError("away".into()))),
+            Question::Session => Input::Session(Ok(Session::Open { until: None })),
+        }
+    }
+}
+
+/// The ledger as its writes alone say it.
+#[derive(Debug, Default, Clone)]
+pub struct Shelf {
+    pub fills: BTreeMap<FillId, FillState>,
+    pub sums: BTreeMap<Symbol, i128>,
+    pub executions: BTreeMap<Symbol, i128>,
+    pub intents: BTreeMap<String, Intent>,
+    pub cursor: Option<BlockRef>,
+    pub window: Vec<BlockRef>,
+    pub last_commit: Option<Millis>,
+    pub halts: BTreeMap<(Option<Symbol>, HaltKind), String>,
+}
+
+impl Shelf {
+    pub fn commit(&mut self, now: Millis, writes: &[Write]) {
+        for write in writes {
+            self.last_commit = Some(now);
+            match write.clone() {
+                Write::Fill(fill) => {
+                    let state = FillState { fill: fill.clone(), n: 0, standing: false, counted: false };
+                    assert!(self.fills.insert(fill.id, state).is_none(), "a fill is stored once");
+                }
+                Write::Entry { id, n, standing, .. } => {
+                    let state = self.fills.get_mut(&id).unwrap();
+                    assert!(n == 0 || n == state.n + 1, "entries have no gap");
+                    assert_ne!(state.standing, standing, "entries alternate");
+                    (state.n, state.standing, state.counted) = (n, standing, false);
+                }
+                Write::Count { id, n } => {
+                    let state = self.fills.get_mut(&id).unwrap();
+                    assert_eq!((n, state.counted), (state.n, false));
+                    state.counted = true;
+                    let signed = state.fill.signed_shares().atoms();
+                    *self.sums.entry(state.fill.symbol.clone()).or_default() +=
+                        if state.standing { signed } else { -signed };
+                }
+                Write::Cursor { cursor, window } => {
+                    assert_eq!(window.last(), Some(&cursor));
+                    assert!(window.is_sorted());
+                    (self.cursor, self.window) = (Some(cursor), window);
+                }
+                Write::Intent(intent) => {
+                    self.one_live(&intent);
+                    assert!(self.intents.insert(intent.id.to_string(), intent).is_none());
+                }
+                Write::Transition { from, intent } => {
+                    assert_eq!(self.intents[intent.id.as_str()].state, from);
+                    self.one_live(&intent);
+                    self.intents.insert(intent.id.to_string(), intent);
+                }
+                Write::Execution { intent, n, quantity, .. } => {
+                    let intent = self.intents.get_mut(intent.as_str()).unwrap();
+                    assert_eq!(intent.executions, n);
+                    intent.executions += 1;
+                    intent.executed = intent.executed.checked_add(quantity).unwrap();
+                    *self.executions.entry(intent.symbol.clone()).or_default() +=
+                        intent.side.signed(quantity).atoms();
+                }
+                Write::Halt { symbol, kind, reason, .. } => {
+                    assert_eq!(self.halts.insert((symbol, kind), reason), None);
+                }
+                Write::Lift { symbol, kind, .. } => {
+                    self.halts.remove(&(symbol, kind)).unwrap();
+                }
+                Write::Token(_) | Write::Skipped(_) | Write::Dead(_) => {}
+            }
+        }
+    }
+
+    fn one_live(&self, intent: &Intent) {
+        let others = self.intents.values().filter(|other| {
+            other.id != intent.id && other.symbol == intent.symbol && other.state.is_live() && !other.adopted
+        });
+        assert!(
+            !intent.state.is_live() || intent.adopted || others.count() == 0,
+            "one live intent per ticker"
+        );
+    }
+
+    pub fn load(&self) -> Loaded {
+        let floor = self.window.first().map_or(0, |block| block.number);
+        let sums = |map: &BTreeMap<Symbol, i128>| {
+            map.iter().map(|(symbol, sum)| (symbol.clone(), Shares::from_atoms(*sum))).collect()
+        };
+        Loaded {
+            chain: ChainView {
+                cursor: self.cursor,
+                window: self.window.clone(),
+                standing: vec![],
+                tokens: vec![],
+            },
+            fills: self.fills.values().filter(|state| state.fill.block_number > floor).cloned().collect(),
+            fill_sums: sums(&self.sums),
+            execution_sums: sums(&self.executions),
+            traded: self
+                .fills
+                .values()
+                .map(|state| (state.fill.symbol.clone(), state.fill.cash, state.fill.shares))
+                .collect(),
+            intents: self.intents.values().cloned().collect(),
+            failures: vec![],
+            halts: self
+                .halts
+                .iter()
+                .map(|((symbol, kind), why)| (symbol.clone(), *kind, why.clone()))
+                .collect(),
+            fills_total: 0,
+            reversals_total: 0,
+            dead_total: 0,
+            last_commit: self.last_commit,
+        }
+    }
+}
+
+pub struct World {
+    pub chain: Chain,
+    pub desk: Desk,
+    pub shelf: Shelf,
+    pub engine: Engine,
+    pub now: Millis,
+    pub starts: u32,
+    pub effects: Vec<Effect>,
+    pub confirmations: u64,
+    pub stop: Option<Stop>,
+}
+
+impl World {
+    pub fn new(confirmations: u64) -> Self {
+        let shelf = Shelf::default();
+        let engine = Engine::new(policy(confirmations, 0), shelf.load());
+        let (chain, desk) = (Chain::default(), Desk::default());
+        let now = Millis(1_700_000_000_000);
+        let (effects, stop) = (vec![], None);
+        let mut world = Self { chain, desk, shelf, engine, now, starts: 0, effects, confirmations, stop };
+        world.connect();
+        world
+    }
+
+    pub fn connect(&mut self) {
+        let head = self.chain.head().at();
+        self.input(Input::Connected { head });
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.now = self.now.plus(50);
+        match self.engine.step(self.now, [input]) {
+            Ok(out) => {
+                self.shelf.commit(self.now, &out.writes);
+                self.effects.extend(out.effects);
+            }
+            Err(stop) => self.stop = Some(stop),
+        }
+    }
+
+    /// Performs what the engine wanted; with `crash` the process dies before the n-th effect.
+    pub fn perform(&mut self, crash: Option<usize>) {
+        for (n, effect) in std::mem::take(&mut self.effects).into_iter().enumerate() {
+            if crash == Some(n) {
+                return self.restart();
+            }
+            match effect {
+                Effect::Place(ticket) => {
+                    let outcome = self.desk.place(&ticket, self.now);
+                    if crash == Some(n + 1) {
+                        return self.restart();
+                    }
+                    self.input(Input::Placed { intent: ticket.intent, outcome });
+                }
+                Effect::Ask(question) => {
+                    let answer = self.desk.answer(question, self.now);
+                    self.input(answer);
+                }
+                Effect::Sweep | Effect::Reply(..) | Effect::Alert(_) => {}
+                Effect::Stop(stop) => self.stop = Some(stop),
+            }
+        }
+    }
+
+    pub fn restart(&mut self) {
+        self.starts += 1;
+        self.effects.clear();
+        self.engine = Engine::new(policy(self.confirmations, self.starts), self.shelf.load());
+        self.connect();
+    }
+
+    pub fn push(&mut self, block: &Block) {
+        let events = block.fills().into_iter().map(Event::Fill).collect();
+        self.input(Input::Push(Push { events, tokens: vec![] }));
+    }
+
+    pub fn sweep(&mut self, blocks_max: usize) -> bool {
+        let view = self.engine.view();
+        let Some(sweep) = self.chain.sweep(&view, blocks_max) else { return false };
+        self.input(Input::Sweep(sweep));
+        true
+    }
+
+    pub fn settle(&mut self) {
+        (self.desk.away, self.desk.mood) = (false, None);
+        for _ in 0..400 {
+            self.now = self.now.plus(10_000);
+            while self.sweep(64) {
+                assert!(self.stop.is_none(), "{:?}", self.stop);
+            }
+            self.input(Input::Tick);
+            self.perform(None);
+            self.desk.trade();
+        }
+    }
+}
+
+pub fn policy(confirmations: u64, start: u32) -> Policy {
+    Policy {
+        confirmations,
+        profile: Profile {
+            name: "paper",
+            account: "TEST".into(),
+            lot: Shares::whole(1),
+            client_ids: true,
+            allow_short: true,
+            tag: Some("ours".into()),
+            poll_ms: 100,
+        },
+        limits: Limits { max_orders_per_minute: 100_000, max_orders_per_day: 1_000_000, ..Limits::default() },
+        nonce: format!("{start:08x}"),
+    }
+}
+
+/// Nothing lost, nothing doubled, at rest.
+pub fn verdict(world: &World) {
+    assert!(world.stop.is_none(), "{:?}", world.stop);
+    let lot = Shares::whole(1).atoms();
+    let truth = world.chain.truth();
+    for index in 0..3 {
+        let symbol = symbol(index);
+        let onchain = truth.get(&symbol).copied().unwrap_or(0);
+        let ripe = if world.confirmations == 0 {
+            assert_eq!(world.shelf.sums.get(&symbol).copied().unwrap_or(0), onchain, "{symbol}: fills");
+            onchain
+        } else {
+            world.shelf.sums.get(&symbol).copied().unwrap_or(0)
+        };
+        let executed = world.desk.executed(&symbol);
+        assert_eq!(
+            world.shelf.executions.get(&symbol).copied().unwrap_or(0),
+            executed,
+            "{symbol}: executions"
+        );
+        assert!((ripe + executed).abs() < lot, "{symbol}: {ripe} onchain, {executed} at the broker");
+    }
+    let mut bound: BTreeMap<String, u32> = BTreeMap::new();
+    for order in &world.desk.orders {
+        let name = order.client_id.clone().unwrap();
+        let intent = &world.shelf.intents[&name];
+        assert_eq!(intent.order_id.as_ref(), Some(&order.id), "every order is bound to its intent");
+        assert_eq!((intent.quantity, intent.side), (order.quantity, order.side));
+        *bound.entry(name).or_default() += 1;
+    }
+    assert!(bound.values().all(|count| *count == 1), "one order per intent");
+    let open = |state| matches!(state, IntentState::Sent | IntentState::Unknown | IntentState::Working);
+    assert!(!world.shelf.intents.values().any(|intent| open(intent.state)), "nothing is open at rest");
+}
