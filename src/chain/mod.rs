@@ -4,6 +4,8 @@
 //! checks that what it read belongs together, and hands it to the engine; it decides nothing about money. It learns
 //! cursor and window only from the engine ([`ChainView`]), after they are committed.
 
+pub mod abi;
+
 use std::collections::BTreeMap;
 
 use alloy::primitives::B256;
