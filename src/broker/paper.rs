@@ -19,6 +19,7 @@
 
 mod book;
 mod faults;
+mod options;
 mod plan;
 
 use std::path::{Path, PathBuf};
@@ -28,10 +29,11 @@ use rusqlite::{Connection, Transaction};
 
 use self::faults::OrderFaults;
 pub use self::faults::{Outage, PaperFaults, PlaceFault};
+pub use self::options::{PaperOptions, PaperSessions, Span};
 use self::plan::{Draws, Entry, Fate};
 use super::hours::{self, Hours};
 use super::{Broker, BrokerOrder, Placed, Profile, ReadError, Session, Ticket};
-use crate::units::{Cash, IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
+use crate::units::{IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
 
 /// The book's file name beside the ledger.
 pub const BOOK_FILE: &str = "paper.db";
@@ -44,8 +46,6 @@ const ORDER_NUMBER_FIRST: i64 = 1_004_055_538_153;
 const ORDER_NUMBER_STEP_MAX: i64 = 7;
 /// No order is larger: keeps every product with a price exact in 64 bits.
 const ORDER_SHARES_MAX: i64 = 1_000_000;
-/// A step of an order's life waits a day at most, so that times can not overflow.
-const SPAN_MS_MAX: i64 = 86_400_000;
 /// Orders are done within a second; a fifth of it is soon enough to look.
 const POLL_MS: i64 = 200;
 /// How long the gate stays closed when the calendar has ended; a person must update the program.
@@ -102,66 +102,6 @@ pub enum PaperError {
     Sql(#[from] rusqlite::Error),
 }
 
-/// When the paper broker trades.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PaperSessions {
-    /// Day and night; orders never expire.
-    Always,
-    /// In the hours of the New York Stock Exchange; orders entered outside them wait for the opening.
-    Nyse,
-}
-
-/// A range of waiting times, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// Shortest wait in milliseconds, zero or more.
-    pub least_ms: i64,
-    /// Longest wait in milliseconds, at most a day.
-    pub most_ms: i64,
-}
-
-impl Span {
-    fn check(self, name: &str) -> Result<(), PaperError> {
-        if 0 <= self.least_ms && self.least_ms <= self.most_ms && self.most_ms <= SPAN_MS_MAX {
-            return Ok(());
-        }
-        Err(PaperError::Options(format!(
-            "{name} must be a range within 0 to {SPAN_MS_MAX} ms, not {} to {}",
-            self.least_ms, self.most_ms
-        )))
-    }
-}
-
-/// How the paper broker behaves toward new orders; those in the book keep the plan they were entered with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaperOptions {
-    /// When it trades.
-    pub sessions: PaperSessions,
-    /// Seed of order numbers, times, pieces and prices.
-    pub seed: u64,
-    /// The account's name, fixed when the book is created.
-    pub account: String,
-    /// From entry (or opening) to `WORKING`.
-    pub acknowledge: Span,
-    /// From there to the first piece, and from piece to piece.
-    pub fill: Span,
-    /// What a single order may cost (or bring, when selling); one above it is rejected after it was received.
-    pub buying_power: Cash,
-}
-
-impl Default for PaperOptions {
-    fn default() -> Self {
-        Self {
-            sessions: PaperSessions::Always,
-            seed: 0,
-            account: "PAPER-0001".to_owned(),
-            acknowledge: Span { least_ms: 50, most_ms: 150 },
-            fill: Span { least_ms: 50, most_ms: 200 },
-            buying_power: Cash::whole(1_000_000),
-        }
-    }
-}
-
 /// One order with everything the book has on it, for a verdict from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BookOrder {
@@ -203,14 +143,7 @@ impl PaperBroker {
     /// When an option is out of range, or the file can not be opened, is not a paper book, has another schema or
     /// belongs to another account.
     pub fn open(path: &Path, options: PaperOptions, now: Millis) -> Result<Self, PaperError> {
-        options.acknowledge.check("the time to acknowledge")?;
-        options.fill.check("the time to fill")?;
-        if options.account.parse::<OrderId>().is_err() {
-            return Err(PaperError::Options(format!(
-                "`{}` is not an account name (letters, digits, '-' and '_', at most 64)",
-                options.account
-            )));
-        }
+        options.check()?;
         let conn = book::open(path, &options.account, now)?;
         let profile = Profile {
             name: "paper",
