@@ -4,6 +4,9 @@
 //! may turn it into a yes or a no without reading the broker's own book (`protocol.md` 3.3 to 3.5). Calls block: they
 //! run on the two broker threads, never on tokio. No implementation repeats an order call by itself.
 
+pub mod hours;
+pub mod paper;
+
 use serde::{Deserialize, Serialize};
 
 use crate::units::{IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
