@@ -10,4 +10,5 @@ pub mod fills;
 pub mod hedges;
 pub mod ledger;
 pub mod positions;
+pub mod serve;
 pub mod units;

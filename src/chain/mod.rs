@@ -9,6 +9,7 @@ pub mod abi;
 use std::collections::BTreeMap;
 
 use alloy::primitives::B256;
+use serde::{Deserialize, Serialize};
 
 use crate::fills::{Event, TokenFact};
 use crate::units::{BlockRef, FillId};
@@ -60,7 +61,7 @@ pub struct Sweep {
 }
 
 /// What is known of the connection, for health and metrics; published whenever it changes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainFacts {
     /// Whether a socket is up and subscribed.
     pub connected: bool,
@@ -83,7 +84,7 @@ pub struct ChainFacts {
 }
 
 /// Progress of a backfill.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backfill {
     /// Blocks done.
     pub done_blocks: u64,

@@ -183,6 +183,9 @@ pub struct Facts {
     pub gate: Option<String>,
     /// Whether the last broker read succeeded; none before the first.
     pub broker_answers: Option<bool>,
+    /// The session as last read; none before the first reading. With it, health tells a gate that is shut because the
+    /// market is (fine) from one that is shut for any other reason (not fine).
+    pub session: Option<Session>,
 }
 
 /// One ticker's row of [`Facts`].
@@ -194,6 +197,8 @@ pub struct TickerFacts {
     pub exposure: Shares,
     /// The live intent, if any: id, state, when it last changed.
     pub live: Option<(IntentId, IntentState, Millis)>,
+    /// Since when a whole lot or more has been wanted without a live intent; none where that is not so.
+    pub unhedged_since: Option<Millis>,
     /// Why an order that is wanted does not go out.
     pub waiting: Option<String>,
 }

@@ -1,0 +1,317 @@
+//! What the bot says of itself: one shape for `/readyz`, `bot status --json` and the screen of `bot status`.
+//!
+//! The names here are stable and are promised to scripts; the engine's own [`Facts`] may change beneath them. The
+//! report a stranger may see is made by [`StatusReport::redacted`]: no exposure, no order, no words of others.
+
+use std::fmt::{self, Write as _};
+
+use serde::{Deserialize, Serialize};
+
+use super::health::{Health, ProcessFacts};
+use crate::chain::ChainFacts;
+use crate::engine::Facts;
+use crate::hedges::{HaltKind, IntentState};
+use crate::units::{BlockRef, IntentId, Millis, Shares, Symbol};
+
+/// Everything the bot tells of its state at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The program's version.
+    pub version: String,
+    /// The moment of this report, in milliseconds since 1970.
+    pub at: Millis,
+    /// When the process started.
+    pub started_at: Millis,
+    /// How long it has been running, in seconds.
+    pub uptime_s: i64,
+    /// The verdict.
+    #[serde(flatten)]
+    pub health: Health,
+    /// The engine; none until it has spoken.
+    pub engine: Option<EngineStatus>,
+    /// The chain.
+    pub chain: ChainFacts,
+}
+
+/// [`Facts`] under their stable names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// When this was true.
+    pub at: Millis,
+    /// Whether orders may be decided.
+    pub deciding: bool,
+    /// What deciding waits for.
+    pub waiting: Vec<String>,
+    /// The last block whose fills are all in the ledger.
+    pub cursor: Option<BlockRef>,
+    /// Fills ever stored.
+    pub fills: u64,
+    /// Reversals ever stored.
+    pub reversals: u64,
+    /// Dead events ever stored.
+    pub dead_events: u64,
+    /// Why no order may go out for any ticker; none when it may.
+    pub gate: Option<String>,
+    /// Whether the last broker read succeeded; none before the first.
+    pub broker_answers: Option<bool>,
+    /// One row per ticker, ascending.
+    pub tickers: Vec<TickerStatus>,
+    /// Halts in force.
+    pub halts: Vec<HaltStatus>,
+}
+
+/// One ticker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickerStatus {
+    /// Ticker.
+    pub symbol: Symbol,
+    /// Signed; none where it is kept private.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Shares>,
+    /// The live intent, if any.
+    pub live_intent: Option<LiveIntent>,
+    /// Since when a lot or more has had no live intent.
+    pub unhedged_since: Option<Millis>,
+    /// Why an order that is wanted does not go out.
+    pub waiting: Option<String>,
+}
+
+/// An intent that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveIntent {
+    /// Its name; none where it is kept private.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<IntentId>,
+    /// Where it stands.
+    pub state: IntentState,
+    /// When it last changed.
+    pub changed_at: Millis,
+}
+
+/// A halt in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaltStatus {
+    /// The ticker; all where none.
+    pub symbol: Option<Symbol>,
+    /// Why.
+    pub kind: HaltKind,
+    /// In words; none where they are kept private.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<&Facts> for EngineStatus {
+    fn from(facts: &Facts) -> Self {
+        let tickers = facts.tickers.iter().map(|ticker| TickerStatus {
+            symbol: ticker.symbol.clone(),
+            exposure: Some(ticker.exposure),
+            live_intent: ticker.live.as_ref().map(|(id, state, changed_at)| LiveIntent {
+                intent_id: Some(id.clone()),
+                state: *state,
+                changed_at: *changed_at,
+            }),
+            unhedged_since: ticker.unhedged_since,
+            waiting: ticker.waiting.clone(),
+        });
+        let halts = facts.halts.iter().map(|(symbol, kind, reason)| HaltStatus {
+            symbol: symbol.clone(),
+            kind: *kind,
+            reason: Some(reason.clone()),
+        });
+        Self {
+            at: facts.at,
+            deciding: facts.deciding,
+            waiting: facts.waiting.clone(),
+            cursor: facts.cursor,
+            fills: facts.fills_total,
+            reversals: facts.reversals_total,
+            dead_events: facts.dead_total,
+            gate: facts.gate.clone(),
+            broker_answers: facts.broker_answers,
+            tickers: tickers.collect(),
+            halts: halts.collect(),
+        }
+    }
+}
+
+impl StatusReport {
+    /// The report at `now`, with the verdict that was reached on the same facts.
+    #[must_use]
+    pub fn new(
+        health: Health,
+        facts: Option<&Facts>,
+        chain: &ChainFacts,
+        process: &ProcessFacts,
+        now: Millis,
+    ) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at: now,
+            started_at: process.started_at,
+            uptime_s: now.since(process.started_at).max(0) / 1000,
+            health,
+            engine: facts.map(EngineStatus::from),
+            chain: chain.clone(),
+        }
+    }
+
+    /// What a stranger may see: no exposure, no name of an order, and no text that somebody else wrote (a broker's
+    /// refusal may name an account).
+    #[must_use]
+    pub fn redacted(mut self) -> Self {
+        const KEPT_PRIVATE: &str = "not shown here";
+        self.chain.error = self.chain.error.map(|_| KEPT_PRIVATE.to_owned());
+        for check in &mut self.health.checks {
+            check.quote = None;
+        }
+        if let Some(engine) = &mut self.engine {
+            engine.waiting.clear();
+            engine.gate = engine.gate.take().map(|_| KEPT_PRIVATE.to_owned());
+            for ticker in &mut engine.tickers {
+                ticker.exposure = None;
+                ticker.waiting = ticker.waiting.take().map(|_| KEPT_PRIVATE.to_owned());
+                if let Some(live) = &mut ticker.live_intent {
+                    live.intent_id = None;
+                }
+            }
+            for halt in &mut engine.halts {
+                halt.reason = None;
+            }
+        }
+        self
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.health.live, self.health.ready) {
+            (false, _) => "NOT LIVE",
+            (true, false) => "NOT READY",
+            (true, true) => "ready",
+        }
+    }
+
+    fn write_engine(&self, f: &mut fmt::Formatter<'_>, engine: &EngineStatus) -> fmt::Result {
+        let broker = match engine.broker_answers {
+            Some(true) => "answers",
+            Some(false) => "does not answer",
+            None => "not asked yet",
+        };
+        match &engine.gate {
+            Some(gate) => writeln!(f, "broker   {broker} · no order may go out: {gate}")?,
+            None => writeln!(f, "broker   {broker}")?,
+        }
+        match (engine.deciding, engine.waiting.is_empty()) {
+            (true, _) => writeln!(f, "orders   decided at once")?,
+            (false, true) => writeln!(f, "orders   not decided yet")?,
+            (false, false) => writeln!(f, "orders   not decided yet: {}", engine.waiting.join("; "))?,
+        }
+        writeln!(
+            f,
+            "ledger   {} fills · {} reversals · {} dead events",
+            engine.fills, engine.reversals, engine.dead_events
+        )?;
+        if !engine.tickers.is_empty() {
+            writeln!(
+                f,
+                "\n{:<12} {:>24}  {:<10} {:>9}  INTENT / WAITING",
+                "TICKER", "EXPOSURE", "STATE", "SINCE"
+            )?;
+        }
+        for ticker in &engine.tickers {
+            self.write_ticker(f, ticker)?;
+        }
+        if !engine.halts.is_empty() {
+            writeln!(f, "\nhalts")?;
+        }
+        for halt in &engine.halts {
+            let symbol = halt.symbol.as_ref().map_or("all tickers", Symbol::as_str);
+            let reason = halt.reason.as_deref().unwrap_or_default();
+            writeln!(f, "  {symbol:<12} {}: {reason}", halt.kind.as_str())?;
+        }
+        Ok(())
+    }
+
+    fn write_ticker(&self, f: &mut fmt::Formatter<'_>, ticker: &TickerStatus) -> fmt::Result {
+        let exposure = ticker.exposure.map_or_else(|| "-".to_owned(), |shares| shares.to_string());
+        let (state, since) = match (&ticker.live_intent, ticker.unhedged_since) {
+            (Some(live), _) => (live.state.as_str(), duration(self.at.since(live.changed_at))),
+            (None, Some(since)) => ("unhedged", duration(self.at.since(since))),
+            (None, None) => ("-", String::new()),
+        };
+        let mut rest = String::new();
+        if let Some(id) = ticker.live_intent.as_ref().and_then(|live| live.intent_id.as_ref()) {
+            write!(rest, "{id}")?;
+        }
+        if let Some(waiting) = &ticker.waiting {
+            write!(rest, "{}{waiting}", if rest.is_empty() { "" } else { " · " })?;
+        }
+        let line = format!("{:<12} {exposure:>24}  {state:<10} {since:>9}  {rest}", ticker.symbol);
+        writeln!(f, "{}", line.trim_end())
+    }
+
+    fn write_chain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let chain = &self.chain;
+        let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let cursor = self.engine.as_ref().and_then(|engine| engine.cursor).map(|cursor| cursor.number);
+        write!(f, "chain    {}", if chain.connected { "connected" } else { "away" })?;
+        write!(f, " · head {}", number(chain.head))?;
+        if let Some(moved_at) = chain.head_moved_at {
+            write!(f, " ({} old)", duration(self.at.since(moved_at)))?;
+        }
+        write!(f, " · cursor {}", number(cursor))?;
+        if let (Some(head), Some(cursor)) = (chain.head, cursor) {
+            write!(f, " ({} behind)", head.saturating_sub(cursor))?;
+        }
+        writeln!(f, " · {} reconnects · {} forks", chain.reconnects, chain.forks)?;
+        if let Some(backfill) = chain.backfill {
+            writeln!(
+                f,
+                "         backfill: {} of {} blocks, {} a second, {} left",
+                backfill.done_blocks,
+                backfill.total_blocks,
+                backfill.rate_blocks_per_s,
+                duration(i64::try_from(backfill.eta_s).unwrap_or(i64::MAX).saturating_mul(1000))
+            )?;
+        }
+        match &chain.error {
+            Some(error) => writeln!(f, "         last error: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for StatusReport {
+    /// The screen of `bot status`, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uptime = duration(self.uptime_s.saturating_mul(1000));
+        writeln!(f, "counterfill {} · up {uptime} · {}", self.version, self.verdict())?;
+        self.write_chain(f)?;
+        match &self.engine {
+            Some(engine) => self.write_engine(f, engine)?,
+            None => writeln!(f, "engine   starting; it has not spoken yet")?,
+        }
+        let failing: Vec<_> = self.health.checks.iter().filter(|check| !check.ok).collect();
+        if !failing.is_empty() {
+            writeln!(f, "\nto look at")?;
+        }
+        for check in failing {
+            let mark = if check.spoils_ready() { "✗" } else { "!" };
+            write!(f, "  {mark} {}: {}", check.name, check.detail)?;
+            match &check.quote {
+                Some(quote) => writeln!(f, " [{quote}]")?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Milliseconds as the two largest units a person needs.
+fn duration(ms: i64) -> String {
+    let s = ms.max(0) / 1000;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} m {} s", s / 60, s % 60),
+        3600..86_400 => format!("{} h {} m", s / 3600, s % 3600 / 60),
+        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
+    }
+}
