@@ -11,4 +11,5 @@ pub mod hedges;
 pub mod ledger;
 pub mod positions;
 pub mod serve;
+pub mod sim;
 pub mod units;
