@@ -748,3 +748,27 @@ proptest! {
         prop_assert_eq!(created.len(), acts.len() - lost);
     }
 }
+
+#[test]
+fn two_instances_that_race_for_a_name_make_one_order() {
+    let desk = desk();
+    // Created beforehand, so that the race is for the orders.
+    drop(desk.open());
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..4)
+            .map(|_| {
+                let broker = desk.open();
+                scope.spawn(move || {
+                    (0..20).map(|n| broker.place(&ticket(n, Side::Buy, 1), NOON)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        racers.into_iter().flat_map(|racer| racer.join().unwrap()).collect()
+    });
+    let accepted = answers.iter().filter(|placed| matches!(placed, Placed::Accepted(_))).count();
+    let duplicates = answers.iter().filter(|placed| **placed == Placed::Duplicate).count();
+    assert_eq!((accepted, duplicates), (20, 60));
+    let book = read_book(&desk.path()).unwrap();
+    assert_eq!(book.len(), 20);
+    assert!(book.iter().all(|order| order.place_calls == 4));
+}
