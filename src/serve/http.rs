@@ -146,15 +146,15 @@ async fn bounded(request: Request, next: Next) -> Response {
 }
 
 async fn livez(State(door): State<Arc<Door>>) -> Response {
-    let mut health = door.site.status().redacted().health;
-    health.checks.retain(|check| check.critical_for == CriticalFor::Live);
-    let body = serde_json::json!({ "live": health.live, "checks": health.checks });
-    json(verdict(health.live), &body)
+    let mut report = door.site.status().redacted();
+    report.checks.retain(|check| check.critical_for == CriticalFor::Live);
+    let body = serde_json::json!({ "live": report.live, "checks": report.checks });
+    json(verdict(report.live), &body)
 }
 
 async fn readyz(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
     let report = door.report(&headers);
-    json(verdict(report.health.ready), &report)
+    json(verdict(report.ready), &report)
 }
 
 async fn metrics_text(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {

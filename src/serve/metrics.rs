@@ -14,7 +14,6 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::health::Health;
 use super::status::StatusReport;
 use crate::broker::Placed;
 use crate::hedges::IntentState;
@@ -131,7 +130,7 @@ pub fn snapshot(report: &StatusReport) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {
         draw_process(report);
-        draw_health(&report.health);
+        draw_health(report);
         draw_chain(report);
         draw_engine(report);
     });
@@ -145,13 +144,13 @@ fn draw_process(report: &StatusReport) {
     gauge!("process_start_time_seconds").set(seconds(report.started_at.0));
 }
 
-fn draw_health(health: &Health) {
+fn draw_health(report: &StatusReport) {
     describe_gauge!("counterfill_live", "1 while the engine's loop turns, as /livez says.");
-    gauge!("counterfill_live").set(flag(health.live));
+    gauge!("counterfill_live").set(flag(report.live));
     describe_gauge!("counterfill_ready", "1 while the bot can do its job now, as /readyz says.");
-    gauge!("counterfill_ready").set(flag(health.ready));
+    gauge!("counterfill_ready").set(flag(report.ready));
     describe_gauge!("counterfill_check_ok", "1 while this check of /readyz holds.");
-    for check in &health.checks {
+    for check in &report.checks {
         gauge!("counterfill_check_ok", "check" => check.name.clone()).set(flag(check.ok));
     }
 }

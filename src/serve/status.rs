@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use super::health::{Health, ProcessFacts};
+use super::health::{Check, Health, ProcessFacts};
 use crate::chain::ChainFacts;
 use crate::engine::Facts;
 use crate::hedges::{HaltKind, IntentState};
@@ -24,9 +24,12 @@ pub struct StatusReport {
     pub started_at: Millis,
     /// How long it has been running, in seconds.
     pub uptime_s: i64,
-    /// The verdict.
-    #[serde(flatten)]
-    pub health: Health,
+    /// The verdict ([`Health::ready`]).
+    pub ready: bool,
+    /// The verdict ([`Health::live`]).
+    pub live: bool,
+    /// Every check behind the verdict.
+    pub checks: Vec<Check>,
     /// The engine; none until it has spoken.
     pub engine: Option<EngineStatus>,
     /// The chain.
@@ -149,7 +152,9 @@ impl StatusReport {
             at: now,
             started_at: process.started_at,
             uptime_s: now.since(process.started_at).max(0) / 1000,
-            health,
+            ready: health.ready,
+            live: health.live,
+            checks: health.checks,
             engine: facts.map(EngineStatus::from),
             chain: chain.clone(),
         }
@@ -161,7 +166,7 @@ impl StatusReport {
     pub fn redacted(mut self) -> Self {
         const KEPT_PRIVATE: &str = "not shown here";
         self.chain.error = self.chain.error.map(|_| KEPT_PRIVATE.to_owned());
-        for check in &mut self.health.checks {
+        for check in &mut self.checks {
             check.quote = None;
         }
         if let Some(engine) = &mut self.engine {
@@ -182,7 +187,7 @@ impl StatusReport {
     }
 
     fn verdict(&self) -> &'static str {
-        match (self.health.live, self.health.ready) {
+        match (self.live, self.ready) {
             (false, _) => "NOT LIVE",
             (true, false) => "NOT READY",
             (true, true) => "ready",
@@ -206,7 +211,7 @@ impl StatusReport {
         }
         writeln!(
             f,
-            "ledger   {} fills · {} reversals · {} dead events",
+            "ledger   fills {} · reversals {} · dead events {}",
             engine.fills, engine.reversals, engine.dead_events
         )?;
         if !engine.tickers.is_empty() {
@@ -261,7 +266,7 @@ impl StatusReport {
         if let (Some(head), Some(cursor)) = (chain.head, cursor) {
             write!(f, " ({} behind)", head.saturating_sub(cursor))?;
         }
-        writeln!(f, " · {} reconnects · {} forks", chain.reconnects, chain.forks)?;
+        writeln!(f, " · reconnects {} · forks {}", chain.reconnects, chain.forks)?;
         if let Some(backfill) = chain.backfill {
             writeln!(
                 f,
@@ -289,7 +294,7 @@ impl fmt::Display for StatusReport {
             Some(engine) => self.write_engine(f, engine)?,
             None => writeln!(f, "engine   starting; it has not spoken yet")?,
         }
-        let failing: Vec<_> = self.health.checks.iter().filter(|check| !check.ok).collect();
+        let failing: Vec<_> = self.checks.iter().filter(|check| !check.ok).collect();
         if !failing.is_empty() {
             writeln!(f, "\nto look at")?;
         }
