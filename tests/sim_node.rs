@@ -607,6 +607,25 @@ async fn errors_garbage_slowness_and_lies_about_the_chain() {
     assert!(tokio::time::timeout(GLANCE, client.socket.next()).await.is_err());
 }
 
+#[tokio::test]
+async fn the_client_that_the_bot_uses_understands_it() {
+    use alloy::rpc::client::{ClientBuilder, WsConnect};
+    let node = node().await;
+    let client = ClientBuilder::default().ws(WsConnect::new(node.ws_url())).await.unwrap();
+    let head: String = client.request_noparams("eth_blockNumber").await.unwrap();
+    assert_eq!(head, hex(FIRST));
+    let frontend = client.pubsub_frontend().unwrap();
+    let id: B256 = client.request("eth_subscribe", json!(["newHeads"])).await.unwrap();
+    let mut heads = frontend.get_subscription(id).await.unwrap();
+    let block = node.mine_empty(1);
+    let pushed = tokio::time::timeout(PATIENCE, heads.recv()).await.unwrap().unwrap();
+    let pushed: Value = serde_json::from_str(pushed.get()).unwrap();
+    assert_eq!(pushed["hash"], json!(block.hash));
+    node.rpc_errors(RpcFault::HeaderNotFound, 1);
+    let error = client.request_noparams::<String>("eth_blockNumber").await.unwrap_err();
+    assert_eq!(error.as_error_resp().unwrap().code, -32000);
+}
+
 /// The decimal value of a Float word in 1e-18, by arithmetic that knows nothing of the encoder.
 fn atoms(word: B256) -> i128 {
     let exponent = i32::from_be_bytes(word[..4].try_into().unwrap());

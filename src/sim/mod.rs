@@ -14,10 +14,12 @@ pub mod logs;
 pub mod rpc;
 pub mod server;
 mod socket;
+pub mod story;
 mod wire;
 mod world;
 
 pub use chain::{SimBlock, SimChain, SimError, Token, Tx};
 pub use faults::{DropPushes, Faults, RpcFault, Times};
 pub use server::SimNode;
+pub use story::Story;
 pub use world::Counters;
