@@ -12,4 +12,5 @@ pub mod ledger;
 pub mod positions;
 pub mod serve;
 pub mod sim;
+pub mod report;
 pub mod units;

@@ -4,10 +4,49 @@
 //! transaction, or nothing. A database error is an infrastructure error and nothing else: it is never read as "already
 //! seen", and it ends the process, because the engine's memory is then ahead of the disk.
 
+mod error;
+mod load;
+mod lock;
+mod open;
+mod place;
+mod read;
+mod row;
+mod trace;
+mod write;
+
+use alloy::primitives::Address;
+
 use crate::chain::ChainView;
 use crate::fills::{DeadEvent, Fill, Skipped, TokenFact};
 use crate::hedges::{HaltKind, Intent, IntentState};
 use crate::units::{BlockRef, Cash, FillId, IntentId, Millis, OrderId, Price, Shares, Symbol};
+
+pub use error::{Difference, LedgerError};
+pub use lock::Lock;
+pub use open::{Ledger, migrations};
+pub use read::{FillRow, Filter, HaltRow, HedgeRow, PositionRow, Reader, Summary};
+pub use trace::{
+    DeadRow, EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow,
+};
+
+/// Whose ledger it is (`protocol.md` 5.1). Written at birth; a ledger with another stamp is not opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// The order books watched; compared as a set.
+    pub orderbooks: Vec<Address>,
+    /// The owners whose orders are ours; compared as a set.
+    pub owners: Vec<Address>,
+    /// `paper`, `schwab` or `alpaca`.
+    pub broker: String,
+    /// The account, as the broker names it.
+    pub account: String,
+    /// Fills below this block are stored as skipped.
+    pub hedge_from_block: Option<u64>,
+    /// Where the first sweep began. A lower one is refused, a higher one has no effect.
+    pub deployment_block: u64,
+}
 
 /// How we came to know of a fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

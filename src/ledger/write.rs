@@ -1,0 +1,473 @@
+//! A batch of writes: one transaction, or nothing.
+//!
+//! Each write is checked against the ledger by the statement that writes it: an entry must be the next one, a
+//! transition must leave the state that is in the table. What is left open by one write and must be closed by another
+//! of the same batch is [`Owed`]. Whatever does not fit fails the whole batch: the engine's memory is then wrong, and a
+//! restart reads the truth again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{CachedStatement, OptionalExtension, Params, Transaction, TransactionBehavior};
+
+use super::error::LedgerError;
+use super::open::Ledger;
+use super::{Source, Write, row};
+use crate::fills::{DeadEvent, Fill, Skipped, TokenFact};
+use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Price, Shares, Symbol};
+
+impl Ledger {
+    /// Commits a batch at the moment `at`; an empty batch writes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Contradiction`] and [`LedgerError::WrongState`] where a write does not fit the ledger, else
+    /// [`LedgerError::Sql`]. After any error nothing of the batch is in the ledger.
+    pub fn commit(&mut self, at: Millis, writes: &[Write]) -> Result<(), LedgerError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let path = self.path.clone();
+        let failed = |error| match error {
+            Refusal::Says(error) => error,
+            Refusal::Sql(error) => LedgerError::sql(&path, "wrote a batch", error),
+        };
+        self.conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(Refusal::from)
+            .and_then(|tx| {
+                let mut batch = Batch { tx: &tx, at, owed: Owed::default() };
+                writes.iter().try_for_each(|write| batch.apply(write))?;
+                batch.settle()?;
+                tx.commit().map_err(Refusal::from)
+            })
+            .map_err(failed)
+    }
+}
+
+/// Why a write did not happen.
+enum Refusal {
+    Says(LedgerError),
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+fn contradiction<T>(what: String) -> Result<T, Refusal> {
+    Err(Refusal::Says(LedgerError::Contradiction(what)))
+}
+
+/// What the writes so far still need before the batch may be committed.
+#[derive(Default)]
+struct Owed {
+    /// Fills without an entry yet.
+    entries: BTreeSet<i64>,
+    /// Reversals of entries that counted: without a count of their own the exposure would keep the fill.
+    counts: BTreeSet<(i64, u32)>,
+    /// Executed quantity and number of execution rows that the engine believes an intent has at the end of the batch,
+    /// whether it wrote the intent before or after the executions.
+    executed: BTreeMap<IntentId, (Shares, u32)>,
+}
+
+struct Batch<'a> {
+    tx: &'a Transaction<'a>,
+    at: Millis,
+    owed: Owed,
+}
+
+impl Batch<'_> {
+    fn apply(&mut self, write: &Write) -> Result<(), Refusal> {
+        match write {
+            Write::Token(fact) => self.token(fact),
+            Write::Fill(fill) => self.fill(fill),
+            Write::Skipped(skipped) => self.skipped(skipped),
+            Write::Dead(dead) => self.dead(dead),
+            Write::Entry { id, n, standing, source } => self.entry(id, *n, *standing, *source),
+            Write::Count { id, n } => self.count(id, *n),
+            Write::Cursor { cursor, window } => self.cursor(cursor, window),
+            Write::Intent(intent) => self.intent(intent),
+            Write::Transition { from, intent } => self.transition(*from, intent),
+            Write::Execution { order_id, n, intent, quantity, average_price } => {
+                self.execution(order_id, *n, intent, *quantity, *average_price)
+            }
+            Write::Halt { symbol, kind, reason, who } => self.halt(symbol.as_ref(), *kind, true, reason, who),
+            Write::Lift { symbol, kind, reason, who } => {
+                self.halt(symbol.as_ref(), *kind, false, reason, who)
+            }
+        }
+    }
+
+    fn statement(&self, sql: &str) -> Result<CachedStatement<'_>, Refusal> {
+        Ok(self.tx.prepare_cached(sql)?)
+    }
+
+    /// Runs a statement that changes some rows; how many.
+    fn run(&self, sql: &str, values: impl Params) -> Result<usize, Refusal> {
+        Ok(self.statement(sql)?.execute(values)?)
+    }
+
+    fn token(&self, fact: &TokenFact) -> Result<(), Refusal> {
+        let address = row::address(&fact.address);
+        let known = self
+            .statement("SELECT symbol, decimals, kind, ticker FROM tokens WHERE address = ?1")?
+            .query_row([&address], |r| Ok((r.get::<_, String>(0)?, r.get::<_, u8>(1)?, row::kind(r, 2, 3)?)))
+            .optional()?;
+        match known {
+            Some((symbol, decimals, kind)) => {
+                if (&symbol, decimals, &kind) == (&fact.symbol, fact.decimals, &fact.kind) {
+                    return Ok(());
+                }
+                contradiction(format!(
+                    "token {address} was {symbol:?} {decimals} {kind:?} and is now {fact:?}"
+                ))
+            }
+            None => {
+                let (kind, ticker) = row::kind_text(&fact.kind);
+                self.run(
+                    "INSERT INTO tokens (address, symbol, decimals, kind, ticker, seen_at) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    (address, &fact.symbol, fact.decimals, kind, ticker, self.at.0),
+                )?;
+                Ok(())
+            }
+        }
+    }
+
+    fn fill(&mut self, fill: &Fill) -> Result<(), Refusal> {
+        self.run(
+            "INSERT INTO fills (chain_id, block_hash, tx_hash, log_index, side, block_number, block_time, orderbook, \
+             owner, symbol, shares, cash, price) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            (
+                row::integer(fill.id.chain_id)?,
+                row::hash(&fill.id.block_hash),
+                row::hash(&fill.id.tx_hash),
+                row::integer(fill.id.log_index)?,
+                fill.id.side.as_str(),
+                row::integer(fill.block_number)?,
+                fill.block_time.map(row::integer).transpose()?,
+                row::address(&fill.orderbook),
+                row::address(&fill.owner),
+                fill.symbol.as_str(),
+                fill.shares.to_string(),
+                fill.cash.to_string(),
+                row::text_or_none(fill.price.as_ref()),
+            ),
+        )?;
+        self.owed.entries.insert(self.tx.last_insert_rowid());
+        Ok(())
+    }
+
+    fn skipped(&self, skipped: &Skipped) -> Result<(), Refusal> {
+        self.run(
+            "INSERT INTO skipped_fills (chain_id, block_hash, tx_hash, log_index, side, block_number, orderbook, \
+             owner, input_token, output_token, symbol, shares, reason, at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+             ON CONFLICT (tx_hash, log_index, side, block_hash, chain_id) DO NOTHING",
+            (
+                row::integer(skipped.id.chain_id)?,
+                row::hash(&skipped.id.block_hash),
+                row::hash(&skipped.id.tx_hash),
+                row::integer(skipped.id.log_index)?,
+                skipped.id.side.as_str(),
+                row::integer(skipped.block_number)?,
+                row::address(&skipped.orderbook),
+                row::address(&skipped.owner),
+                row::address(&skipped.input_token),
+                row::address(&skipped.output_token),
+                skipped.symbol.as_ref().map(Symbol::as_str),
+                skipped.shares.to_string(),
+                skipped.reason.as_str(),
+                self.at.0,
+            ),
+        )?;
+        Ok(())
+    }
+
+    fn dead(&self, dead: &DeadEvent) -> Result<(), Refusal> {
+        let topics: Vec<String> = dead.topics.iter().map(row::hash).collect();
+        self.run(
+            "INSERT INTO dead_events (chain_id, block_hash, tx_hash, log_index, block_number, address, topics, data, \
+             reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+             ON CONFLICT (tx_hash, log_index, block_hash, chain_id) DO NOTHING",
+            (
+                row::integer(dead.chain_id)?,
+                row::hash(&dead.block_hash),
+                row::hash(&dead.tx_hash),
+                row::integer(dead.log_index)?,
+                row::integer(dead.block_number)?,
+                row::address(&dead.address),
+                topics.join(","),
+                format!("{:#x}", dead.data),
+                &dead.reason,
+                self.at.0,
+            ),
+        )?;
+        Ok(())
+    }
+
+    /// The row of a fill that is in the ledger.
+    fn row_of(&self, id: &FillId) -> Result<i64, Refusal> {
+        let found = self
+            .statement(
+                "SELECT fill FROM fills WHERE tx_hash = ?1 AND log_index = ?2 AND side = ?3 AND block_hash = ?4 \
+                 AND chain_id = ?5",
+            )?
+            .query_row(
+                (
+                    row::hash(&id.tx_hash),
+                    row::integer(id.log_index)?,
+                    id.side.as_str(),
+                    row::hash(&id.block_hash),
+                    row::integer(id.chain_id)?,
+                ),
+                |r| r.get(0),
+            )
+            .optional()?;
+        match found {
+            Some(fill) => Ok(fill),
+            None => contradiction(format!("there is no fill {id}")),
+        }
+    }
+
+    fn has_counted(&self, fill: i64, n: u32) -> Result<bool, Refusal> {
+        Ok(self.statement("SELECT 1 FROM fill_counts WHERE fill = ?1 AND n = ?2")?.exists((fill, n))?)
+    }
+
+    fn entry(&mut self, id: &FillId, n: u32, standing: bool, source: Source) -> Result<(), Refusal> {
+        let fill = self.row_of(id)?;
+        let written = self.run(
+            "INSERT INTO fill_entries (fill, n, sign, source, at) SELECT ?1, ?2, ?3, ?4, ?5 \
+             WHERE ?2 = (SELECT count(*) FROM fill_entries WHERE fill = ?1)",
+            (fill, n, if standing { 1 } else { -1 }, source.as_str(), self.at.0),
+        )?;
+        if written != 1 {
+            return contradiction(format!("entry {n} is not the next one of fill {id}"));
+        }
+        self.owed.entries.remove(&fill);
+        if let (false, Some(undone)) = (standing, n.checked_sub(1))
+            && self.has_counted(fill, undone)?
+        {
+            self.owed.counts.insert((fill, n));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, id: &FillId, n: u32) -> Result<(), Refusal> {
+        let fill = self.row_of(id)?;
+        // Only the last entry counts: a fill reversed before it counted moves nothing. A reversal counts exactly when
+        // the entry before it did.
+        let written = self.run(
+            "INSERT INTO fill_counts (fill, n, at) SELECT ?1, ?2, ?3 \
+             WHERE ?2 = (SELECT max(n) FROM fill_entries WHERE fill = ?1) \
+             AND (?2 % 2 = 0 OR EXISTS (SELECT 1 FROM fill_counts WHERE fill = ?1 AND n = ?2 - 1))",
+            (fill, n, self.at.0),
+        )?;
+        if written != 1 {
+            return contradiction(format!("entry {n} of fill {id} may not count"));
+        }
+        self.owed.counts.remove(&(fill, n));
+        Ok(())
+    }
+
+    fn cursor(&self, cursor: &BlockRef, window: &[BlockRef]) -> Result<(), Refusal> {
+        let ascending = window.windows(2).all(|pair| pair[0].number < pair[1].number);
+        if !ascending || window.last().is_some_and(|last| last != cursor) {
+            return contradiction(format!("the window does not ascend to the cursor {cursor}"));
+        }
+        self.run(
+            "INSERT INTO cursor (one, number, hash) VALUES (1, ?1, ?2) \
+             ON CONFLICT (one) DO UPDATE SET number = excluded.number, hash = excluded.hash",
+            (row::integer(cursor.number)?, row::hash(&cursor.hash)),
+        )?;
+        self.run("DELETE FROM window", ())?;
+        for block in window {
+            self.run(
+                "INSERT INTO window (number, hash) VALUES (?1, ?2)",
+                (row::integer(block.number)?, row::hash(&block.hash)),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn intent(&mut self, intent: &Intent) -> Result<(), Refusal> {
+        if intent.transitions != 0 {
+            return contradiction(format!("intent {} is born with transitions", intent.id));
+        }
+        self.run(
+            "INSERT INTO intents (id, symbol, side, quantity, state, live, transitions, created_at, sent_at, \
+             changed_at, order_id, executed, executions, adopted, reference, reason) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, '0', 0, ?11, ?12, ?13)",
+            (
+                intent.id.as_str(),
+                intent.symbol.as_str(),
+                intent.side.as_str(),
+                intent.quantity.to_string(),
+                intent.state.as_str(),
+                live(intent.state),
+                intent.created_at.0,
+                intent.sent_at.map(|at| at.0),
+                intent.changed_at.0,
+                intent.order_id.as_ref().map(OrderId::as_str),
+                intent.adopted,
+                row::text_or_none(intent.reference.as_ref()),
+                &intent.reason,
+            ),
+        )?;
+        self.owed.executed.insert(intent.id.clone(), (intent.executed, intent.executions));
+        self.step_of(None, intent)
+    }
+
+    fn transition(&mut self, from: IntentState, intent: &Intent) -> Result<(), Refusal> {
+        // A transition may keep the state: the order id is claimed while it stays `Sent`, a reason changes.
+        if from != intent.state && !from.may_become(intent.state) {
+            return contradiction(format!("intent {} may not go from {from} to {}", intent.id, intent.state));
+        }
+        let changed = self.run(
+            "UPDATE intents SET quantity = ?1, state = ?2, live = ?3, transitions = ?4, sent_at = ?5, changed_at = ?6, \
+             order_id = ?7, reference = ?8, reason = ?9 \
+             WHERE id = ?10 AND state = ?11 AND transitions = ?4 - 1 AND symbol = ?12 AND side = ?13",
+            (
+                intent.quantity.to_string(),
+                intent.state.as_str(),
+                live(intent.state),
+                intent.transitions,
+                intent.sent_at.map(|at| at.0),
+                intent.changed_at.0,
+                intent.order_id.as_ref().map(OrderId::as_str),
+                row::text_or_none(intent.reference.as_ref()),
+                &intent.reason,
+                intent.id.as_str(),
+                from.as_str(),
+                intent.symbol.as_str(),
+                intent.side.as_str(),
+            ),
+        )?;
+        if changed != 1 {
+            let (id, transitions) = (intent.id.to_string(), intent.transitions.saturating_sub(1));
+            return Err(Refusal::Says(LedgerError::WrongState { id, from, transitions }));
+        }
+        self.owed.executed.insert(intent.id.clone(), (intent.executed, intent.executions));
+        self.step_of(Some(from), intent)
+    }
+
+    fn step_of(&self, from: Option<IntentState>, intent: &Intent) -> Result<(), Refusal> {
+        self.run(
+            "INSERT INTO intent_transitions (intent, n, from_state, to_state, quantity, order_id, reason, at) \
+             SELECT intent, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM intents WHERE id = ?1",
+            (
+                intent.id.as_str(),
+                intent.transitions,
+                from.map(IntentState::as_str),
+                intent.state.as_str(),
+                intent.quantity.to_string(),
+                intent.order_id.as_ref().map(OrderId::as_str),
+                &intent.reason,
+                self.at.0,
+            ),
+        )?;
+        Ok(())
+    }
+
+    /// Executed quantity and number of execution rows of an intent, as the ledger has them.
+    fn executed(&self, id: &IntentId) -> Result<(Shares, u32), Refusal> {
+        let found = self
+            .statement("SELECT executed, executions FROM intents WHERE id = ?1")?
+            .query_row([id.as_str()], |r| Ok((row::parsed(r, 0)?, r.get(1)?)))
+            .optional()?;
+        match found {
+            Some(executed) => Ok(executed),
+            None => contradiction(format!("there is no intent {id}")),
+        }
+    }
+
+    fn execution(
+        &mut self,
+        order_id: &OrderId,
+        n: u32,
+        id: &IntentId,
+        quantity: Shares,
+        average_price: Option<Price>,
+    ) -> Result<(), Refusal> {
+        let (before, rows_before) = self.executed(id)?;
+        let after = match before.checked_add(quantity) {
+            Some(after) if !after.is_negative() => after,
+            _ => return contradiction(format!("{quantity} more than {before} executed of intent {id}")),
+        };
+        let written = self.run(
+            "INSERT INTO executions (order_id, n, intent, quantity, average_price, at) \
+             SELECT ?1, ?2, intent, ?4, ?5, ?6 FROM intents WHERE id = ?3 \
+             AND ?2 = (SELECT count(*) FROM executions WHERE order_id = ?1)",
+            (
+                order_id.as_str(),
+                n,
+                id.as_str(),
+                quantity.to_string(),
+                row::text_or_none(average_price.as_ref()),
+                self.at.0,
+            ),
+        )?;
+        if written != 1 {
+            return contradiction(format!("execution {n} is not the next one of order {order_id}"));
+        }
+        let rows = rows_before.saturating_add(1);
+        self.run(
+            "UPDATE intents SET executed = ?1, executions = ?2 WHERE id = ?3",
+            (after.to_string(), rows, id.as_str()),
+        )?;
+        if let Some(believed) = self.owed.executed.get_mut(id)
+            && *believed == (before, rows_before)
+        {
+            *believed = (after, rows);
+        }
+        Ok(())
+    }
+
+    fn halt(
+        &self,
+        symbol: Option<&Symbol>,
+        kind: HaltKind,
+        raised: bool,
+        reason: &str,
+        who: &str,
+    ) -> Result<(), Refusal> {
+        self.run(
+            "INSERT INTO halts (symbol, kind, raised, reason, who, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            (symbol.map(Symbol::as_str), kind.as_str(), raised, reason, who, self.at.0),
+        )?;
+        Ok(())
+    }
+
+    /// Checks that nothing is owed, and notes the commit.
+    fn settle(&self) -> Result<(), Refusal> {
+        if let Some(fill) = self.owed.entries.first() {
+            return contradiction(format!("fill in row {fill} came without an entry"));
+        }
+        if let Some((fill, n)) = self.owed.counts.first() {
+            return contradiction(format!(
+                "entry {n} of the fill in row {fill} undoes a counted one and must count"
+            ));
+        }
+        for (id, believed) in &self.owed.executed {
+            let (executed, rows) = self.executed(id)?;
+            if (executed, rows) != *believed {
+                return contradiction(format!(
+                    "intent {id} has {executed} executed in {rows} rows, the engine believes {} in {}",
+                    believed.0, believed.1
+                ));
+            }
+        }
+        self.run(
+            "INSERT INTO last_commit (one, at, commits) VALUES (1, ?1, 1) \
+             ON CONFLICT (one) DO UPDATE SET at = excluded.at, commits = commits + 1",
+            [self.at.0],
+        )?;
+        Ok(())
+    }
+}
+
+const fn live(state: IntentState) -> Option<i64> {
+    if state.is_live() { Some(1) } else { None }
+}
