@@ -5,8 +5,14 @@
 
 pub mod broker;
 pub mod chain;
+pub mod cli;
+pub mod config;
 pub mod engine;
+pub mod exit;
 pub mod fills;
 pub mod hedges;
 pub mod ledger;
+pub mod logs;
 pub mod units;
+pub mod verbs;
+pub mod version;
