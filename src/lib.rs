@@ -5,7 +5,10 @@
 
 pub mod broker;
 pub mod chain;
+pub mod cli;
+pub mod config;
 pub mod engine;
+pub mod exit;
 pub mod fills;
 pub mod hedges;
 pub mod ledger;
@@ -13,4 +16,7 @@ pub mod positions;
 pub mod serve;
 pub mod sim;
 pub mod report;
+pub mod logs;
 pub mod units;
+pub mod verbs;
+pub mod version;

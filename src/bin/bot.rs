@@ -1,3 +1,9 @@
-//! `bot`: parse, install the TLS provider, dispatch, exit code.
+//! `bot`: install the TLS provider, hand over the command line, end with its exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // An error says that a provider is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    ExitCode::from(counterfill::cli::main(std::env::args_os()))
+}

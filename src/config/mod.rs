@@ -1,0 +1,353 @@
+//! From flags, environment and files to one validated [`Config`], or to every reason why there is none.
+//!
+//! [`settings`] is the table of what can be set, [`sources`] says where texts are found, [`values`] what they mean.
+//! The rest of the program sees only [`Config`]; it never reads the environment.
+//!
+//! Invariant: a `Config` that exists is complete and within the bounds of the table; no error, no `Debug` and no
+//! listing shows more of `WS_RPC_URL` than scheme and host.
+
+pub mod documents;
+pub mod listing;
+mod problems;
+mod secret;
+pub mod settings;
+pub mod shards;
+pub mod sources;
+mod values;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use alloy::primitives::Address;
+
+pub use problems::{ConfigErrors, Problem};
+pub use secret::{SecretUrl, SecretUrlError};
+pub use sources::{Origin, Process, Sources};
+pub use values::span;
+pub use words::{BrokerKind, LogFormat, PaperSessions};
+
+use crate::units::{Cash, Shares, Symbol};
+use problems::Wrong;
+use values::{Database, File, LogFilter, Value};
+
+/// Longest file of certificate authorities; the usual one has 230 kB.
+const CERTIFICATES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Everything `bot run` is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The node.
+    pub ws_rpc_url: SecretUrl,
+    /// Order books to watch; at least one, none twice.
+    pub orderbooks: Vec<Address>,
+    /// Owners whose orders are hedged; at least one, none twice.
+    pub owners: Vec<Address>,
+    /// First block to read; 1 or more.
+    pub deployment_block: u64,
+    /// The chain the node must be on.
+    pub chain_id: Option<u64>,
+    /// Which token is which share; empty where symbols decide. Never holds `cash`.
+    pub equities: BTreeMap<Address, Symbol>,
+    /// The token that is the dollar; where none, the symbol decides.
+    pub cash: Option<Address>,
+    /// Blocks on top of a fill before it counts; 0 to 64.
+    pub confirmations: u64,
+    /// Blocks per request while catching up; 1 or more.
+    pub log_range_blocks: u64,
+    /// How long the head may stand still.
+    pub head_age_max: Duration,
+    /// Fills below it are stored as skipped.
+    pub hedge_from_block: Option<u64>,
+    /// The tickers of this shard; all where none.
+    pub symbols: Option<BTreeSet<Symbol>>,
+    /// Where the orders go.
+    pub broker: BrokerKind,
+    /// When the paper broker is open.
+    pub paper_sessions: PaperSessions,
+    /// Whether a SELL may go below zero.
+    pub allow_short: bool,
+    /// Caps on what is ordered.
+    pub limits: Limits,
+    /// The ledger's file.
+    pub database: PathBuf,
+    /// Where health, metrics, page and API are served.
+    pub listen: SocketAddr,
+    /// What is logged, in the words of `env_logger`.
+    pub log_filter: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// Trusted certificate authorities; the system's where none. Was readable when it was checked.
+    pub ssl_cert_file: Option<PathBuf>,
+}
+
+/// Caps on what is ordered (`protocol.md` 4); each is above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Shares in one order.
+    pub max_order_shares: Shares,
+    /// Dollars in one order.
+    pub max_order_notional: Cash,
+    /// Orders in any minute.
+    pub max_orders_per_minute: u32,
+    /// Orders in any day.
+    pub max_orders_per_day: u32,
+    /// Dollars ordered in any day.
+    pub max_daily_notional: Cash,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logs {
+    /// In the words of `env_logger`.
+    pub filter: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+impl Config {
+    /// Reads and checks every setting.
+    ///
+    /// # Errors
+    /// Everything that is missing or wrong, at once, in the order of the table.
+    pub fn from_sources(sources: &dyn Sources) -> Result<Self, ConfigErrors> {
+        Reader::of(sources, Self::read)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Reported> {
+        let ws_rpc_url = reader.value("WS_RPC_URL");
+        let orderbooks = reader.value("ORDERBOOK");
+        let owners = reader.value("ORDER_OWNER");
+        let deployment_block = reader.value("DEPLOYMENT_BLOCK");
+        let chain_id = reader.optional("CHAIN_ID");
+        let equities = reader.optional("EQUITIES").map(Option::unwrap_or_default);
+        let cash = reader.optional("CASH");
+        let confirmations = reader.value("CONFIRMATIONS");
+        let log_range_blocks = reader.value("LOG_RANGE_BLOCKS");
+        let head_age_max = reader.value("HEAD_AGE_MAX");
+        let hedge_from_block = reader.optional("HEDGE_FROM_BLOCK");
+        let symbols = reader.optional("SYMBOLS");
+        let broker = reader.value("BROKER");
+        let paper_sessions = reader.value("PAPER_SESSIONS");
+        let allow_short = reader.value("ALLOW_SHORT");
+        let limits = Limits::read(reader);
+        let database = database_file(reader);
+        let listen = reader.value("LISTEN");
+        let logs = Logs::read(reader);
+        let ssl_cert_file = certificates(reader);
+
+        if let (Ok(equities), Ok(Some(cash))) = (&equities, &cash)
+            && let Some(symbol) = BTreeMap::get(equities, cash)
+        {
+            reader.refuse("CASH", &format!("is listed in EQUITIES too, as {symbol}"));
+        }
+        let logs = logs?;
+        Ok(Self {
+            ws_rpc_url: ws_rpc_url?,
+            orderbooks: orderbooks?,
+            owners: owners?,
+            deployment_block: deployment_block?,
+            chain_id: chain_id?,
+            equities: equities?,
+            cash: cash?,
+            confirmations: confirmations?,
+            log_range_blocks: log_range_blocks?,
+            head_age_max: head_age_max?,
+            hedge_from_block: hedge_from_block?,
+            symbols: symbols?,
+            broker: broker?,
+            paper_sessions: paper_sessions?,
+            allow_short: allow_short?,
+            limits: limits?,
+            database: database?,
+            listen: listen?,
+            log_filter: logs.filter,
+            log_format: logs.format,
+            ssl_cert_file: ssl_cert_file?,
+        })
+    }
+
+    /// What is allowed but worth a second look, a sentence each.
+    #[must_use]
+    pub fn warnings(&self, sources: &dyn Sources) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut warn = |when: bool, text: &str| {
+            if when {
+                warnings.push(text.to_owned());
+            }
+        };
+        let url_on_command_line = sources.flag("WS_RPC_URL").is_some_and(|url| !url.is_empty());
+        warn(
+            url_on_command_line,
+            "WS_RPC_URL is a flag: other users of this machine can read the command line; use WS_RPC_URL_FILE",
+        );
+        warn(
+            self.ws_rpc_url.is_readable_on_the_way(),
+            "WS_RPC_URL is ws:// to another machine: its key travels in clear; use wss://",
+        );
+        warn(self.chain_id.is_none(), "CHAIN_ID is not set: a node on another chain is not noticed");
+        warn(
+            self.equities.is_empty(),
+            "EQUITIES is not set: each token's own symbol() decides which share it is",
+        );
+        warn(self.cash.is_none(), "CASH is not set: a token whose symbol() is USDC is taken for the dollar");
+        warn(
+            self.hedge_from_block.is_some_and(|from| from <= self.deployment_block),
+            "HEDGE_FROM_BLOCK is not above DEPLOYMENT_BLOCK: it skips nothing",
+        );
+        warn(
+            self.limits.max_order_shares < Shares::whole(1),
+            "MAX_ORDER_SHARES is below one share: no order of whole shares ever fits",
+        );
+        let listed: BTreeSet<&Symbol> = self.equities.values().collect();
+        for symbol in self.symbols.iter().flatten() {
+            if !listed.is_empty() && !listed.contains(symbol) {
+                warnings.push(format!("SYMBOLS holds {symbol}, which EQUITIES does not list"));
+            }
+        }
+        warnings
+    }
+}
+
+impl Limits {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Reported> {
+        let max_order_shares = reader.value("MAX_ORDER_SHARES");
+        let max_order_notional = reader.value("MAX_ORDER_NOTIONAL");
+        let max_orders_per_minute = reader.value("MAX_ORDERS_PER_MINUTE");
+        let max_orders_per_day = reader.value("MAX_ORDERS_PER_DAY");
+        let max_daily_notional = reader.value("MAX_DAILY_NOTIONAL");
+        Ok(Self {
+            max_order_shares: max_order_shares?,
+            max_order_notional: max_order_notional?,
+            max_orders_per_minute: max_orders_per_minute?,
+            max_orders_per_day: max_orders_per_day?,
+            max_daily_notional: max_daily_notional?,
+        })
+    }
+}
+
+impl Logs {
+    /// Reads only `RUST_LOG` and `LOG_FORMAT`.
+    ///
+    /// # Errors
+    /// When one of them is wrong.
+    pub fn from_sources(sources: &dyn Sources) -> Result<Self, ConfigErrors> {
+        Reader::of(sources, Self::read)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Reported> {
+        let filter = reader.value::<LogFilter>("RUST_LOG");
+        let format = reader.value("LOG_FORMAT");
+        Ok(Self { filter: filter?.0, format: format? })
+    }
+}
+
+/// Reads only `DATABASE_URL`: all that the reading verbs need.
+///
+/// # Errors
+/// When it is wrong.
+pub fn database(sources: &dyn Sources) -> Result<PathBuf, ConfigErrors> {
+    Reader::of(sources, database_file)
+}
+
+/// Reads only `LISTEN`: all that `bot health` needs.
+///
+/// # Errors
+/// When it is wrong.
+pub fn listen(sources: &dyn Sources) -> Result<SocketAddr, ConfigErrors> {
+    Reader::of(sources, |reader| reader.value("LISTEN"))
+}
+
+/// Reads only `BROKER`: all that `bot auth` needs.
+///
+/// # Errors
+/// When it is wrong.
+pub fn broker(sources: &dyn Sources) -> Result<BrokerKind, ConfigErrors> {
+    Reader::of(sources, |reader| reader.value("BROKER"))
+}
+
+fn database_file(reader: &mut Reader<'_>) -> Result<PathBuf, Reported> {
+    reader.value::<Database>("DATABASE_URL").map(|database| database.0)
+}
+
+/// The file is looked into at once, so that `bot config check` finds a wrong path, and not the first TLS handshake.
+fn certificates(reader: &mut Reader<'_>) -> Result<Option<PathBuf>, Reported> {
+    let Some(File(path)) = reader.optional("SSL_CERT_FILE")? else { return Ok(None) };
+    match certificates_in(reader.sources, &path) {
+        Ok(()) => Ok(Some(path)),
+        Err(why) => Err(reader.refuse("SSL_CERT_FILE", &why)),
+    }
+}
+
+fn certificates_in(sources: &dyn Sources, path: &Path) -> Result<(), String> {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let bytes = sources
+        .read_file(path, CERTIFICATES_BYTES_MAX)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let holds_one = bytes.windows(BEGIN.len()).any(|window| window == BEGIN);
+    holds_one.then_some(()).ok_or_else(|| "holds no PEM certificate".to_owned())
+}
+
+/// A problem was written down; nothing is left to say.
+#[derive(Debug, Clone, Copy)]
+struct Reported;
+
+/// Reads settings one after the other and keeps every problem.
+struct Reader<'a> {
+    sources: &'a dyn Sources,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    fn of<T>(
+        sources: &'a dyn Sources,
+        read: impl FnOnce(&mut Self) -> Result<T, Reported>,
+    ) -> Result<T, ConfigErrors> {
+        let mut reader = Self { sources, problems: Vec::new() };
+        match read(&mut reader) {
+            Ok(value) if reader.problems.is_empty() => Ok(value),
+            _ => {
+                let place = |name| settings::all().position(|setting| setting.name == name);
+                reader.problems.sort_by_key(|problem| place(problem.name));
+                Err(ConfigErrors::new(reader.problems))
+            }
+        }
+    }
+
+    /// A setting that is required or has a default.
+    fn value<T: Value>(&mut self, name: &'static str) -> Result<T, Reported> {
+        match self.optional(name)? {
+            Some(value) => Ok(value),
+            None => Err(self.report(settings::named(name).map(Problem::missing))),
+        }
+    }
+
+    /// A setting that may be absent.
+    fn optional<T: Value>(&mut self, name: &'static str) -> Result<Option<T>, Reported> {
+        let Some(setting) = settings::named(name) else { return Err(Reported) };
+        match sources::find(setting, self.sources) {
+            Ok(None) => Ok(None),
+            Ok(Some(found)) => T::read(&found.text, setting.form).map(Some).map_err(|wrongs| {
+                let problem = |wrong| Problem::malformed(setting, &found.text, &found.origin, wrong);
+                self.report(wrongs.into_iter().map(problem))
+            }),
+            Err(lost) => Err(self.report([Problem::lost(setting, lost)])),
+        }
+    }
+
+    /// A value that could be read but does not fit what lies around it.
+    fn refuse(&mut self, name: &'static str, why: &str) -> Reported {
+        let problem = settings::named(name).and_then(|setting| {
+            let found = sources::find(setting, self.sources).ok().flatten()?;
+            Some(Problem::malformed(setting, &found.text, &found.origin, Wrong::whole(why)))
+        });
+        self.report(problem)
+    }
+
+    fn report(&mut self, problems: impl IntoIterator<Item = Problem>) -> Reported {
+        self.problems.extend(problems);
+        Reported
+    }
+}

@@ -1,0 +1,367 @@
+//! The table of settings: every name the program reads, once.
+//!
+//! From it come the flags and `--help`, `.env.example`, `docs/reference/configuration.md`, `bot config show` and the
+//! hints in error messages. It knows what a value looks like ([`Form`]) but not how to read one: that is
+//! [`super::values`]. A setting that nothing reads yet does not belong here.
+//!
+//! Invariant: the order of this table is the order of every list that is made from it, the list of errors included.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{BrokerKind, LogFormat, PaperSessions};
+
+/// The highest block number and chain id taken: SQLite keeps signed 64-bit integers.
+pub const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
+
+/// Blocks are final to us after the window of 64; waiting for more would only be slower.
+const CONFIRMATIONS_BLOCKS_MAX: u64 = 64;
+
+/// No public node answers `eth_getLogs` for more.
+const LOG_RANGE_BLOCKS_MAX: u64 = 1_000_000;
+
+/// Every setting, by group, in the order in which they are shown.
+pub static GROUPS: [Group; 4] = [
+    Group {
+        title: "Required",
+        settings: &[
+            required(
+                "WS_RPC_URL",
+                Form::Url,
+                "wss://rpc.example.com/v2/KEY",
+                "The node's WebSocket address, key included; shown only as scheme and host",
+            )
+            .carrying(Carries::Key),
+            required(
+                "ORDERBOOK",
+                Form::Addresses,
+                "0xe522cB4a5fCb2eb31a52Ff41a4653d85A4fd7C9D",
+                "The Raindex order books to watch",
+            ),
+            required(
+                "ORDER_OWNER",
+                Form::Addresses,
+                "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+                "The owners whose orders are hedged",
+            ),
+            required(
+                "DEPLOYMENT_BLOCK",
+                Form::Whole { min: 1, max: NUMBER_MAX },
+                "41686926",
+                "The first block to read; no order of yours was taken before it",
+            ),
+        ],
+    },
+    Group {
+        title: "Chain",
+        settings: &[
+            optional(
+                "CHAIN_ID",
+                Form::Whole { min: 1, max: NUMBER_MAX },
+                "8453",
+                "The chain the node must be on; not checked where absent",
+            ),
+            optional(
+                "EQUITIES",
+                Form::Listing,
+                "TSLA=0x1111111111111111111111111111111111111111",
+                "Which token is which share; without it each token's own symbol() decides",
+            ),
+            optional(
+                "CASH",
+                Form::Address,
+                "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913",
+                "The token that is the dollar; without it the token whose symbol() is USDC",
+            ),
+            defaulted(
+                "CONFIRMATIONS",
+                "0",
+                Form::Whole { min: 0, max: CONFIRMATIONS_BLOCKS_MAX },
+                "Blocks on top of a fill before it is hedged; 0 hedges at once and undoes after a reorg",
+            ),
+            defaulted(
+                "LOG_RANGE_BLOCKS",
+                "1000",
+                Form::Whole { min: 1, max: LOG_RANGE_BLOCKS_MAX },
+                "Blocks per request while catching up; halved by itself where the node refuses",
+            ),
+            defaulted(
+                "HEAD_AGE_MAX",
+                "30s",
+                Form::Span { min: Duration::from_secs(1), max: Duration::from_secs(3600) },
+                "How long the chain's head may stand still before /readyz says so",
+            ),
+            optional(
+                "HEDGE_FROM_BLOCK",
+                Form::Whole { min: 0, max: NUMBER_MAX },
+                "41700000",
+                "Fills below this block are stored but not hedged; fixed at the ledger's birth",
+            ),
+            optional("SYMBOLS", Form::Tickers, "TSLA,AAPL", "The tickers of this shard; all where absent"),
+        ],
+    },
+    Group {
+        title: "Broker",
+        settings: &[
+            defaulted("BROKER", "paper", Form::Words(BrokerKind::WORDS), "Where the orders go"),
+            defaulted(
+                "PAPER_SESSIONS",
+                "always",
+                Form::Words(PaperSessions::WORDS),
+                "When the paper broker is open: around the clock or in the hours of the exchange",
+            ),
+            defaulted(
+                "ALLOW_SHORT",
+                "false",
+                Form::Switch,
+                "Whether a SELL may go below zero; always allowed at paper",
+            ),
+            defaulted(
+                "MAX_ORDER_SHARES",
+                "1000",
+                Form::Amount("shares"),
+                "Largest order in shares; a larger one is cut and the rest follows",
+            ),
+            defaulted(
+                "MAX_ORDER_NOTIONAL",
+                "250000",
+                Form::Amount("dollars"),
+                "Largest order in dollars; a larger one is cut and the rest follows",
+            ),
+            defaulted(
+                "MAX_ORDERS_PER_MINUTE",
+                "60",
+                Form::Whole { min: 1, max: 100_000 },
+                "Orders in any minute; more wait",
+            ),
+            defaulted(
+                "MAX_ORDERS_PER_DAY",
+                "4000",
+                Form::Whole { min: 1, max: 1_000_000 },
+                "Orders in any day; more wait",
+            ),
+            defaulted(
+                "MAX_DAILY_NOTIONAL",
+                "5000000",
+                Form::Amount("dollars"),
+                "Dollars ordered in any day; more wait",
+            ),
+        ],
+    },
+    Group {
+        title: "Process",
+        settings: &[
+            defaulted(
+                "DATABASE_URL",
+                "sqlite:bot.db",
+                Form::Database,
+                "The ledger's file; made when it is not there",
+            ),
+            defaulted(
+                "LISTEN",
+                "127.0.0.1:8080",
+                Form::Socket,
+                "Where health, metrics, page and API are served",
+            ),
+            defaulted("RUST_LOG", "info", Form::Filter, "What is logged"),
+            defaulted(
+                "LOG_FORMAT",
+                "auto",
+                Form::Words(LogFormat::WORDS),
+                "How it is logged: auto is text, json is one object a line",
+            ),
+            optional(
+                "SSL_CERT_FILE",
+                Form::File,
+                "/etc/ssl/certs/ca-certificates.crt",
+                "Trusted certificate authorities (PEM) for every TLS connection; the system's where absent",
+            ),
+        ],
+    },
+];
+
+/// Settings that belong together.
+#[derive(Debug)]
+pub struct Group {
+    /// Heading.
+    pub title: &'static str,
+    /// In the order in which they are shown.
+    pub settings: &'static [Setting],
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// Whether it must be given.
+    pub need: Need,
+    /// What a value looks like.
+    pub form: Form,
+    /// A value of that form; the default where there is one.
+    pub example: &'static str,
+    /// One sentence, without a full stop.
+    pub help: &'static str,
+    /// How its value may be shown.
+    pub carries: Carries,
+}
+
+/// Whether a setting must be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// `bot run` refuses to start without it.
+    Required,
+    /// Without it this holds.
+    Default(&'static str),
+    /// Without it there is none.
+    Optional,
+}
+
+/// How a value may be shown, and where it may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// Nothing to hide.
+    Nothing,
+    /// A key inside a URL: shown as scheme and host; also as `NAME_FILE` or a systemd credential.
+    Key,
+    /// A secret: never shown, no flag; also as `NAME_FILE` or a systemd credential.
+    Secret,
+}
+
+/// What a value looks like. Its `Display` completes the sentence "… is not …".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The address of a WebSocket.
+    Url,
+    /// One address on the chain.
+    Address,
+    /// Several.
+    Addresses,
+    /// Tickers with the addresses of their tokens.
+    Listing,
+    /// Tickers.
+    Tickers,
+    /// A whole number, both ends included; a `max` of [`NUMBER_MAX`] is not worth saying.
+    Whole {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+    /// A length of time, both ends included.
+    Span {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// A decimal number above zero, of this unit.
+    Amount(&'static str),
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// Yes or no.
+    Switch,
+    /// Where to listen.
+    Socket,
+    /// A SQLite file.
+    Database,
+    /// Any other file.
+    File,
+    /// What `env_logger` takes.
+    Filter,
+}
+
+impl Form {
+    /// The word for a value in usage lines.
+    #[must_use]
+    pub const fn placeholder(self) -> &'static str {
+        match self {
+            Self::Url => "URL",
+            Self::Address => "ADDRESS",
+            Self::Addresses => "ADDRESSES",
+            Self::Listing => "TICKER=ADDRESS",
+            Self::Tickers => "TICKERS",
+            Self::Whole { .. } | Self::Amount(_) => "NUMBER",
+            Self::Span { .. } => "TIME",
+            Self::Words(_) => "WORD",
+            Self::Switch => "BOOL",
+            Self::Socket => "IP:PORT",
+            Self::Database | Self::File => "FILE",
+            Self::Filter => "FILTER",
+        }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url => f.write_str("a ws:// or wss:// URL"),
+            Self::Address => f.write_str("an address (0x and 40 hex digits)"),
+            Self::Addresses => f.write_str("a comma-separated list of addresses"),
+            Self::Listing => f.write_str("a comma-separated list of TICKER=address"),
+            Self::Tickers => f.write_str("a comma-separated list of tickers"),
+            Self::Whole { min, max: NUMBER_MAX } => write!(f, "a whole number, {min} or more"),
+            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Span { min, max } => {
+                write!(f, "a time from {min:?} to {max:?} (such as 500ms, 30s or 2m)")
+            }
+            Self::Amount(unit) => write!(f, "a number of {unit} above 0"),
+            Self::Words(words) => f.write_str(&words.join(" or ")),
+            Self::Switch => f.write_str("true or false"),
+            Self::Socket => f.write_str("an IP address and a port"),
+            Self::Database => f.write_str("a file: sqlite:PATH, sqlite:///ABSOLUTE/PATH or PATH"),
+            Self::File => f.write_str("a file's path"),
+            Self::Filter => {
+                f.write_str("a level (off, error, warn, info, debug, trace) or a list of target=level")
+            }
+        }
+    }
+}
+
+impl Setting {
+    /// The same name as a flag, without the dashes: `WS_RPC_URL` is `ws-rpc-url`. Secrets have none.
+    #[must_use]
+    pub fn flag(&self) -> Option<String> {
+        match self.carries {
+            Carries::Secret => None,
+            Carries::Nothing | Carries::Key => Some(self.name.to_lowercase().replace('_', "-")),
+        }
+    }
+
+    /// The variable that names a file with the value, for what should not stand in an environment.
+    #[must_use]
+    pub fn file_variable(&self) -> Option<String> {
+        match self.carries {
+            Carries::Nothing => None,
+            Carries::Key | Carries::Secret => Some(format!("{}_FILE", self.name)),
+        }
+    }
+
+    const fn carrying(mut self, carries: Carries) -> Self {
+        self.carries = carries;
+        self
+    }
+}
+
+/// Every setting, in the table's order.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.iter().flat_map(|group| group.settings)
+}
+
+/// The setting of that name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Setting> {
+    all().find(|setting| setting.name == name)
+}
+
+const fn required(name: &'static str, form: Form, example: &'static str, help: &'static str) -> Setting {
+    Setting { name, need: Need::Required, form, example, help, carries: Carries::Nothing }
+}
+
+const fn defaulted(name: &'static str, default: &'static str, form: Form, help: &'static str) -> Setting {
+    Setting { name, need: Need::Default(default), form, example: default, help, carries: Carries::Nothing }
+}
+
+const fn optional(name: &'static str, form: Form, example: &'static str, help: &'static str) -> Setting {
+    Setting { name, need: Need::Optional, form, example, help, carries: Carries::Nothing }
+}

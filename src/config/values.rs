@@ -1,0 +1,251 @@
+//! How a text becomes a value: one reading per type, each total and without IO.
+//!
+//! The reader is chosen by the type of the field in [`super::Config`] that the value goes to; its bounds come from the
+//! table. Nothing here knows names or places.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use alloy::primitives::Address;
+
+use super::problems::Wrong;
+use super::secret::SecretUrl;
+use super::settings::Form;
+use super::{BrokerKind, LogFormat, PaperSessions};
+use crate::units::{Cash, Shares, Symbol};
+
+/// Longest list: a node takes that many addresses in one filter, and no shop lists more shares.
+const LIST_ENTRIES_MAX: usize = 1_000;
+
+const NOT_ADDRESS: &str = "is not an address (0x and 40 hex digits)";
+const NOT_TICKER: &str =
+    "is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)";
+
+/// All that is wrong with one text.
+pub(super) type Wrongs = Vec<Wrong>;
+
+/// A type that a setting can have.
+pub(super) trait Value: Sized {
+    /// Reads a text that should have this form.
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs>;
+}
+
+fn not(form: Form) -> Wrongs {
+    vec![Wrong::whole(format!("is not {form}"))]
+}
+
+impl Value for SecretUrl {
+    fn read(text: &str, _: Form) -> Result<Self, Wrongs> {
+        Self::new(text).map_err(|error| vec![Wrong::whole(error.to_string())])
+    }
+}
+
+fn address(text: &str) -> Result<Address, &'static str> {
+    let digits = text.strip_prefix("0x").ok_or(NOT_ADDRESS)?;
+    if digits.len() != 40 {
+        return Err(NOT_ADDRESS);
+    }
+    let address: Address = text.parse().map_err(|_| NOT_ADDRESS)?;
+    let mixed =
+        digits.bytes().any(|b| b.is_ascii_lowercase()) && digits.bytes().any(|b| b.is_ascii_uppercase());
+    if mixed && address.to_checksum(None) != text {
+        return Err("fails its checksum: a character is mistyped, copy it again");
+    }
+    if address.is_zero() {
+        return Err("is the zero address, which is nobody's");
+    }
+    Ok(address)
+}
+
+impl Value for Address {
+    fn read(text: &str, _: Form) -> Result<Self, Wrongs> {
+        address(text).map_err(|why| vec![Wrong::whole(why)])
+    }
+}
+
+/// Reads a comma-separated list entry by entry; all the wrong ones are told, and those that are there twice.
+fn list<T: Ord + Clone>(text: &str, entry: impl Fn(&str) -> Result<T, Wrong>) -> Result<Vec<T>, Wrongs> {
+    let (mut entries, mut seen, mut wrongs) = (Vec::new(), BTreeSet::new(), Vec::new());
+    for part in text.split(',').map(str::trim) {
+        match entry(part) {
+            _ if part.is_empty() => wrongs.push(Wrong::whole("has an empty entry beside a comma")),
+            Ok(value) if seen.insert(value.clone()) => entries.push(value),
+            Ok(_) => wrongs.push(Wrong::part(part, "is there twice")),
+            Err(wrong) => wrongs.push(wrong),
+        }
+    }
+    if entries.len() > LIST_ENTRIES_MAX {
+        wrongs.push(Wrong::whole(format!("has more than {LIST_ENTRIES_MAX} entries")));
+    }
+    if wrongs.is_empty() { Ok(entries) } else { Err(wrongs) }
+}
+
+impl Value for Vec<Address> {
+    fn read(text: &str, _: Form) -> Result<Self, Wrongs> {
+        list(text, |part| address(part).map_err(|why| Wrong::part(part, why)))
+    }
+}
+
+impl Value for BTreeSet<Symbol> {
+    fn read(text: &str, _: Form) -> Result<Self, Wrongs> {
+        let symbols = list(text, |part| part.parse().map_err(|_| Wrong::part(part, NOT_TICKER)))?;
+        Ok(symbols.into_iter().collect())
+    }
+}
+
+/// Several tokens may stand for one share (a plain and a wrapped one), but a token stands for one share only.
+impl Value for BTreeMap<Address, Symbol> {
+    fn read(text: &str, _: Form) -> Result<Self, Wrongs> {
+        let pairs = list(text, |part| {
+            let (ticker, token) =
+                part.split_once('=').ok_or_else(|| Wrong::part(part, "is not of the form TICKER=address"))?;
+            let symbol: Symbol = ticker.trim().parse().map_err(|_| Wrong::part(ticker, NOT_TICKER))?;
+            let token = token.trim();
+            let address = address(token).map_err(|why| Wrong::part(token, why))?;
+            Ok((address, symbol))
+        })?;
+        let (mut listing, mut wrongs) = (Self::new(), Vec::new());
+        for (address, symbol) in pairs {
+            if let Some(other) = listing.insert(address, symbol.clone()) {
+                let why = format!("is listed both as {other} and as {symbol}");
+                wrongs.push(Wrong::part(&address.to_string(), why));
+            }
+        }
+        if wrongs.is_empty() { Ok(listing) } else { Err(wrongs) }
+    }
+}
+
+impl Value for u64 {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        let Form::Whole { min, max } = form else { return Err(not(form)) };
+        let plain = text.bytes().all(|b| b.is_ascii_digit());
+        let number = plain.then(|| text.parse().ok()).flatten();
+        number.filter(|number| (min..=max).contains(number)).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for u32 {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        u64::read(text, form)?.try_into().map_err(|_| not(form))
+    }
+}
+
+/// Reads digits and a unit: `500ms`, `30s`, `2m`, `1h`.
+#[must_use]
+pub fn span(text: &str) -> Option<Duration> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (digits, unit) = text.split_at(unit_at);
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let count: u64 = digits.parse().ok()?;
+    count.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+impl Value for Duration {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        let Form::Span { min, max } = form else { return Err(not(form)) };
+        span(text).filter(|span| (min..=max).contains(span)).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for Shares {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        text.parse().ok().filter(|shares: &Self| shares.is_positive()).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for Cash {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        text.parse().ok().filter(|cash: &Self| cash.is_positive()).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for bool {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        text.parse().map_err(|_| not(form))
+    }
+}
+
+impl Value for BrokerKind {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        match text {
+            "schwab" | "alpaca" => Err(vec![Wrong::whole("is not in this version yet; use paper")]),
+            _ => Self::from_word(text).ok_or_else(|| not(form)),
+        }
+    }
+}
+
+impl Value for PaperSessions {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        Self::from_word(text).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for LogFormat {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        Self::from_word(text).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for SocketAddr {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        text.parse().map_err(|_| not(form))
+    }
+}
+
+/// Any file but the ledger.
+pub(super) struct File(pub(super) PathBuf);
+
+impl Value for File {
+    fn read(text: &str, _: Form) -> Result<Self, Wrongs> {
+        Ok(Self(text.into()))
+    }
+}
+
+/// The ledger's file.
+pub(super) struct Database(pub(super) PathBuf);
+
+impl Value for Database {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        let path = match text.strip_prefix("sqlite:") {
+            Some(rest) => rest.strip_prefix("//").unwrap_or(rest),
+            None => text,
+        };
+        let wrong = |why: &str| Err(vec![Wrong::whole(why)]);
+        if path.contains(":memory:") {
+            return wrong("keeps nothing: the ledger must be a file");
+        }
+        if path.contains("://") || path.starts_with("file:") {
+            return Err(not(form));
+        }
+        if path.contains('?') {
+            return wrong("has options behind a `?`; there are none, leave them out");
+        }
+        if path.is_empty() || path.ends_with(['/', '.']) {
+            return wrong("names no file");
+        }
+        Ok(Self(path.into()))
+    }
+}
+
+/// What `env_logger` takes, but stricter: a bare word must be a level. `env_logger` takes a misspelt level for the
+/// name of a target and then logs next to nothing.
+pub(super) struct LogFilter(pub(super) String);
+
+impl Value for LogFilter {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        let is_level = |word: &str| word.parse::<log::LevelFilter>().is_ok();
+        let fits = |directive: &str| match directive.split_once('=') {
+            Some((target, level)) => !target.is_empty() && is_level(level),
+            None => is_level(directive),
+        };
+        if text.split(',').map(str::trim).all(fits) { Ok(Self(text.to_owned())) } else { Err(not(form)) }
+    }
+}

@@ -1,0 +1,220 @@
+//! What each verb does: one function per verb, called with what it needs, checked.
+//!
+//! A verb writes its answer to `out` and returns its exit code, or says in a [`Failure`] why it could not.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use alloy::primitives::B256;
+
+use crate::cli::{AuthVerb, ConfigVerb, DemoTerms, Halting, Reading, Verb};
+use crate::config::listing::{self, Row};
+use crate::config::{self, Config, ConfigErrors, Logs, Sources, documents, shards};
+use crate::{exit, version};
+
+/// Why a verb could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Exit 78.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// Any other reason, in words, with its exit code.
+    #[error("{words}")]
+    Because {
+        /// One of [`crate::exit`].
+        code: u8,
+        /// What happened, and what to type next.
+        words: String,
+    },
+    /// Standard output is gone or full. A reader that has had enough (`bot fills | head`) is no failure of ours.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    /// The exit code.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) => exit::CONFIGURATION,
+            Self::Because { code, .. } => *code,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::DONE,
+            Self::Output(_) => exit::AWAY,
+        }
+    }
+
+    /// Whether a person must be told.
+    #[must_use]
+    pub fn is_worth_saying(&self) -> bool {
+        self.code() != exit::DONE
+    }
+}
+
+/// How a verb ends: an exit code or a failure.
+pub type Ended = Result<u8, Failure>;
+
+/// Reads what the verb needs from `sources`, then does it.
+///
+/// # Errors
+/// When the configuration is wrong, something the verb needs is away, or `out` is closed.
+pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended {
+    match verb {
+        Verb::Run => run(Config::from_sources(sources)?),
+        Verb::Demo(terms) => demo(terms, &config::database(sources)?, &Logs::from_sources(sources)?, out),
+        Verb::Health { json } => health(config::listen(sources)?, *json, out),
+        Verb::Status { json } => status(&config::database(sources)?, *json, out),
+        Verb::Fills(reading) => fills(&config::database(sources)?, reading, out),
+        Verb::Positions(reading) => positions(&config::database(sources)?, reading, out),
+        Verb::Hedges(reading) => hedges(&config::database(sources)?, reading, out),
+        Verb::Trace { tx, json } => trace(&config::database(sources)?, *tx, *json, out),
+        Verb::Replay { tx } => replay(&config::database(sources)?, *tx, out),
+        Verb::Halt(halting) => halt(&config::database(sources)?, halting, out),
+        Verb::Resume(halting) => resume(&config::database(sources)?, halting, out),
+        Verb::Config(ConfigVerb::Check { shards: Some(file) }) => check_shards(file, sources, out),
+        Verb::Config(ConfigVerb::Check { shards: None }) => check(sources, out),
+        Verb::Config(ConfigVerb::Show { json }) => show(sources, *json, out),
+        Verb::Config(ConfigVerb::Template { markdown }) => template(*markdown, out),
+        Verb::Version { json } => show_version(*json, out),
+        Verb::Completions(script) => {
+            out.write_all(script)?;
+            Ok(exit::DONE)
+        }
+        Verb::Auth(verb) => auth(*verb, sources, out),
+    }
+}
+
+// ---- verbs that this branch does not build yet ---------------------------------------------------------------------
+
+fn not_yet(verb: &str) -> Ended {
+    Err(Failure::Because { code: exit::AWAY, words: format!("`bot {verb}` is not built in this branch") })
+}
+
+/// Watches and hedges until it is stopped.
+fn run(_config: Config) -> Ended {
+    not_yet("run")
+}
+
+/// Shows the bot at work on a simulated chain. `database` names the data directory, for the demo's own folder where
+/// the temporary directory is not writable.
+fn demo(_terms: &DemoTerms, _database: &Path, _logs: &Logs, _out: &mut dyn Write) -> Ended {
+    not_yet("demo")
+}
+
+/// Asks a running bot whether it is ready.
+fn health(_listen: SocketAddr, _json: bool, _out: &mut dyn Write) -> Ended {
+    not_yet("health")
+}
+
+/// Where the ledger stands.
+fn status(_database: &Path, _json: bool, _out: &mut dyn Write) -> Ended {
+    not_yet("status")
+}
+
+/// The fills in the ledger.
+fn fills(_database: &Path, _reading: &Reading, _out: &mut dyn Write) -> Ended {
+    not_yet("fills")
+}
+
+/// Exposure per ticker.
+fn positions(_database: &Path, _reading: &Reading, _out: &mut dyn Write) -> Ended {
+    not_yet("positions")
+}
+
+/// The intents and what became of them.
+fn hedges(_database: &Path, _reading: &Reading, _out: &mut dyn Write) -> Ended {
+    not_yet("hedges")
+}
+
+/// Everything that one transaction led to.
+fn trace(_database: &Path, _tx: B256, _json: bool, _out: &mut dyn Write) -> Ended {
+    not_yet("trace")
+}
+
+/// Has a running bot read one transaction again.
+fn replay(_database: &Path, _tx: B256, _out: &mut dyn Write) -> Ended {
+    not_yet("replay")
+}
+
+/// Stops orders.
+fn halt(_database: &Path, _halting: &Halting, _out: &mut dyn Write) -> Ended {
+    not_yet("halt")
+}
+
+/// Lifts an operator's halt.
+fn resume(_database: &Path, _halting: &Halting, _out: &mut dyn Write) -> Ended {
+    not_yet("resume")
+}
+
+// ---- configuration, version, login ---------------------------------------------------------------------------------
+
+fn check(sources: &dyn Sources, out: &mut dyn Write) -> Ended {
+    let config = Config::from_sources(sources)?;
+    writeln!(out, "configuration is complete")?;
+    for warning in config.warnings(sources) {
+        writeln!(out, "warning: {warning}")?;
+    }
+    Ok(exit::DONE)
+}
+
+/// Longest file of shards; a line holds some hundred bytes.
+const SHARDS_BYTES_MAX: u64 = 1024 * 1024;
+
+fn check_shards(file: &Path, sources: &dyn Sources, out: &mut dyn Write) -> Ended {
+    let name = file.display();
+    let refused = |words| Failure::Because { code: exit::CONFIGURATION, words };
+    let bytes = sources
+        .read_file(file, SHARDS_BYTES_MAX)
+        .map_err(|error| refused(format!("{name} cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| refused(format!("{name} is not UTF-8 text")))?;
+    let shards = shards::disjoint(&text).map_err(|wrongs| {
+        let lines: Vec<String> = wrongs.iter().map(|wrong| format!("  {name}, {wrong}")).collect();
+        refused(format!("the shards are not disjoint lists of tickers\n{}", lines.join("\n")))
+    })?;
+    writeln!(out, "{} shards with {} tickers, each in one shard only", shards.shards, shards.tickers)?;
+    Ok(exit::DONE)
+}
+
+fn show(sources: &dyn Sources, json: bool, out: &mut dyn Write) -> Ended {
+    let rows = listing::rows(sources);
+    let widest = |length: fn(&Row) -> usize| rows.iter().map(length).max().unwrap_or(0);
+    let name_chars = widest(|row| row.name.chars().count());
+    let value_chars = widest(|row| row.value.as_deref().unwrap_or("").chars().count()).min(48);
+    for row in &rows {
+        if json {
+            serde_json::to_writer(&mut *out, row).map_err(io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            let value = row.value.as_deref().unwrap_or("-");
+            writeln!(out, "{:name_chars$}  {value:value_chars$}  {}", row.name, row.source)?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn template(markdown: bool, out: &mut dyn Write) -> Ended {
+    let text = if markdown { documents::markdown() } else { documents::env_example() };
+    out.write_all(text.as_bytes())?;
+    Ok(exit::DONE)
+}
+
+fn show_version(json: bool, out: &mut dyn Write) -> Ended {
+    let version = version::version();
+    if json {
+        serde_json::to_writer(&mut *out, &version).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "counterfill {}", version.version)?;
+        writeln!(out, "revision {}", version.revision)?;
+        writeln!(out, "{}", version.rustc)?;
+        writeln!(out, "SQLite {}", version.sqlite)?;
+    }
+    Ok(exit::DONE)
+}
+
+/// Paper is the only broker yet, and it knows no login.
+fn auth(_verb: AuthVerb, sources: &dyn Sources, out: &mut dyn Write) -> Ended {
+    let broker = config::broker(sources)?;
+    writeln!(out, "no broker login needed for {}", broker.as_str())?;
+    Ok(exit::DONE)
+}
