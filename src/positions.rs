@@ -6,7 +6,7 @@
 use crate::units::{Cash, Price, Shares, Side};
 
 /// Beyond this many shares the traded sums are halved, so that old prices fade.
-const TRADED_SHARES_MAX: Shares = Shares::from_atoms(100 * crate::units::ONE);
+pub const TRADED_SHARES_MAX: Shares = Shares::from_atoms(100 * crate::units::ONE);
 
 /// One ticker's sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -240,6 +240,19 @@ impl Engine {
         }
     }
 
+    /// Notes since when a ticker has been without the order it wants, whatever holds it back.
+    pub(super) fn watch_unhedged(&mut self) {
+        let lot = self.policy.profile.lot;
+        for (symbol, position) in &self.positions {
+            let lives = self.live.iter().filter_map(|id| self.intents.get(id)).any(|i| i.symbol == *symbol);
+            if position.want(lot).is_some() && !lives {
+                self.unhedged.entry(symbol.clone()).or_insert(self.now);
+            } else {
+                self.unhedged.remove(symbol);
+            }
+        }
+    }
+
     fn halted(&self, symbol: &Symbol) -> Option<String> {
         self.halts
             .iter()

@@ -82,6 +82,8 @@ pub struct Engine {
 
     positions: BTreeMap<Symbol, Position>,
     waiting: BTreeMap<Symbol, String>,
+    /// Since when a lot or more is wanted without a live intent.
+    unhedged: BTreeMap<Symbol, Millis>,
 
     /// Every live intent and every one that ended within a day.
     intents: BTreeMap<IntentId, Intent>,
@@ -146,6 +148,7 @@ impl Engine {
             reach: None,
             positions,
             waiting: BTreeMap::new(),
+            unhedged: BTreeMap::new(),
             live: intents.values().filter(|i| i.state.is_live()).map(|i| i.id.clone()).collect(),
             orders: intents
                 .values()
@@ -194,6 +197,7 @@ impl Engine {
             self.ask(&mut out)?;
             self.decide(&mut out)?;
         }
+        self.watch_unhedged();
         self.check(&out)?;
         Ok(out)
     }
@@ -344,6 +348,7 @@ impl Engine {
                     .filter_map(|id| self.intents.get(id))
                     .find(|intent| intent.symbol == *symbol)
                     .map(|intent| (intent.id.clone(), intent.state, intent.changed_at)),
+                unhedged_since: self.unhedged.get(symbol).copied(),
                 waiting: self.waiting.get(symbol).cloned(),
             })
             .collect();
@@ -364,6 +369,7 @@ impl Engine {
                 .collect(),
             gate: self.gate_closed(),
             broker_answers: self.broker_answers,
+            session: self.session.clone(),
         }
     }
 }

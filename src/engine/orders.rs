@@ -30,6 +30,9 @@ impl Engine {
         }
         self.in_flight = None;
         let again = self.resends.get(id).is_some_and(|resend| resend.count > 0);
+        if let Placed::Refused { reason, gate_ms: Some(pause) } = &outcome {
+            self.gate = Some((self.now.plus(*pause), reason.clone()));
+        }
         match outcome {
             Placed::Refused { reason, .. } | Placed::NotSent(reason) if again => {
                 self.must_read = true;
@@ -45,8 +48,7 @@ impl Engine {
                 let reason = format!("claimed order {order}");
                 self.become_with(id, IntentState::Sent, reason, out, |intent| intent.order_id = Some(order))
             }
-            Placed::Refused { reason, gate_ms: Some(pause) } => {
-                self.gate = Some((self.now.plus(pause), reason.clone()));
+            Placed::Refused { reason, gate_ms: Some(_) } => {
                 self.become_state(id, IntentState::Refused, format!("gate: {reason}"), out)
             }
             Placed::Refused { reason, gate_ms: None } => {

@@ -14,7 +14,8 @@ use super::{FillState, Loaded, row};
 use crate::chain::ChainView;
 use crate::fills::TokenFact;
 use crate::hedges::{HaltKind, Intent, IntentState};
-use crate::units::{BlockRef, Millis, Price, Shares, Side, Symbol};
+use crate::positions::TRADED_SHARES_MAX;
+use crate::units::{BlockRef, Cash, Millis, Shares, Side, Symbol};
 
 /// Terminal intents younger than this before the last commit are read too: terminal orders are asked again for a day.
 const TERMINAL_MS: i64 = 24 * 60 * 60 * 1000;
@@ -114,16 +115,9 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
     let mut fills = Vec::new();
     let mut standing = Vec::new();
     let mut fill_sums = BTreeMap::new();
-    let mut newest: BTreeMap<Symbol, (u64, u64, Price)> = BTreeMap::new();
     fold(conn, None, |Folded { state, counting }| {
         let fill = &state.fill;
         add(&mut fill_sums, &fill.symbol, counting)?;
-        let place = (fill.block_number, fill.id.log_index);
-        if let (true, Some(price)) = (state.standing, fill.price)
-            && newest.get(&fill.symbol).is_none_or(|(number, index, _)| (*number, *index) <= place)
-        {
-            newest.insert(fill.symbol.clone(), (place.0, place.1, price));
-        }
         let above = floor.is_none_or(|floor| fill.block_number > floor);
         if above && state.standing {
             standing.push((fill.block_number, fill.id));
@@ -138,7 +132,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         fills,
         fill_sums: fill_sums.into_iter().collect(),
         execution_sums: execution_sums(conn)?.into_iter().collect(),
-        last_prices: newest.into_iter().map(|(symbol, (_, _, price))| (symbol, price)).collect(),
+        traded: traded(conn)?,
         intents: intents(conn, last_commit)?,
         failures: failures(conn)?,
         halts: halts(conn)?,
@@ -147,6 +141,24 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         dead_total: count(conn, "SELECT count(*) FROM dead_events")?,
         last_commit,
     })
+}
+
+/// Per ticker the newest fills that make up [`TRADED_SHARES_MAX`], ascending. Walked from the newest back, so that a
+/// swarm of dust fills can not push the real ones out.
+fn traded(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, Cash, Shares)>> {
+    let mut sums: BTreeMap<Symbol, Shares> = BTreeMap::new();
+    let mut newest = Vec::new();
+    let mut statement = conn.prepare("SELECT symbol, cash, shares FROM fills ORDER BY fill DESC")?;
+    let mut rows = statement.query([])?;
+    while let Some(r) = rows.next()? {
+        let (symbol, cash, shares) = (row::parsed(r, 0)?, row::parsed(r, 1)?, row::parsed(r, 2)?);
+        if sums.get(&symbol).is_none_or(|sum| *sum < TRADED_SHARES_MAX) {
+            add(&mut sums, &symbol, shares)?;
+            newest.push((symbol, cash, shares));
+        }
+    }
+    newest.reverse();
+    Ok(newest)
 }
 
 /// Adds `change` to the ticker's sum; a ticker that was met once stays, at zero.

@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::hedges::HaltKind;
 use crate::units::Symbol;
 
 /// The socket's name in the data directory.
@@ -67,11 +68,14 @@ pub enum ControlCommand {
         /// Who.
         who: String,
     },
-    /// Lift an operator's halt.
+    /// Lift one halt.
     Resume {
         /// The ticker; the global halt where none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         symbol: Option<Symbol>,
+        /// Which halt; the operator's where none is named.
+        #[serde(default = "operators_halt")]
+        kind: HaltKind,
         /// Why.
         reason: String,
         /// Who.
@@ -84,6 +88,10 @@ pub enum ControlCommand {
     },
     /// End the process as SIGTERM does.
     Stop {},
+}
+
+const fn operators_halt() -> HaltKind {
+    HaltKind::Operator
 }
 
 /// A command on its way to whoever carries it out.

@@ -1,0 +1,86 @@
+//! The desk: two threads that speak to the broker.
+//!
+//! One sends orders, one POST at a time; the other reads, so that a slow POST stops neither status nor session. Every
+//! order and every question is answered exactly once, with an input. Calls block here, never on tokio.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use super::Exit;
+use crate::broker::{Broker, Ticket};
+use crate::engine::{Input, Question};
+use crate::serve::metrics;
+use crate::units::Millis;
+
+/// The engine lets one order be on its way.
+const TICKETS_MAX: usize = 1;
+/// The engine asks each question once at a time: one per live intent, one list, one session.
+const QUESTIONS_MAX: usize = 4_096;
+
+/// The line's end of both threads.
+pub(super) struct Desk {
+    tickets: SyncSender<Ticket>,
+    questions: SyncSender<Question>,
+}
+
+impl Desk {
+    /// Starts both threads; they end when the desk or the inputs' receiver is dropped.
+    pub(super) fn open(broker: &Arc<dyn Broker>, inputs: &mpsc::Sender<Input>) -> std::io::Result<Self> {
+        let (tickets, ordered) = sync_channel(TICKETS_MAX);
+        let (questions, asked) = sync_channel(QUESTIONS_MAX);
+        let (orders, reads) = (Arc::clone(broker), Arc::clone(broker));
+        let (placed, answered) = (inputs.clone(), inputs.clone());
+        thread::Builder::new().name("orders".into()).spawn(move || place_all(&*orders, &ordered, &placed))?;
+        thread::Builder::new().name("reads".into()).spawn(move || answer_all(&*reads, &asked, &answered))?;
+        Ok(Self { tickets, questions })
+    }
+
+    pub(super) fn place(&self, ticket: Ticket) -> Result<(), Exit> {
+        self.tickets.try_send(ticket).map_err(|error| gone("orders", &error))
+    }
+
+    pub(super) fn ask(&self, question: Question) -> Result<(), Exit> {
+        self.questions.try_send(question).map_err(|error| gone("reads", &error))
+    }
+}
+
+fn gone<T>(thread: &str, error: &TrySendError<T>) -> Exit {
+    match error {
+        TrySendError::Full(_) => Exit::bug(&format!("the {thread} thread has more to do than can exist")),
+        TrySendError::Disconnected(_) => Exit::bug(&format!("the {thread} thread ended")),
+    }
+}
+
+fn place_all(broker: &dyn Broker, tickets: &Receiver<Ticket>, inputs: &mpsc::Sender<Input>) {
+    for ticket in tickets {
+        let outcome = broker.place(&ticket, Millis::now());
+        metrics::record_placed(&outcome);
+        if inputs.blocking_send(Input::Placed { intent: ticket.intent, outcome }).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer_all(broker: &dyn Broker, questions: &Receiver<Question>, inputs: &mpsc::Sender<Input>) {
+    for question in questions {
+        let now = Millis::now();
+        let input = match question {
+            Question::Order { intent, id } => {
+                let answer = broker.order(&id, now);
+                Input::Order { intent, id, answer }
+            }
+            Question::Find { intent } => {
+                let answer = broker.find(&intent, now);
+                Input::Found { intent, answer }
+            }
+            Question::List { since } => Input::List { begun_at: now, answer: broker.list(since, now) },
+            Question::Session => Input::Session(broker.session(now)),
+        };
+        if inputs.blocking_send(input).is_err() {
+            return;
+        }
+    }
+}
