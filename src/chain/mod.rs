@@ -5,6 +5,8 @@
 //! cursor and window only from the engine ([`ChainView`]), after they are committed.
 
 pub mod abi;
+pub mod rpc;
+pub mod window;
 
 use std::collections::BTreeMap;
 
