@@ -4,12 +4,42 @@
 //! fails and nothing here does IO; what must be asked of the chain (a token's symbol and decimals, a wrapped token's
 //! ratio) is asked beforehand by `chain::tokens` and arrives as facts.
 //!
+//! Three steps: [`trades`] reads and pairs the logs, [`questions`] says what must be asked of the chain before they can
+//! be weighed, [`event`] weighs one trade against the answers.
+//!
 //! Invariant: the same logs and facts give the same events, in any order of the logs.
+
+mod float;
+mod naming;
+mod pairing;
+mod weighing;
+
+use std::collections::BTreeSet;
 
 use alloy::primitives::{Address, B256, Bytes};
 use serde::{Deserialize, Serialize};
 
+pub use self::float::{FloatError, to_fixed};
+pub use self::naming::{kind_of, ticker_of};
+pub use self::pairing::{Trades, Unpaired, give_up, trades};
+pub use self::weighing::{Conversion, Questions, TokenFacts, event, questions};
+
 use crate::units::{Cash, FillId, Price, Shares, Symbol};
+
+/// Which logs are ours, and which of our trades count: the part of the configuration that this module needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Book {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// The order books whose logs are read; logs of other addresses are ignored.
+    pub orderbooks: BTreeSet<Address>,
+    /// The owners whose orders are ours.
+    pub owners: BTreeSet<Address>,
+    /// Trades below this height are skipped (`HEDGE_FROM_BLOCK`).
+    pub hedge_from_block: u64,
+    /// The tickers of this shard (`SYMBOLS`); none: all of them.
+    pub symbols: Option<BTreeSet<Symbol>>,
+}
 
 /// One of our orders was taken or cleared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +75,8 @@ impl Fill {
 /// A trade of one of our orders that moves no exposure; kept with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// Its name. Where the pair has no share and no cash, `side` is SELL for a take and for alice, BUY for bob.
+    /// Its name. Where the tokens give no direction (neither just one of them is cash, nor just one a share), `side`
+    /// is SELL for a take and for alice, BUY for bob.
     pub id: FillId,
     /// Height of the block in `id.block_hash`.
     pub block_number: u64,
@@ -59,7 +90,9 @@ pub struct Skipped {
     pub output_token: Address,
     /// The share, where the pair has one.
     pub symbol: Option<Symbol>,
-    /// Exact amount of shares, where the pair has a share.
+    /// Exact amount of shares, where the pair has a share; of an unlisted token against cash, the amount of that token.
+    /// Zero where it is unknown: no direction, an amount beyond 18 decimals or range, or a wrapped share, whose ratio
+    /// is not asked where no exposure hangs on it (a pruned node could not even answer for an old block).
     pub shares: Shares,
     /// Why it is skipped.
     pub reason: SkipReason,
