@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -228,10 +228,9 @@ impl Rpc {
     /// Any [`RpcError`]; a node without a block is malformed.
     pub async fn head(&self) -> Result<Header, RpcError> {
         let method = "eth_getBlockByNumber";
-        self.call::<Option<Header>>(method, json!(["latest", false])).await?.ok_or(RpcError::Malformed {
-            method,
-            detail: "the node has no latest block".into(),
-        })
+        self.call::<Option<Header>>(method, json!(["latest", false]))
+            .await?
+            .ok_or(RpcError::Malformed { method, detail: "the node has no latest block".into() })
     }
 
     /// The header at a height; none where the node has no such block.
@@ -383,10 +382,13 @@ impl Feed {
         }
     }
 
-    /// The next notification if one is already here.
-    pub fn ready(&mut self) -> Option<Box<RawValue>> {
-        // A lag seen here shows again in nothing; the caller asked because it had one, and rings the bell anyway.
-        self.inner.try_recv().ok()
+    /// The next notification if one is already here. An ended connection shows in [`Feed::next`].
+    pub fn ready(&mut self) -> Option<Notice> {
+        match self.inner.try_recv() {
+            Ok(item) => Some(Notice::Item(item)),
+            Err(TryRecvError::Lagged(lost)) => Some(Notice::Lagged(lost)),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+        }
     }
 }
 
@@ -416,9 +418,16 @@ pub fn is_revert(error: &RpcError) -> bool {
         RpcError::Refused { code, message, .. } => {
             let words = message.to_lowercase();
             *code == 3
-                || ["revert", "invalid opcode", "stack underflow", "out of gas", "invalid jump", "opcode"]
-                    .iter()
-                    .any(|word| words.contains(word))
+                || [
+                    "revert",
+                    "invalid opcode",
+                    "stack underflow",
+                    "out of gas",
+                    "invalid jump",
+                    "vm execution error",
+                ]
+                .iter()
+                .any(|word| words.contains(word))
         }
         _ => false,
     }
@@ -473,7 +482,9 @@ fn socket_error(error: &SocketError) -> TransportError {
         SocketError::Io(error) => error.to_string(),
         SocketError::Tls(error) => error.to_string(),
         SocketError::Http(response) => format!("the server answered HTTP {}", response.status().as_u16()),
-        SocketError::Url(_) | SocketError::HttpFormat(_) => "the URL is not a usable ws:// or wss:// URL".into(),
+        SocketError::Url(_) | SocketError::HttpFormat(_) => {
+            "the URL is not a usable ws:// or wss:// URL".into()
+        }
         SocketError::Protocol(error) => error.to_string(),
         _ => "the WebSocket handshake failed".into(),
     };
@@ -655,7 +666,11 @@ mod tests {
     fn a_refused_range_is_told_from_a_refused_rate() {
         for (code, message, too_large) in [
             (-32005, "query returned more than 10000 results", true),
-            (-32602, "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range", true),
+            (
+                -32602,
+                "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range",
+                true,
+            ),
             (-32600, "eth_getLogs is limited to a 10,000 range", true),
             (-32000, "block range is too wide: exceed maximum block range", true),
             (-32005, "daily request count exceeded, request rate limited", false),
