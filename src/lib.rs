@@ -9,4 +9,5 @@ pub mod engine;
 pub mod fills;
 pub mod hedges;
 pub mod ledger;
+pub mod sim;
 pub mod units;

@@ -1,0 +1,25 @@
+//! A simulated chain, served as a real node would serve it.
+//!
+//! [`chain`] is the chain itself: blocks, forks, tokens; pure and in memory. [`logs`] writes the order book's events
+//! into it. [`rpc`] answers calls about it, and [`server`] does so over a real local WebSocket, with every fault of
+//! [`faults`] at hand. `bot demo`
+//! and the tests stand the bot before it, so that nothing of the bot's own path is simulated.
+//!
+//! It refuses to know the bot: nothing here reads the decoder, the ledger or the engine. Nothing here is random: the
+//! same calls with the same seed give the same hashes.
+
+pub mod chain;
+pub mod faults;
+pub mod logs;
+pub mod rpc;
+pub mod server;
+mod socket;
+pub mod story;
+mod wire;
+mod world;
+
+pub use chain::{SimBlock, SimChain, SimError, Token, Tx};
+pub use faults::{DropPushes, Faults, RpcFault, Times};
+pub use server::SimNode;
+pub use story::Story;
+pub use world::Counters;
