@@ -5,17 +5,136 @@
 //! cursor and window only from the engine ([`ChainView`]), after they are committed.
 
 pub mod abi;
+pub mod bloom;
+mod line;
+mod live;
+mod progress;
+mod reading;
+pub mod rpc;
+mod sweep;
+pub mod tokens;
+pub mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
-use crate::fills::{Event, TokenFact};
-use crate::units::{BlockRef, FillId};
+pub use self::line::{TransactionError, identify, run, transaction};
+use crate::fills::{Book, Event, TokenFact};
+use crate::units::{BlockRef, FillId, Millis, Symbol};
 
 /// Blocks a reorg may reach back; deeper ones stop the bot (exit 65). `protocol.md` 1.5.
 pub const WINDOW_BLOCKS_MAX: usize = 64;
+
+/// Questions that may be under way at once. Nodes count calls per second; eight hide the way there and back.
+const CALLS_IN_FLIGHT_MAX: usize = 8;
+
+/// What the chain side is told of the configuration.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChainConfig {
+    /// `WS_RPC_URL`. May hold a key: only scheme and host are ever shown.
+    pub ws_url: String,
+    /// `SSL_CERT_FILE`: the only trusted certificates for `wss://`; the system's where none.
+    pub cert_file: Option<PathBuf>,
+    /// `CHAIN_ID`, checked where given.
+    pub chain_id: Option<u64>,
+    /// The chain id in the ledger's stamp, where there is a ledger.
+    pub stamped_chain_id: Option<u64>,
+    /// `ORDERBOOK`.
+    pub orderbooks: Vec<Address>,
+    /// `ORDER_OWNER`.
+    pub owners: Vec<Address>,
+    /// `DEPLOYMENT_BLOCK`: the first block that is read, inclusive.
+    pub deployment_block: u64,
+    /// `HEDGE_FROM_BLOCK`: trades below it are skipped.
+    pub hedge_from_block: Option<u64>,
+    /// `SYMBOLS`: the tickers of this shard; all of them where none.
+    pub symbols: Option<BTreeSet<Symbol>>,
+    /// `EQUITIES`: which address is which share. Empty: shares are known by their symbols.
+    pub equities: BTreeMap<Address, Symbol>,
+    /// `CASH`. None: cash is known by its symbol.
+    pub cash: Option<Address>,
+    /// `LOG_RANGE_BLOCKS`: the largest range asked for at once, in blocks.
+    pub log_range_blocks: u64,
+    /// `HEAD_AGE_MAX`: without a new head for so long, the connection is taken for dead.
+    pub head_age_max: Duration,
+}
+
+impl ChainConfig {
+    /// What the decoder needs of it.
+    #[must_use]
+    pub fn book(&self, chain_id: u64) -> Book {
+        Book {
+            chain_id,
+            orderbooks: self.orderbooks.iter().copied().collect(),
+            owners: self.owners.iter().copied().collect(),
+            hedge_from_block: self.hedge_from_block.unwrap_or(0),
+            symbols: self.symbols.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for ChainConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChainConfig").field("ws_url", &rpc::shown(&self.ws_url)).finish_non_exhaustive()
+    }
+}
+
+/// Why the chain side ends. Never because the chain is away.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainStop {
+    /// The node is on another chain.
+    #[error(
+        "{node} is on chain {found}, but {says} chain {expected}; set WS_RPC_URL to a node of chain {expected}"
+    )]
+    WrongChain {
+        /// Scheme and host of the node.
+        node: String,
+        /// The node's chain id.
+        found: u64,
+        /// Who expects another: `CHAIN_ID says`, `the ledger is of`.
+        says: &'static str,
+        /// The chain id expected.
+        expected: u64,
+    },
+    /// An order book that is no contract.
+    #[error(
+        "there is no contract at order book {address} on chain {chain_id} at block {head}; check ORDERBOOK and WS_RPC_URL"
+    )]
+    NoCode {
+        /// The address.
+        address: Address,
+        /// The node's chain id.
+        chain_id: u64,
+        /// The node's head.
+        head: u64,
+    },
+    /// A reorg beyond the window.
+    #[error("{0}")]
+    DeepReorg(String),
+    /// The chain says something else of a token than the ledger.
+    #[error("{0}")]
+    TokenChanged(String),
+    /// The engine has ended; its reason counts.
+    #[error("the engine has ended")]
+    EngineGone,
+}
+
+impl ChainStop {
+    /// The process' exit code for it (`design.md`, exit codes).
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::DeepReorg(_) => 65,
+            Self::EngineGone => 70,
+            Self::WrongChain { .. } | Self::NoCode { .. } | Self::TokenChanged(_) => 78,
+        }
+    }
+}
 
 /// What the engine has committed, published after every commit; all that the chain side may know of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +189,9 @@ pub struct ChainFacts {
     /// The newest head the node told, pushed or asked.
     pub head: Option<u64>,
     /// When the head last moved.
-    pub head_moved_at: Option<crate::units::Millis>,
+    pub head_moved_at: Option<Millis>,
     /// When the node last answered `eth_blockNumber` (asked every 2 s, 3 s limit).
-    pub answered_at: Option<crate::units::Millis>,
+    pub answered_at: Option<Millis>,
     /// Forks found so far (each led to a range that starts below the cursor).
     pub forks: u64,
     /// Answers thrown away because they did not belong together.
@@ -81,6 +200,16 @@ pub struct ChainFacts {
     pub error: Option<String>,
     /// A long backfill under way.
     pub backfill: Option<Backfill>,
+}
+
+impl ChainFacts {
+    /// A head was told; the highest counts.
+    fn see_head(&mut self, number: u64) {
+        if self.head.is_none_or(|head| number > head) {
+            self.head = Some(number);
+            self.head_moved_at = Some(Millis::now());
+        }
+    }
 }
 
 /// Progress of a backfill.

@@ -76,7 +76,7 @@ impl Line {
         let out = self.engine.step(now, batch).map_err(|stop| Exit::from_stop(&stop))?;
         if !out.writes.is_empty() {
             let begun = Instant::now();
-            self.ledger.commit(now, &out.writes).map_err(|error| Exit::from_ledger(&error))?;
+            self.ledger.commit(now, &out.writes)?;
             metrics::record_commit(begun.elapsed());
             out.writes.iter().for_each(|write| (self.tell)(write));
         }
@@ -98,7 +98,7 @@ impl Line {
             _ => None,
         });
         if let Some(tx_hash) = fill {
-            *known = self.ledger.fill_states(tx_hash).map_err(|error| Exit::from_ledger(&error))?;
+            *known = self.ledger.fill_states(tx_hash)?;
         }
         Ok(())
     }
@@ -120,11 +120,13 @@ impl Line {
 
     fn close(self) -> Exit {
         if self.engine.awaits_answer() {
-            log::warn!("an order call has no answer yet; its intent stays Sent and the next start asks the broker");
+            log::warn!(
+                "an order call has no answer yet; its intent stays Sent and the next start asks the broker"
+            );
         }
         match self.ledger.close() {
             Ok(()) => Exit::done(),
-            Err(error) => Exit::from_ledger(&error),
+            Err(error) => error.into(),
         }
     }
 }

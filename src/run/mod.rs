@@ -157,7 +157,11 @@ async fn asked_to_stop(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn start(parts: Parts, published: &Published, stop: &mut watch::Receiver<bool>) -> Result<Exit, Exit> {
+async fn start(
+    mut parts: Parts,
+    published: &Published,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Exit, Exit> {
     let site = Site {
         facts: published.facts(),
         chain: published.chain(),
@@ -171,10 +175,11 @@ async fn start(parts: Parts, published: &Published, stop: &mut watch::Receiver<b
     };
     // Dropped with this future, and what it runs ends with it.
     let mut windows = JoinSet::new();
-    if let Some(listener) = parts.listener {
+    if let Some(listener) = parts.listener.take() {
         windows.spawn(serve::serve(listener, site.clone()));
     }
     let stamped = Ledger::stamped_chain_id(&parts.database)?;
+    parts.chain.stamped_chain_id = stamped;
     let chain_id = match (parts.chain.chain_id, stamped) {
         // A known ledger is opened before the chain is reached: a second instance must not wait to be refused. A
         // CHAIN_ID that differs from the ledger's is refused by its stamp.
@@ -217,13 +222,8 @@ async fn start(parts: Parts, published: &Published, stop: &mut watch::Receiver<b
         control::control(control, commands).await;
         Ok(())
     });
-    let operator = Operator {
-        site,
-        inputs: inputs.clone(),
-        chain: parts.chain.clone(),
-        chain_id,
-        view: viewed.clone(),
-    };
+    let operator =
+        Operator { site, inputs: inputs.clone(), chain: parts.chain.clone(), chain_id, view: viewed.clone() };
     let (stop_asked, mut stop_by_operator) = mpsc::channel(1);
     windows.spawn(async move {
         operator.serve(commanded, answered, stop_asked).await;
@@ -231,7 +231,9 @@ async fn start(parts: Parts, published: &Published, stop: &mut watch::Receiver<b
     });
 
     let ended_first = tokio::select! {
-        stopped = chain::run(&parts.chain, chain_id, inputs.clone(), viewed, &published.chain, bell) => Some(Exit::from(stopped)),
+        stopped = chain::run(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell) => {
+            Some(Exit::from(stopped))
+        }
         never = tick(&inputs) => never,
         ended = &mut line_ended => return Ok(ended.unwrap_or_else(|_| Exit::bug("the line panicked"))),
         () = asked_to_stop(stop) => None,
@@ -293,7 +295,7 @@ async fn open(parts: &Parts, chain_id: u64, profile: &Profile) -> Result<(Ledger
 
 fn bind_control(database: &Path) -> Result<UnixListener, Exit> {
     let path = control_path(database);
-    control::bind(&path).map_err(|error| Exit::because(error.exit_code(), &error))
+    control::bind(&path).map_err(|error| Exit::because(exit::CONFIGURATION, &error))
 }
 
 /// Where the control socket of the bot on this ledger is.

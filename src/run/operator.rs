@@ -80,7 +80,7 @@ impl Operator {
             }
             ControlCommand::Replay { tx } => {
                 let tokens = self.view.borrow().tokens.clone();
-                match chain::transaction(&self.chain, self.chain_id, tokens, tx).await {
+                match chain::transaction(&self.chain, self.chain_id, &tokens, tx).await {
                     Ok(push) => Input::Replay { push, known: Vec::new(), reply: number },
                     Err(error) => return Some(Err(error.to_string())),
                 }

@@ -1,0 +1,307 @@
+//! The line to the node: connects, checks that it is the right chain, works until the socket is lost, connects again.
+//!
+//! It refuses to know what is read. On every connection it subscribes first and reads the head after, so that no block
+//! falls between the two. Invariant: [`run`] ends only by a [`ChainStop`]; a node that is away is waited for, with
+//! pauses that grow.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::sleep;
+
+use super::live::{self, Listener};
+use super::rpc::{Rpc, RpcError, shown};
+use super::sweep::{Memory, Sweeper};
+use super::tokens::Tokens;
+use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Push, abi};
+use crate::engine::Input;
+use crate::fills::{self, Event, TokenFact};
+use crate::units::BlockRef;
+
+/// First pause before connecting again; doubles.
+const PAUSE_MS_MIN: Duration = Duration::from_millis(250);
+/// Longest such pause.
+const PAUSE_S_MAX: Duration = Duration::from_secs(15);
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The node is away: connect again.
+    Lost(String),
+    /// The process must end.
+    Stop(ChainStop),
+}
+
+impl From<RpcError> for End {
+    fn from(error: RpcError) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+/// Why `bot replay` has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransactionError {
+    /// The node.
+    #[error("{0}")]
+    Rpc(#[from] RpcError),
+    /// The node has no such transaction.
+    #[error("the node has no transaction {0}; check the hash and WS_RPC_URL")]
+    NotFound(B256),
+    /// Its block has left the chain, or the node contradicts itself.
+    #[error(
+        "transaction {tx_hash} is in block {block}, which is not on the chain; try again when the chain has settled"
+    )]
+    NotCanonical {
+        /// The transaction.
+        tx_hash: B256,
+        /// Its block.
+        block: BlockRef,
+    },
+    /// Another chain.
+    #[error("{0}")]
+    Stop(ChainStop),
+}
+
+/// Asked once before the engine is built: the chain id, from a node that has code at every order book. Waits for the
+/// node as long as it takes; drop the future to stop.
+///
+/// # Errors
+/// The wrong chain, or no code at an order book.
+pub async fn identify(config: &ChainConfig, facts: &watch::Sender<ChainFacts>) -> Result<u64, ChainStop> {
+    let mut pause = PAUSE_MS_MIN;
+    loop {
+        let why = match identified(config).await {
+            Ok(chain_id) => {
+                note(facts, |facts| facts.error = None);
+                return Ok(chain_id);
+            }
+            Err(End::Stop(stop)) => return Err(stop),
+            Err(End::Lost(why)) => why,
+        };
+        wait(facts, why, &mut pause).await;
+    }
+}
+
+async fn identified(config: &ChainConfig) -> Result<u64, End> {
+    let rpc = Rpc::connect(&config.ws_url, config.cert_file.as_deref()).await?;
+    let chain_id = check_chain(&rpc, config, None).await?;
+    if rpc.head().await?.number >= config.deployment_block {
+        check_code(&rpc, config).await?.map_or(Ok(()), |stop| Err(End::Stop(stop)))?;
+    }
+    Ok(chain_id)
+}
+
+/// Reads the chain until the process must end: pushes and sweeps go into `inputs`, what they are planned on comes from
+/// `view`, `bell` wakes the sweep.
+pub async fn run(
+    config: ChainConfig,
+    chain_id: u64,
+    inputs: mpsc::Sender<Input>,
+    view: watch::Receiver<ChainView>,
+    facts: watch::Sender<ChainFacts>,
+    bell: Arc<Notify>,
+) -> ChainStop {
+    let line = Line { config: &config, chain_id, inputs: &inputs, view: &view, facts: &facts, bell: &bell };
+    let mut memory = Memory::new(&config);
+    let mut connections: u64 = 0;
+    let mut pause = PAUSE_MS_MIN;
+    loop {
+        memory.healthy = false;
+        let why = match line.connection(&mut memory, &mut connections).await {
+            End::Stop(stop) => return stop,
+            End::Lost(why) => why,
+        };
+        if memory.healthy {
+            pause = PAUSE_MS_MIN;
+        }
+        note(&facts, |facts| {
+            facts.connected = false;
+            facts.backfill = None;
+        });
+        wait(&facts, why, &mut pause).await;
+    }
+}
+
+/// One transaction's events, for `bot replay`: from its receipt, if its block is on the chain.
+///
+/// # Errors
+/// See [`TransactionError`]. It asks once; the caller may ask again.
+pub async fn transaction(
+    config: &ChainConfig,
+    chain_id: u64,
+    known: &[TokenFact],
+    tx_hash: B256,
+) -> Result<Push, TransactionError> {
+    let rpc = Rpc::connect(&config.ws_url, config.cert_file.as_deref()).await?;
+    check_chain(&rpc, config, Some(chain_id)).await.map_err(|end| match end {
+        End::Stop(stop) => TransactionError::Stop(stop),
+        End::Lost(why) => TransactionError::Rpc(RpcError::Gone(why)),
+    })?;
+    let receipt = rpc.receipt(tx_hash).await?.ok_or(TransactionError::NotFound(tx_hash))?;
+    let block = BlockRef { number: receipt.block_number, hash: receipt.block_hash };
+    if rpc.header(block.number).await?.is_none_or(|header| header.hash != block.hash) {
+        return Err(TransactionError::NotCanonical { tx_hash, block });
+    }
+    let book = config.book(chain_id);
+    let found = fills::trades(&book, &receipt.logs);
+    let mut tokens = Tokens::new(config);
+    tokens.learn(known);
+    let weighed = tokens.weigh(&rpc, &book, &found.trades).await?;
+    let mut events = weighed.events;
+    events.extend(found.dead.into_iter().map(Event::Dead));
+    events.extend(found.unpaired.iter().map(|clear| Event::Dead(fills::give_up(&book, clear))));
+    Ok(Push { events, tokens: weighed.tokens })
+}
+
+struct Line<'a> {
+    config: &'a ChainConfig,
+    chain_id: u64,
+    inputs: &'a mpsc::Sender<Input>,
+    view: &'a watch::Receiver<ChainView>,
+    facts: &'a watch::Sender<ChainFacts>,
+    bell: &'a Notify,
+}
+
+impl Line<'_> {
+    async fn connection(&self, memory: &mut Memory, connections: &mut u64) -> End {
+        match self.work(memory, connections).await {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
+    async fn work(&self, memory: &mut Memory, connections: &mut u64) -> Result<End, End> {
+        let Self { config, inputs, facts, bell, .. } = *self;
+        let rpc = Rpc::connect(&config.ws_url, config.cert_file.as_deref()).await?;
+        check_chain(&rpc, config, Some(self.chain_id)).await?;
+        let heads = rpc.subscribe_heads().await?;
+        let logs = rpc.subscribe_logs(&config.orderbooks, &abi::TOPICS).await?;
+        let head = rpc.head().await?;
+        let code_seen = head.number >= config.deployment_block;
+        if code_seen {
+            check_code(&rpc, config).await?.map_or(Ok(()), |stop| Err(End::Stop(stop)))?;
+        }
+        self.check_tokens(&rpc, memory).await?;
+        note(facts, |facts| {
+            facts.connected = true;
+            facts.error = None;
+            facts.reconnects = *connections;
+            facts.see_head(head.number);
+        });
+        *connections = connections.saturating_add(1);
+        log::info!("connected to {}, head {}", shown(&config.ws_url), head.number);
+        let head = BlockRef { number: head.number, hash: head.hash };
+        inputs.send(Input::Connected { head }).await.map_err(|_| End::Stop(ChainStop::EngineGone))?;
+        let book = config.book(self.chain_id);
+        let listener = Listener {
+            rpc: &rpc,
+            book: &book,
+            tokens: Tokens::new(config),
+            inputs,
+            view: self.view.clone(),
+            bell,
+        };
+        let sweeper = Sweeper {
+            rpc: &rpc,
+            config,
+            book: &book,
+            inputs,
+            view: self.view.clone(),
+            facts,
+            bell,
+            memory,
+            tokens: Tokens::new(config),
+            code_seen,
+        };
+        Ok(tokio::select! {
+            end = listener.run(logs) => end,
+            end = live::heads(heads, facts, bell, config.head_age_max) => end,
+            end = live::pulse(&rpc, facts, bell) => end,
+            end = sweeper.run() => end,
+        })
+    }
+
+    /// Once a process: the ledger's tokens are still what it says.
+    async fn check_tokens(&self, rpc: &Rpc, memory: &mut Memory) -> Result<(), End> {
+        if memory.tokens_checked {
+            return Ok(());
+        }
+        let mut tokens = Tokens::new(self.config);
+        tokens.learn(&self.view.borrow().tokens);
+        if let Some(words) = tokens.changed(rpc).await? {
+            return Err(End::Stop(ChainStop::TokenChanged(words)));
+        }
+        memory.tokens_checked = true;
+        Ok(())
+    }
+}
+
+/// The node's chain id, if it is the one that everybody expects.
+async fn check_chain(rpc: &Rpc, config: &ChainConfig, identified: Option<u64>) -> Result<u64, End> {
+    let found = rpc.chain_id().await?;
+    let expectations = [
+        (config.chain_id, "CHAIN_ID says"),
+        (config.stamped_chain_id, "the ledger is of"),
+        (identified, "this run began on"),
+    ];
+    for (expected, says) in expectations {
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            let node = shown(&config.ws_url);
+            return Err(End::Stop(ChainStop::WrongChain { node, found, says, expected }));
+        }
+    }
+    Ok(found)
+}
+
+/// The order book that has no code, if one has none. A node behind its peers may not know it yet, so "no" is asked twice.
+pub(super) async fn check_code(rpc: &Rpc, config: &ChainConfig) -> Result<Option<ChainStop>, RpcError> {
+    for address in config.orderbooks.iter().copied() {
+        if rpc.code(address).await?.is_empty() && rpc.code(address).await?.is_empty() {
+            let (chain_id, head) = (rpc.chain_id().await?, rpc.block_number().await?);
+            return Ok(Some(ChainStop::NoCode { address, chain_id, head }));
+        }
+    }
+    Ok(None)
+}
+
+/// Publishes a change of the facts, if it is one.
+pub(super) fn note(facts: &watch::Sender<ChainFacts>, change: impl FnOnce(&mut ChainFacts)) {
+    facts.send_if_modified(|facts| {
+        let before = facts.clone();
+        change(facts);
+        *facts != before
+    });
+}
+
+/// Says why, waits, and makes the next pause longer.
+async fn wait(facts: &watch::Sender<ChainFacts>, why: String, pause: &mut Duration) {
+    let now = jittered(*pause);
+    log::warn!("the chain is away: {why}; connecting again in {} ms", now.as_millis());
+    note(facts, |facts| facts.error = Some(why));
+    sleep(now).await;
+    *pause = (*pause * 2).min(PAUSE_S_MAX);
+}
+
+/// Half to one and a half of `pause`, so that many bots do not come back at once.
+pub(super) fn jittered(pause: Duration) -> Duration {
+    let spread = RandomState::new().build_hasher().finish() % 1001;
+    let spread = u32::try_from(spread).unwrap_or(500);
+    pause / 2 + pause * spread / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_between_half_and_one_and_a_half() {
+        let pause = Duration::from_millis(1000);
+        let many: Vec<Duration> = (0..200).map(|_| jittered(pause)).collect();
+        assert!(many.iter().all(|p| *p >= pause / 2 && *p <= pause * 3 / 2));
+        assert!(many.iter().any(|p| *p != many[0]));
+    }
+}

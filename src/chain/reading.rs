@@ -1,0 +1,300 @@
+//! Reads a range of blocks so that what is handed on belongs together, or hands on nothing.
+//!
+//! Near the head block by block, by hash; farther down by height, between two looks at the range's end. What an answer
+//! leaves out is looked for where there is a sign of it: the bloom, a fill we know of, a clear without its amounts. It
+//! refuses to know the cursor and the engine.
+//!
+//! Invariant: every log of a [`Reading`] carries the hash that the reading calls canonical at its height.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use alloy::primitives::{Address, B256};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::abi::{self, RawLog};
+use super::rpc::{Header, Receipt, Rpc, RpcError};
+use super::{CALLS_IN_FLIGHT_MAX, ChainStop, bloom, window};
+use crate::fills::{self, Book, Trades};
+use crate::units::{BlockRef, FillId};
+
+/// Why an attempt has no result.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The node.
+    Rpc(RpcError),
+    /// Answers that do not belong together: throw away, read again.
+    Disagree(String),
+    /// The first block above the base has another parent: twice running, this is a fork.
+    Unlinked(BlockRef),
+    /// The process must end.
+    Stop(ChainStop),
+}
+
+impl From<RpcError> for Trouble {
+    fn from(error: RpcError) -> Self {
+        match error {
+            RpcError::Malformed { .. } => Self::Disagree(error.to_string()),
+            other => Self::Rpc(other),
+        }
+    }
+}
+
+/// A range as the node told it, checked.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The last block.
+    pub(super) target: BlockRef,
+    /// Hashes of the headers read, see [`super::Sweep::canonical`].
+    pub(super) canonical: BTreeMap<u64, B256>,
+    /// Logs with our filter.
+    pub(super) logs: Vec<RawLog>,
+}
+
+/// Reads over one connection.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    rpc: &'a Rpc,
+    book: &'a Book,
+    books: Vec<Address>,
+    /// Said once: the node can not list a block's receipts.
+    no_block_receipts: &'a AtomicBool,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(rpc: &'a Rpc, book: &'a Book, no_block_receipts: &'a AtomicBool) -> Self {
+        Self { rpc, book, books: book.orderbooks.iter().copied().collect(), no_block_receipts }
+    }
+
+    /// Reads `base + 1 ..= target` one by one, by hash; the parents must link.
+    pub(super) async fn blocks(&self, base: BlockRef, target: u64) -> Result<Reading, Trouble> {
+        let headers = self.headers(base.number.saturating_add(1)..=target).await?;
+        let links: Vec<(BlockRef, B256)> = headers.iter().map(|h| (place(h), h.parent_hash)).collect();
+        match window::first_unlinked(base, &links) {
+            Some(block) if block.number == base.number.saturating_add(1) => {
+                return Err(Trouble::Unlinked(base));
+            }
+            Some(block) => {
+                return Err(Trouble::Disagree(format!("block {block} does not follow the block before it")));
+            }
+            None => {}
+        }
+        let logs: Vec<Vec<RawLog>> = stream::iter(&headers)
+            .map(|header| async move {
+                let first = self.rpc.logs_at(header.hash, &self.books, &abi::TOPICS).await?;
+                self.completed(header, first).await
+            })
+            .buffered(CALLS_IN_FLIGHT_MAX)
+            .try_collect()
+            .await?;
+        let target = headers.last().map(place).ok_or_else(|| disagree("an empty range"))?;
+        let canonical = headers.iter().map(|header| (header.number, header.hash)).collect();
+        Ok(Reading { target, canonical, logs: logs.concat() })
+    }
+
+    /// Reads `base + 1 ..= target` by height, and the headers at `heights`. Counts only if the node's head is at or
+    /// past the end, and the end has the same hash before and after.
+    pub(super) async fn range(
+        &self,
+        base: BlockRef,
+        target: u64,
+        heights: BTreeSet<u64>,
+    ) -> Result<Reading, Trouble> {
+        let from = base.number.saturating_add(1);
+        let mut headers = self.headers(heights.into_iter().filter(|height| *height != target)).await?;
+        let before = self.header(target).await?;
+        let mut logs = self.rpc.logs_between(from, target, &self.books, &abi::TOPICS).await?;
+        let after = self.header(target).await?;
+        if before.hash != after.hash {
+            return Err(disagree("the end of the range changed its hash while it was read"));
+        }
+        if self.rpc.block_number().await? < target {
+            return Err(disagree("the node's head is below the end of the range it answered"));
+        }
+        headers.push(after);
+        if logs.iter().any(|log| !(from..=target).contains(&log.block_number)) {
+            return Err(disagree("a log lies outside of the range asked for"));
+        }
+        for header in &headers {
+            let (here, elsewhere) = logs.into_iter().partition(|log| log.block_number == header.number);
+            logs = elsewhere;
+            logs.extend(self.completed(header, here).await?);
+        }
+        one_log_a_place(&logs)?;
+        let canonical = headers.iter().map(|header| (header.number, header.hash)).collect();
+        Ok(Reading { target: BlockRef { number: target, hash: before.hash }, canonical, logs })
+    }
+
+    /// Looks for the standing fills that the answer leaves out: a receipt adds the logs of its transaction, or refutes
+    /// the fill. Returns the refuted ones.
+    pub(super) async fn account_for(
+        &self,
+        reading: &mut Reading,
+        standing: &[(u64, FillId)],
+    ) -> Result<Vec<FillId>, Trouble> {
+        let mut missing: BTreeMap<B256, Vec<(u64, FillId)>> = BTreeMap::new();
+        for (number, id) in standing {
+            let canonical = reading.canonical.get(number) == Some(&id.block_hash);
+            if canonical && !reading.logs.iter().any(|log| names(id, log)) {
+                missing.entry(id.tx_hash).or_default().push((*number, *id));
+            }
+        }
+        let mut refuted = Vec::new();
+        for (tx_hash, fills) in missing {
+            // All in the same block: their hashes are canonical, and one transaction is in one canonical block.
+            let Some((number, id)) = fills.first().copied() else { continue };
+            let block = BlockRef { number, hash: id.block_hash };
+            if let Some(receipt) = self.receipt(tx_hash, block).await? {
+                reading.take_over(receipt);
+            }
+            refuted.extend(
+                fills.into_iter().map(|(_, id)| id).filter(|id| !reading.logs.iter().any(|l| names(id, l))),
+            );
+        }
+        Ok(refuted)
+    }
+
+    /// The trades of a reading. A clear without amounts takes its transaction's receipt; without them there too, it is
+    /// a dead event. Every trade's block is one whose header was read.
+    pub(super) async fn trades(&self, reading: &mut Reading) -> Result<Trades, Trouble> {
+        let mut found = fills::trades(self.book, &reading.logs);
+        let unpaired: BTreeMap<B256, BlockRef> =
+            found.unpaired.iter().map(|clear| (clear.tx_hash, place_of(&clear.clear))).collect();
+        for (tx_hash, block) in &unpaired {
+            let receipt = self.receipt(*tx_hash, *block).await?;
+            reading.take_over(
+                receipt.ok_or_else(|| disagree("a log of a transaction that is not in its block"))?,
+            );
+        }
+        if !unpaired.is_empty() {
+            found = fills::trades(self.book, &reading.logs);
+        }
+        let given_up = found.unpaired.iter().map(|clear| fills::give_up(self.book, clear));
+        found.dead.extend(given_up);
+        let logs = found.trades.iter().map(|trade| place_of(&trade.log));
+        let dead = found.dead.iter().map(|d| BlockRef { number: d.block_number, hash: d.block_hash });
+        let blocks: BTreeSet<BlockRef> = logs.chain(dead).collect();
+        let unread: BTreeSet<u64> =
+            blocks.iter().map(|b| b.number).filter(|n| !reading.canonical.contains_key(n)).collect();
+        let headers = self.headers(unread).await?;
+        reading.canonical.extend(headers.iter().map(|header| (header.number, header.hash)));
+        if blocks.iter().any(|block| reading.canonical.get(&block.number) != Some(&block.hash)) {
+            return Err(disagree("a log carries the hash of a block that is not canonical"));
+        }
+        Ok(found)
+    }
+
+    /// The header at a height that the node must have.
+    pub(super) async fn header(&self, number: u64) -> Result<Header, Trouble> {
+        let header = self.rpc.header(number).await?;
+        header.ok_or_else(|| disagree(&format!("the node told of a higher head but has no block {number}")))
+    }
+
+    async fn headers(&self, heights: impl IntoIterator<Item = u64>) -> Result<Vec<Header>, Trouble> {
+        stream::iter(heights)
+            .map(|height| self.header(height))
+            .buffered(CALLS_IN_FLIGHT_MAX)
+            .try_collect()
+            .await
+    }
+
+    /// `logs`, the answer for one block, or a better one where the bloom says that something may be missing.
+    async fn completed(&self, header: &Header, logs: Vec<RawLog>) -> Result<Vec<RawLog>, Trouble> {
+        all_in(header, &logs)?;
+        let misses = |logs: &[RawLog]| bloom::misses(&header.logs_bloom, &self.books, &abi::TOPICS, logs);
+        if !misses(&logs) {
+            return Ok(logs);
+        }
+        let again = self.rpc.logs_at(header.hash, &self.books, &abi::TOPICS).await?;
+        all_in(header, &again)?;
+        let better = if again.len() >= logs.len() { again } else { logs };
+        if !misses(&better) || !bloom::is_informative(&header.logs_bloom) {
+            return Ok(better);
+        }
+        match self.rpc.block_receipts(header.hash).await {
+            Ok(Some(receipts)) => self.logs_of_receipts(header, receipts),
+            Ok(None) => Err(disagree("the node has a block's header but not its receipts")),
+            Err(error) if error.is_method_missing() => {
+                if !self.no_block_receipts.swap(true, Ordering::Relaxed) {
+                    log::warn!(
+                        "the node has no eth_getBlockReceipts: an empty eth_getLogs of a block whose bloom says \
+                         otherwise is asked twice and then believed"
+                    );
+                }
+                Ok(better)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A block's logs from all its receipts.
+    fn logs_of_receipts(&self, header: &Header, receipts: Vec<Receipt>) -> Result<Vec<RawLog>, Trouble> {
+        let expected = header.transactions.as_ref().map(Vec::len);
+        if expected.is_some_and(|expected| expected != receipts.len()) {
+            return Err(disagree("a block's receipts are not as many as its transactions"));
+        }
+        let ours = |log: &RawLog| self.book.orderbooks.contains(&log.address) && log.kind().is_some();
+        let logs: Vec<RawLog> = receipts.into_iter().flat_map(|r| r.logs).filter(ours).collect();
+        all_in(header, &logs)?;
+        Ok(logs)
+    }
+
+    /// The receipt of a transaction in this canonical block; none if the block is proved not to hold it.
+    async fn receipt(&self, tx_hash: B256, block: BlockRef) -> Result<Option<Receipt>, Trouble> {
+        let receipt = self.rpc.receipt(tx_hash).await?;
+        if let Some(receipt) = receipt.filter(|receipt| receipt.block_hash == block.hash) {
+            return Ok(Some(receipt));
+        }
+        let header = self.header(block.number).await?;
+        match header.transactions {
+            Some(inside) if header.hash == block.hash && !inside.contains(&tx_hash) => Ok(None),
+            _ => Err(disagree(&format!("block {block} has transaction {tx_hash}, but no receipt of it"))),
+        }
+    }
+}
+
+impl Reading {
+    /// A receipt is the authority for its transaction.
+    fn take_over(&mut self, receipt: Receipt) {
+        self.logs.retain(|log| log.tx_hash != receipt.tx_hash);
+        self.logs.extend(receipt.logs);
+    }
+}
+
+fn disagree(why: &str) -> Trouble {
+    Trouble::Disagree(why.to_owned())
+}
+
+fn place(header: &Header) -> BlockRef {
+    BlockRef { number: header.number, hash: header.hash }
+}
+
+fn place_of(log: &RawLog) -> BlockRef {
+    BlockRef { number: log.block_number, hash: log.block_hash }
+}
+
+fn names(id: &FillId, log: &RawLog) -> bool {
+    log.block_hash == id.block_hash && log.tx_hash == id.tx_hash && log.log_index == id.log_index
+}
+
+/// Every log carries the hash that was asked for, and no place holds two logs.
+fn all_in(header: &Header, logs: &[RawLog]) -> Result<(), Trouble> {
+    if logs.iter().any(|log| place_of(log) != place(header)) {
+        return Err(Trouble::Disagree(format!("asked for logs of block {}, got another's", place(header))));
+    }
+    one_log_a_place(logs)
+}
+
+fn one_log_a_place(logs: &[RawLog]) -> Result<(), Trouble> {
+    let mut places: BTreeMap<(u64, u64), &RawLog> = BTreeMap::new();
+    for log in logs {
+        let content = |log: &RawLog| (log.block_hash, log.tx_hash, log.address, log.topics.clone());
+        match places.insert((log.block_number, log.log_index), log) {
+            Some(other) if content(other) != content(log) || other.data != log.data => {
+                return Err(disagree("two different logs in one place"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

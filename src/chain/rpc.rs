@@ -1,0 +1,715 @@
+//! One WebSocket connection to a node: typed calls and two subscriptions, over alloy's JSON-RPC client.
+//!
+//! It refuses to know what an answer means and it never reconnects: alloy's own reconnect resubscribes without a word
+//! and loses what was sent meanwhile, so here a lost socket ends every subscription and every pending call, and the
+//! caller begins anew. Nothing of the URL but scheme and host is ever printed: the rest may be a key.
+//!
+//! Invariant: every wait has a limit, every answer is parsed before it is believed (lenient to unknown fields, strict
+//! to missing ones), and a lagging subscription says so.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, Bloom, Bytes};
+use alloy::pubsub::{ConnectionHandle, PubSubConnect, RawSubscription};
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::json_rpc::RpcError as AlloyError;
+use alloy::transports::ws::{WebSocketConfig, WsBackend, WsConnect};
+use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Error as SocketError;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{Connector, connect_async_tls_with_config};
+
+use super::abi::RawLog;
+
+/// Longest wait for a socket with its handshakes.
+const CONNECT_S_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for one answer.
+const CALL_S_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for the watchdog's answer (`design.md`, HTTP).
+const PULSE_S_MAX: Duration = Duration::from_secs(3);
+/// Pings go out this far apart when nothing else does; a missed pong ends the connection.
+const KEEPALIVE_S: Duration = Duration::from_secs(10);
+/// Largest message taken from a node: 10,000 logs of 3 kB, which is where the usual nodes cut, fit in it.
+const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// Logs that may wait unread. alloy's own 16 lost 24 of 40 logs of one block.
+const LOGS_QUEUED_MAX: usize = 4096;
+/// Heads that may wait unread; each only rings the bell, so that few are enough.
+const HEADS_QUEUED_MAX: usize = 64;
+/// How much of a node's own words is kept.
+const MESSAGE_CHARS_MAX: usize = 200;
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RpcError {
+    /// No connection, or no longer: connect again.
+    #[error("{0}")]
+    Gone(String),
+    /// No answer in time. The connection may still be good.
+    #[error("no answer to {0} within its limit")]
+    Timeout(&'static str),
+    /// The node answered with an error.
+    #[error("the node refuses {method}: {message} (code {code})")]
+    Refused {
+        /// What was asked.
+        method: &'static str,
+        /// JSON-RPC error code.
+        code: i64,
+        /// The node's words, cut.
+        message: String,
+    },
+    /// The node says that the range, or the answer to it, is too large: ask for less.
+    #[error("the node refuses so large a range: {0}")]
+    RangeTooLarge(String),
+    /// The answer is not what the method answers.
+    #[error("the answer to {method} makes no sense: {detail}")]
+    Malformed {
+        /// What was asked.
+        method: &'static str,
+        /// What was wrong, without the answer itself.
+        detail: String,
+    },
+}
+
+impl RpcError {
+    /// Whether the node says that it does not know the method.
+    #[must_use]
+    pub fn is_method_missing(&self) -> bool {
+        match self {
+            Self::Refused { code, message, .. } => {
+                let words = message.to_lowercase();
+                *code == -32601
+                    || words.contains("method not found")
+                    || words.contains("not supported")
+                    || words.contains("unsupported method")
+                    || words.contains("does not exist/is not available")
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A block's header, as far as this program reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    /// Height.
+    #[serde(deserialize_with = "quantity")]
+    pub number: u64,
+    /// Hash.
+    pub hash: B256,
+    /// Hash of the block before it.
+    pub parent_hash: B256,
+    /// Seconds since 1970.
+    #[serde(deserialize_with = "quantity")]
+    pub timestamp: u64,
+    /// Which addresses and topics may be among its logs.
+    pub logs_bloom: Bloom,
+    /// The hashes of its transactions, where the node lists them.
+    #[serde(default)]
+    pub transactions: Option<Vec<B256>>,
+}
+
+/// A transaction's receipt, as far as this program reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The transaction.
+    pub tx_hash: B256,
+    /// Height of its block.
+    pub block_number: u64,
+    /// Hash of its block.
+    pub block_hash: B256,
+    /// Its logs, in order.
+    pub logs: Vec<RawLog>,
+}
+
+/// What a pushed log is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushedLog {
+    /// A log in a block.
+    Log(RawLog),
+    /// One that was taken back, has no block yet, or is not a log: only a reason to look.
+    Bell,
+}
+
+/// One notification.
+#[derive(Debug)]
+pub enum Notice {
+    /// Its `result`, unparsed.
+    Item(Box<RawValue>),
+    /// So many were lost unread.
+    Lagged(u64),
+}
+
+/// What the block of an `eth_call` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// The node's newest.
+    Latest,
+    /// This one and no other.
+    Hash(B256),
+}
+
+/// An open connection. Dropping it closes the socket.
+#[derive(Debug, Clone)]
+pub struct Rpc {
+    client: RpcClient,
+}
+
+impl Rpc {
+    /// Connects, within 10 s.
+    ///
+    /// # Errors
+    /// [`RpcError::Gone`] with a reason in words.
+    pub async fn connect(url: &str, cert_file: Option<&Path>) -> Result<Self, RpcError> {
+        let gone = |why: String| RpcError::Gone(format!("no connection to {}: {why}", shown(url)));
+        let tls = if url.trim_start().to_ascii_lowercase().starts_with("wss:") {
+            Some(trust(cert_file).map_err(gone)?)
+        } else {
+            None
+        };
+        let socket = Socket { url: url.trim().to_owned(), tls };
+        match timeout(CONNECT_S_MAX, RpcClient::connect_pubsub(socket)).await {
+            Ok(Ok(client)) => Ok(Self { client }),
+            Ok(Err(error)) => Err(gone(cut(&error.to_string().replace(url, "…")))),
+            Err(_) => Err(gone(format!("nothing within {} s", CONNECT_S_MAX.as_secs()))),
+        }
+    }
+
+    async fn raw(
+        &self,
+        method: &'static str,
+        params: Value,
+        limit: Duration,
+    ) -> Result<Box<RawValue>, RpcError> {
+        let call = self.client.request::<Value, Box<RawValue>>(method, params);
+        match timeout(limit, call).await {
+            Err(_) => Err(RpcError::Timeout(method)),
+            Ok(Ok(raw)) => Ok(raw),
+            Ok(Err(error)) => Err(refusal(method, error)),
+        }
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<T, RpcError> {
+        parse(method, &self.raw(method, params, CALL_S_MAX).await?)
+    }
+
+    /// `eth_chainId`.
+    ///
+    /// # Errors
+    /// Any [`RpcError`].
+    pub async fn chain_id(&self) -> Result<u64, RpcError> {
+        self.call::<Quantity>("eth_chainId", json!([])).await.map(|q| q.0)
+    }
+
+    /// `eth_blockNumber`, within 3 s: the watchdog's question.
+    ///
+    /// # Errors
+    /// Any [`RpcError`].
+    pub async fn block_number(&self) -> Result<u64, RpcError> {
+        let method = "eth_blockNumber";
+        parse::<Quantity>(method, &self.raw(method, json!([]), PULSE_S_MAX).await?).map(|q| q.0)
+    }
+
+    /// The node's newest header.
+    ///
+    /// # Errors
+    /// Any [`RpcError`]; a node without a block is malformed.
+    pub async fn head(&self) -> Result<Header, RpcError> {
+        let method = "eth_getBlockByNumber";
+        self.call::<Option<Header>>(method, json!(["latest", false]))
+            .await?
+            .ok_or(RpcError::Malformed { method, detail: "the node has no latest block".into() })
+    }
+
+    /// The header at a height; none where the node has no such block.
+    ///
+    /// # Errors
+    /// Any [`RpcError`]; a header of another height is malformed.
+    pub async fn header(&self, number: u64) -> Result<Option<Header>, RpcError> {
+        let method = "eth_getBlockByNumber";
+        let header = self.call::<Option<Header>>(method, json!([hex(number), false])).await?;
+        match header {
+            Some(header) if header.number != number => Err(RpcError::Malformed {
+                method,
+                detail: format!("asked for block {number}, got {}", header.number),
+            }),
+            other => Ok(other),
+        }
+    }
+
+    /// Logs of one block, by its hash.
+    ///
+    /// # Errors
+    /// Any [`RpcError`].
+    pub async fn logs_at(
+        &self,
+        hash: B256,
+        books: &[Address],
+        topics: &[B256],
+    ) -> Result<Vec<RawLog>, RpcError> {
+        self.logs(json!([{ "blockHash": hash, "address": books, "topics": [topics] }])).await
+    }
+
+    /// Logs of the blocks `from ..= to`.
+    ///
+    /// # Errors
+    /// Any [`RpcError`]; [`RpcError::RangeTooLarge`] where less should be asked for.
+    pub async fn logs_between(
+        &self,
+        from: u64,
+        to: u64,
+        books: &[Address],
+        topics: &[B256],
+    ) -> Result<Vec<RawLog>, RpcError> {
+        let filter =
+            json!([{ "fromBlock": hex(from), "toBlock": hex(to), "address": books, "topics": [topics] }]);
+        self.logs(filter).await
+    }
+
+    async fn logs(&self, params: Value) -> Result<Vec<RawLog>, RpcError> {
+        let method = "eth_getLogs";
+        let logs = self.call::<Vec<WireLog>>(method, params).await?;
+        logs.into_iter().map(|log| log.settled(method)).collect()
+    }
+
+    /// A transaction's receipt; none where the node has none.
+    ///
+    /// # Errors
+    /// Any [`RpcError`]; a receipt of another transaction is malformed.
+    pub async fn receipt(&self, tx_hash: B256) -> Result<Option<Receipt>, RpcError> {
+        let method = "eth_getTransactionReceipt";
+        let receipt = self.call::<Option<WireReceipt>>(method, json!([tx_hash])).await?;
+        let receipt = receipt.map(|receipt| receipt.settled(method)).transpose()?;
+        match receipt {
+            Some(receipt) if receipt.tx_hash != tx_hash => {
+                Err(RpcError::Malformed { method, detail: "another transaction's receipt".into() })
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Every receipt of a block, by its hash; none where the node does not have the block.
+    ///
+    /// # Errors
+    /// Any [`RpcError`]; see [`RpcError::is_method_missing`].
+    pub async fn block_receipts(&self, hash: B256) -> Result<Option<Vec<Receipt>>, RpcError> {
+        let method = "eth_getBlockReceipts";
+        let receipts = self.call::<Option<Vec<WireReceipt>>>(method, json!([hash])).await?;
+        receipts.map(|all| all.into_iter().map(|one| one.settled(method)).collect()).transpose()
+    }
+
+    /// A contract's code at the newest block; empty where there is none.
+    ///
+    /// # Errors
+    /// Any [`RpcError`].
+    pub async fn code(&self, address: Address) -> Result<Bytes, RpcError> {
+        self.call("eth_getCode", json!([address, "latest"])).await
+    }
+
+    /// `eth_call` without a sender.
+    ///
+    /// # Errors
+    /// Any [`RpcError`]; a revert is [`RpcError::Refused`], see [`is_revert`].
+    pub async fn eth_call(&self, to: Address, data: &[u8], at: At) -> Result<Bytes, RpcError> {
+        let block = match at {
+            At::Latest => json!("latest"),
+            At::Hash(hash) => json!({ "blockHash": hash }),
+        };
+        let input = Bytes::copy_from_slice(data);
+        self.call("eth_call", json!([{ "to": to, "data": input }, block])).await
+    }
+
+    /// Subscribes to new heads.
+    ///
+    /// # Errors
+    /// Any [`RpcError`].
+    pub async fn subscribe_heads(&self) -> Result<Feed, RpcError> {
+        self.subscribe(json!(["newHeads"]), HEADS_QUEUED_MAX).await
+    }
+
+    /// Subscribes to the logs of the order books with one of these topics.
+    ///
+    /// # Errors
+    /// Any [`RpcError`].
+    pub async fn subscribe_logs(&self, books: &[Address], topics: &[B256]) -> Result<Feed, RpcError> {
+        let filter = json!(["logs", { "address": books, "topics": [topics] }]);
+        self.subscribe(filter, LOGS_QUEUED_MAX).await
+    }
+
+    async fn subscribe(&self, params: Value, queued_max: usize) -> Result<Feed, RpcError> {
+        let method = "eth_subscribe";
+        let ended = || RpcError::Gone("the connection ended".into());
+        let frontend = self.client.pubsub_frontend().ok_or_else(ended)?;
+        frontend.set_channel_size(queued_max);
+        // The id is alloy's own, the same as long as this connection lives.
+        let id: B256 = self.call(method, params).await?;
+        match timeout(CALL_S_MAX, frontend.get_subscription(id)).await {
+            Ok(Ok(inner)) => Ok(Feed { inner }),
+            Ok(Err(error)) => Err(refusal(method, error)),
+            Err(_) => Err(RpcError::Timeout(method)),
+        }
+    }
+}
+
+/// A subscription. It ends with its connection.
+#[derive(Debug)]
+pub struct Feed {
+    inner: RawSubscription,
+}
+
+impl Feed {
+    /// Waits for the next notification.
+    ///
+    /// # Errors
+    /// [`RpcError::Gone`] when the connection has ended: never a silent end.
+    pub async fn next(&mut self) -> Result<Notice, RpcError> {
+        match self.inner.recv().await {
+            Ok(item) => Ok(Notice::Item(item)),
+            Err(RecvError::Lagged(lost)) => Ok(Notice::Lagged(lost)),
+            Err(RecvError::Closed) => Err(RpcError::Gone("the node closed the connection".into())),
+        }
+    }
+
+    /// The next notification if one is already here. An ended connection shows in [`Feed::next`].
+    pub fn ready(&mut self) -> Option<Notice> {
+        match self.inner.try_recv() {
+            Ok(item) => Some(Notice::Item(item)),
+            Err(TryRecvError::Lagged(lost)) => Some(Notice::Lagged(lost)),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+        }
+    }
+}
+
+/// Reads a pushed log.
+#[must_use]
+pub fn pushed_log(raw: &RawValue) -> PushedLog {
+    let Ok(log) = serde_json::from_str::<WireLog>(raw.get()) else { return PushedLog::Bell };
+    log.settled("eth_subscription").map_or(PushedLog::Bell, PushedLog::Log)
+}
+
+/// Reads a pushed head: its height; none where it makes no sense.
+#[must_use]
+pub fn pushed_head(raw: &RawValue) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(deserialize_with = "quantity")]
+        number: u64,
+    }
+    serde_json::from_str::<Head>(raw.get()).ok().map(|head| head.number)
+}
+
+/// Whether a refused `eth_call` is the contract's answer (a revert), not the node's trouble. Nodes agree on code 3, and
+/// on words where they use another code.
+#[must_use]
+pub fn is_revert(error: &RpcError) -> bool {
+    match error {
+        RpcError::Refused { code, message, .. } => {
+            let words = message.to_lowercase();
+            *code == 3
+                || [
+                    "revert",
+                    "invalid opcode",
+                    "stack underflow",
+                    "out of gas",
+                    "invalid jump",
+                    "vm execution error",
+                ]
+                .iter()
+                .any(|word| words.contains(word))
+        }
+        _ => false,
+    }
+}
+
+/// Scheme and host of a URL: all of it that may be shown.
+#[must_use]
+pub fn shown(url: &str) -> String {
+    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("ws", url.trim()));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}")
+}
+
+/// How a socket is made: by tokio-tungstenite with our own trust store, once.
+#[derive(Clone)]
+struct Socket {
+    url: String,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl PubSubConnect for Socket {
+    fn is_local(&self) -> bool {
+        // Only changes alloy's polling pace, which is not used.
+        false
+    }
+
+    async fn connect(&self) -> TransportResult<ConnectionHandle> {
+        // WsConnect is used for one thing: it moves a user and a password of the URL into the header.
+        let request =
+            WsConnect::new(self.url.clone()).into_client_request().map_err(|error| socket_error(&error))?;
+        let limits = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        let connector = self.tls.clone().map_or(Connector::Plain, Connector::Rustls);
+        let (socket, _) = connect_async_tls_with_config(request, Some(limits), true, Some(connector))
+            .await
+            .map_err(|error| socket_error(&error))?;
+        let (handle, interface) = ConnectionHandle::new();
+        WsBackend::from_socket(socket, interface, KEEPALIVE_S).spawn();
+        Ok(handle.with_max_retries(0))
+    }
+
+    async fn try_reconnect(&self) -> TransportResult<ConnectionHandle> {
+        Err(TransportErrorKind::non_retryable_str("a lost connection ends here; the caller makes a new one"))
+    }
+}
+
+/// A socket's error in words, without the URL: some of the library's own texts carry it.
+fn socket_error(error: &SocketError) -> TransportError {
+    let words = match error {
+        SocketError::Io(error) => error.to_string(),
+        SocketError::Tls(error) => error.to_string(),
+        SocketError::Http(response) => format!("the server answered HTTP {}", response.status().as_u16()),
+        SocketError::Url(_) | SocketError::HttpFormat(_) => {
+            "the URL is not a usable ws:// or wss:// URL".into()
+        }
+        SocketError::Protocol(error) => error.to_string(),
+        _ => "the WebSocket handshake failed".into(),
+    };
+    TransportErrorKind::custom_str(&words)
+}
+
+/// The one trust store: this file, else the system's. Nothing is compiled in.
+fn trust(cert_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    let certificates = match cert_file {
+        Some(path) => CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| format!("SSL_CERT_FILE {} can not be read: {error}", path.display()))?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err("no trusted certificate was found; set SSL_CERT_FILE to a PEM file of them".into());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// What alloy's error means to us.
+fn refusal(method: &'static str, error: TransportError) -> RpcError {
+    match error {
+        AlloyError::ErrorResp(payload) => {
+            let message = cut(&payload.message);
+            if method == "eth_getLogs" && is_range_refusal(payload.code, &message) {
+                RpcError::RangeTooLarge(message)
+            } else {
+                RpcError::Refused { method, code: payload.code, message }
+            }
+        }
+        AlloyError::NullResp => RpcError::Malformed { method, detail: "null".into() },
+        AlloyError::DeserError { err, .. } => RpcError::Malformed { method, detail: cut(&err.to_string()) },
+        _ => RpcError::Gone("the connection to the node was lost".into()),
+    }
+}
+
+/// Whether a refusal of `eth_getLogs` says "ask for less". Nodes have no common code for it, so the words decide; a
+/// rate limit has its own words and is not about the range.
+fn is_range_refusal(code: i64, message: &str) -> bool {
+    let words = message.to_lowercase();
+    let any = |list: &[&str]| list.iter().any(|word| words.contains(word));
+    let about_rate =
+        ["rate limit", "rate-limit", "per second", "request rate", "daily", "capacity", "too many requests"];
+    if any(&about_rate) {
+        return false;
+    }
+    let about_range = [
+        "range",
+        "limit",
+        "too many",
+        "too large",
+        "too big",
+        "response size",
+        "query returned more than",
+        "exceed",
+        "max results",
+    ];
+    code == -32005 || any(&about_range)
+}
+
+fn parse<T: DeserializeOwned>(method: &'static str, raw: &RawValue) -> Result<T, RpcError> {
+    serde_json::from_str(raw.get())
+        .map_err(|error| RpcError::Malformed { method, detail: cut(&error.to_string()) })
+}
+
+fn cut(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
+}
+
+fn hex(number: u64) -> String {
+    format!("{number:#x}")
+}
+
+/// A JSON-RPC quantity that fits 64 bits: `0x` and hexadecimal digits.
+#[derive(Debug, Clone, Copy)]
+struct Quantity(u64);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        quantity_of(&text).map(Self).ok_or_else(|| serde::de::Error::custom("not a quantity of 64 bits"))
+    }
+}
+
+fn quantity_of(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Quantity::deserialize(deserializer).map(|q| q.0)
+}
+
+/// A log on the wire, where anything that names its place may be missing.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireLog {
+    address: Address,
+    topics: Vec<B256>,
+    data: Bytes,
+    block_number: Option<Quantity>,
+    block_hash: Option<B256>,
+    /// Newer nodes say it, in a form that differs; it is only for display.
+    #[serde(default)]
+    block_timestamp: Value,
+    transaction_hash: Option<B256>,
+    log_index: Option<Quantity>,
+    removed: Option<bool>,
+}
+
+impl WireLog {
+    /// The log, if it says where it stands and was not taken back.
+    fn settled(self, method: &'static str) -> Result<RawLog, RpcError> {
+        let missing = |what: &str| RpcError::Malformed { method, detail: format!("a log {what}") };
+        if self.removed == Some(true) {
+            return Err(missing("that was removed"));
+        }
+        Ok(RawLog {
+            address: self.address,
+            topics: self.topics,
+            data: self.data,
+            block_number: self.block_number.ok_or_else(|| missing("without a block number"))?.0,
+            block_hash: self.block_hash.ok_or_else(|| missing("without a block hash"))?,
+            block_time: self.block_timestamp.as_str().and_then(quantity_of),
+            tx_hash: self.transaction_hash.ok_or_else(|| missing("without a transaction hash"))?,
+            log_index: self.log_index.ok_or_else(|| missing("without an index"))?.0,
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireReceipt {
+    transaction_hash: B256,
+    #[serde(deserialize_with = "quantity")]
+    block_number: u64,
+    block_hash: B256,
+    logs: Vec<WireLog>,
+}
+
+impl WireReceipt {
+    /// The receipt, if every log in it stands in its transaction and block.
+    fn settled(self, method: &'static str) -> Result<Receipt, RpcError> {
+        let logs = self.logs.into_iter().map(|log| log.settled(method)).collect::<Result<Vec<_>, _>>()?;
+        let (tx_hash, block_hash) = (self.transaction_hash, self.block_hash);
+        if logs.iter().any(|log| log.tx_hash != tx_hash || log.block_hash != block_hash) {
+            let detail = "a receipt with a log of another transaction or block".into();
+            return Err(RpcError::Malformed { method, detail });
+        }
+        Ok(Receipt { tx_hash, block_number: self.block_number, block_hash, logs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_url_but_scheme_and_host_is_shown() {
+        for (url, text) in [
+            ("wss://user:pass@rpc.example:8443/v3/KEY?x=1", "wss://rpc.example:8443"),
+            ("ws://127.0.0.1:8545", "ws://127.0.0.1:8545"),
+            ("wss://rpc.example?key=KEY", "wss://rpc.example"),
+        ] {
+            assert_eq!(shown(url), text);
+        }
+    }
+
+    #[test]
+    fn a_refused_range_is_told_from_a_refused_rate() {
+        for (code, message, too_large) in [
+            (-32005, "query returned more than 10000 results", true),
+            (
+                -32602,
+                "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range",
+                true,
+            ),
+            (-32600, "eth_getLogs is limited to a 10,000 range", true),
+            (-32000, "block range is too wide: exceed maximum block range", true),
+            (-32005, "daily request count exceeded, request rate limited", false),
+            (-32029, "Too Many Requests", false),
+            (-32000, "header not found", false),
+        ] {
+            assert_eq!(is_range_refusal(code, message), too_large, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_log_without_its_place_or_taken_back_only_rings() {
+        let whole = json!({
+            "address": "0x0000000000000000000000000000000000000001", "topics": [], "data": "0x",
+            "blockNumber": "0x10", "blockHash": B256::ZERO, "transactionHash": B256::ZERO, "logIndex": "0x2",
+            "blockTimestamp": "0x64", "unknown": { "field": 1 }, "removed": false,
+        });
+        let read = |value: &Value| pushed_log(&serde_json::value::to_raw_value(value).unwrap());
+        let PushedLog::Log(log) = read(&whole) else { panic!("a whole log") };
+        assert_eq!((log.block_number, log.log_index, log.block_time), (16, 2, Some(100)));
+        for (field, value) in [
+            ("removed", json!(true)),
+            ("blockHash", Value::Null),
+            ("blockNumber", json!("16")),
+            ("logIndex", Value::Null),
+            ("address", json!("0x01")),
+        ] {
+            let mut broken = whole.clone();
+            broken[field] = value;
+            assert_eq!(read(&broken), PushedLog::Bell, "{field}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_hexadecimal_and_fit() {
+        assert_eq!(quantity_of("0x0"), Some(0));
+        assert_eq!(quantity_of("0xffffffffffffffff"), Some(u64::MAX));
+        for bad in ["", "0x", "10", "0x10000000000000000", "0x-1", "0x+1", "0x 1"] {
+            assert_eq!(quantity_of(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The sweep: reads from the cursor to the head, again and again, and is the only one to move the cursor.
+//!
+//! It knows the ledger by [`ChainView`] alone, hands the engine one [`Sweep`] at a time, and plans the next one from what
+//! the engine has committed then. What does not belong together is thrown away and read again, with a growing pause, so
+//! that a confused node causes no storm. It refuses to know what a fill is worth.
+//!
+//! Invariant: a range begins after a block that the node called canonical in the same attempt, and every standing fill
+//! in a canonical block of the range is in the range's events or refuted by its receipt.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::line::{End, check_code, jittered, note};
+use super::progress::Progress;
+use super::reading::{Reader, Reading, Trouble};
+use super::rpc::{Header, Rpc, RpcError};
+use super::tokens::Tokens;
+use super::window::{Reach, WINDOW_DEPTH_BLOCKS, heights_with_fills, reach};
+use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Sweep};
+use crate::engine::Input;
+use crate::fills::{Book, Event};
+use crate::units::{BlockRef, FillId};
+
+/// First pause after answers that did not belong together; doubles.
+const PAUSE_MS_MIN: Duration = Duration::from_millis(100);
+/// Longest such pause.
+const PAUSE_MS_MAX: Duration = Duration::from_millis(5_000);
+/// Looks at the head at least so often, bell or not.
+const IDLE_S_MAX: Duration = Duration::from_secs(15);
+/// Looks again at a node that is behind at least so often.
+const BEHIND_S_MAX: Duration = Duration::from_secs(2);
+/// Longest wait for the engine to commit a range before it is planned anew. The engine may have refused it.
+const COMMIT_S_MAX: Duration = Duration::from_secs(10);
+/// How often running an answer must speak for a fork that the hashes by height do not show, or for a fork beyond the
+/// window: one confused answer must neither move nor stop anything.
+const RUNNING: u32 = 2;
+
+/// What outlives a connection.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Blocks asked for at once: `LOG_RANGE_BLOCKS`, halved when refused, doubled back when taken.
+    range_blocks: u64,
+    /// The block that the next one did not link to, and how often running.
+    unlinked: Option<(BlockRef, u32)>,
+    /// How often running no ancestor was found.
+    too_deep: u32,
+    progress: Progress,
+    no_block_receipts: AtomicBool,
+    /// A step succeeded since this was last cleared: the connection is good.
+    pub(super) healthy: bool,
+    /// The ledger's tokens were asked again and are what they were; once a process.
+    pub(super) tokens_checked: bool,
+}
+
+impl Memory {
+    pub(super) fn new(config: &ChainConfig) -> Self {
+        Self {
+            range_blocks: config.log_range_blocks.max(1),
+            unlinked: None,
+            too_deep: 0,
+            progress: Progress::default(),
+            no_block_receipts: AtomicBool::new(false),
+            healthy: false,
+            tokens_checked: false,
+        }
+    }
+}
+
+/// What the sweep works with, on one connection.
+pub(super) struct Sweeper<'a> {
+    pub(super) rpc: &'a Rpc,
+    pub(super) config: &'a ChainConfig,
+    pub(super) book: &'a Book,
+    pub(super) inputs: &'a mpsc::Sender<Input>,
+    pub(super) view: watch::Receiver<ChainView>,
+    pub(super) facts: &'a watch::Sender<ChainFacts>,
+    pub(super) bell: &'a Notify,
+    pub(super) memory: &'a mut Memory,
+    pub(super) tokens: Tokens,
+    /// Whether every order book was seen to have code.
+    pub(super) code_seen: bool,
+}
+
+/// What an attempt came to.
+enum Step {
+    /// A range was committed, or refused by the engine: plan at once.
+    Again,
+    /// The cursor is the head.
+    Idle,
+    /// Nothing to read, for this reason.
+    Behind(String),
+}
+
+/// Where a range begins.
+enum Base {
+    At(BlockRef),
+    Behind(String),
+}
+
+impl Sweeper<'_> {
+    /// Sweeps until the connection or the process must end.
+    pub(super) async fn run(mut self) -> End {
+        let mut pause = PAUSE_MS_MIN;
+        loop {
+            let why = match self.step().await {
+                Ok(step) => {
+                    self.memory.healthy = true;
+                    pause = PAUSE_MS_MIN;
+                    self.rest(step).await;
+                    continue;
+                }
+                Err(Trouble::Stop(stop)) => return End::Stop(stop),
+                Err(Trouble::Rpc(error @ RpcError::Gone(_))) => return End::Lost(error.to_string()),
+                Err(Trouble::Rpc(RpcError::RangeTooLarge(_))) => continue,
+                Err(Trouble::Rpc(error)) => error.to_string(),
+                Err(Trouble::Disagree(why)) => {
+                    note(self.facts, |facts| facts.discarded = facts.discarded.saturating_add(1));
+                    why
+                }
+                Err(Trouble::Unlinked(base)) => {
+                    note(self.facts, |facts| facts.discarded = facts.discarded.saturating_add(1));
+                    format!("the block after {base} has another parent")
+                }
+            };
+            log::debug!("sweep: {why}; reading again");
+            note(self.facts, |facts| facts.error = Some(why));
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(PAUSE_MS_MAX);
+        }
+    }
+
+    async fn rest(&self, step: Step) {
+        let (why, longest) = match step {
+            Step::Again => (None, None),
+            Step::Idle => (None, Some(IDLE_S_MAX)),
+            Step::Behind(why) => (Some(why), Some(BEHIND_S_MAX)),
+        };
+        note(self.facts, |facts| facts.error = why);
+        let Some(longest) = longest else { return };
+        // Rung or not, it is time to look.
+        let _ = timeout(longest, self.bell.notified()).await;
+    }
+
+    /// One attempt: plan, read, check, hand over.
+    async fn step(&mut self) -> Result<Step, Trouble> {
+        let view = self.view.borrow_and_update().clone();
+        self.tokens.learn(&view.tokens);
+        let head = self.rpc.head().await?;
+        note(self.facts, |facts| facts.see_head(head.number));
+        self.check_code_once(&head).await?;
+        let base = match self.base(&view, &head).await? {
+            Base::At(base) => base,
+            Base::Behind(why) => return Ok(Step::Behind(why)),
+        };
+        let backfill = self.memory.progress.at(base.number, head.number);
+        note(self.facts, |facts| facts.backfill = backfill);
+        let mut reading = match reach(base.number, head.number, self.memory.range_blocks) {
+            Reach::Nothing => return nothing(&view, base, &head),
+            Reach::Blocks { target } => self.reader().blocks(base, target).await,
+            Reach::Range { target } => self.range(base, target, &view).await,
+        }
+        .map_err(|trouble| self.remember(trouble))?;
+        let refuted = self.reader().account_for(&mut reading, &view.standing).await?;
+        let trades = self.reader().trades(&mut reading).await?;
+        let weighed = self.tokens.weigh(self.rpc, self.book, &trades.trades).await?;
+        let mut events = weighed.events;
+        events.extend(trades.dead.into_iter().map(Event::Dead));
+        events.sort_by_key(place);
+        let Reading { target, canonical, .. } = reading;
+        let sweep =
+            Sweep { base, target, canonical, events, refuted, tokens: weighed.tokens, head: head.number };
+        self.memory.unlinked = None;
+        self.memory.too_deep = 0;
+        self.hand_over(sweep, &view).await
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader::new(self.rpc, self.book, &self.memory.no_block_receipts)
+    }
+
+    async fn check_code_once(&mut self, head: &Header) -> Result<(), Trouble> {
+        if !self.code_seen && head.number >= self.config.deployment_block {
+            check_code(self.rpc, self.config).await?.map_or(Ok(()), |stop| Err(Trouble::Stop(stop)))?;
+            self.code_seen = true;
+        }
+        Ok(())
+    }
+
+    /// Where the next range begins: after the cursor if the node still has it, else after the highest window block
+    /// that the node has, else after the block before `DEPLOYMENT_BLOCK`.
+    async fn base(&mut self, view: &ChainView, head: &Header) -> Result<Base, Trouble> {
+        let Some(cursor) = view.cursor else { return self.anchor(head).await };
+        let excluded = match self.memory.unlinked {
+            Some((block, times)) if times >= RUNNING => Some(block),
+            _ => None,
+        };
+        let at_cursor = self.rpc.header(cursor.number).await?;
+        if at_cursor.as_ref().is_some_and(|header| header.hash == cursor.hash) && excluded != Some(cursor) {
+            return Ok(Base::At(cursor));
+        }
+        if at_cursor.is_none() && head.number >= cursor.number {
+            return Err(Trouble::Disagree(format!(
+                "the node told of a higher head but has no block {cursor}"
+            )));
+        }
+        let mut other_hash_at_lowest = false;
+        for block in view.window.iter().rev().filter(|block| block.number < cursor.number) {
+            let header = self.rpc.header(block.number).await?;
+            let same = header.as_ref().is_some_and(|header| header.hash == block.hash);
+            if same && excluded.is_none_or(|excluded| block.number < excluded.number) {
+                return Ok(Base::At(*block));
+            }
+            other_hash_at_lowest = header.is_some() && !same;
+        }
+        if excluded.is_some() {
+            // Only answers that contradict each other led here; begin again with what the heights say.
+            self.memory.unlinked = None;
+            return Err(Trouble::Disagree("blocks that do not link, and no common block below them".into()));
+        }
+        let alone = view.window.iter().all(|block| block.number >= cursor.number);
+        if other_hash_at_lowest || (alone && at_cursor.is_some()) {
+            return self.too_deep(view, cursor);
+        }
+        Ok(Base::Behind(format!("the node's head {} is below everything we know; waiting", head.number)))
+    }
+
+    /// The first run's base: the block before `DEPLOYMENT_BLOCK`. With 0 it is block 0 itself, which can not hold a log.
+    async fn anchor(&self, head: &Header) -> Result<Base, Trouble> {
+        let number = self.config.deployment_block.saturating_sub(1);
+        if head.number < number {
+            let (head, block) = (head.number, self.config.deployment_block);
+            return Ok(Base::Behind(format!(
+                "the node's head {head} is below DEPLOYMENT_BLOCK {block}; waiting (is the node still syncing?)"
+            )));
+        }
+        let header = self.reader().header(number).await?;
+        Ok(Base::At(BlockRef { number: header.number, hash: header.hash }))
+    }
+
+    fn too_deep(&mut self, view: &ChainView, cursor: BlockRef) -> Result<Base, Trouble> {
+        self.memory.too_deep = self.memory.too_deep.saturating_add(1);
+        if self.memory.too_deep < RUNNING {
+            return Err(Trouble::Disagree("no block of the window is on the node's chain".into()));
+        }
+        let lowest = view.window.first().map_or(cursor.number, |block| block.number);
+        let depth = cursor.number.saturating_sub(lowest).saturating_add(1);
+        Err(Trouble::Stop(ChainStop::DeepReorg(format!(
+            "the node's chain leaves ours at block {lowest} or below: at least {depth} blocks deep, and the window is \
+             {WINDOW_DEPTH_BLOCKS}; our cursor is block {cursor}. If WS_RPC_URL is the right node, put back a backup \
+             made before block {lowest}: bot restore BACKUP"
+        ))))
+    }
+
+    /// A read by height. A refused range is halved; a taken one lets the next be larger, up to `LOG_RANGE_BLOCKS`.
+    async fn range(&mut self, base: BlockRef, target: u64, view: &ChainView) -> Result<Reading, Trouble> {
+        let heights: BTreeSet<u64> = heights_with_fills(&view.standing, base.number, target);
+        let blocks = target.saturating_sub(base.number);
+        let read = self.reader().range(base, target, heights).await;
+        let range = &mut self.memory.range_blocks;
+        match &read {
+            Ok(_) => {
+                // An eighth: doubling would be refused every other time.
+                let larger = range.saturating_add(*range / 8).saturating_add(1);
+                *range = larger.min(self.config.log_range_blocks.max(1));
+            }
+            // A single block can not be halved: its refusal is the node's trouble.
+            Err(Trouble::Rpc(RpcError::RangeTooLarge(words))) if blocks <= 1 => {
+                let (method, code) = ("eth_getLogs", 0);
+                let message = format!("even one block is too large: {words}");
+                return Err(RpcError::Refused { method, code, message }.into());
+            }
+            Err(Trouble::Rpc(
+                error @ (RpcError::RangeTooLarge(_) | RpcError::Timeout(_) | RpcError::Gone(_)),
+            )) => {
+                *range = (blocks / 2).max(1);
+                log::info!("{error}; now asking for {range} blocks at once");
+            }
+            Err(_) => {}
+        }
+        read
+    }
+
+    fn remember(&mut self, trouble: Trouble) -> Trouble {
+        if let Trouble::Unlinked(base) = trouble {
+            let times = match self.memory.unlinked {
+                Some((block, times)) if block == base => times.saturating_add(1),
+                _ => 1,
+            };
+            self.memory.unlinked = Some((base, times));
+        }
+        trouble
+    }
+
+    /// Sends one range and waits until it is the cursor. A fill that was pushed since `planned_on` and that this range
+    /// does not account for makes it be read again: the cursor must not pass it.
+    async fn hand_over(&mut self, sweep: Sweep, planned_on: &ChainView) -> Result<Step, Trouble> {
+        let (target, cursor) = (sweep.target, planned_on.cursor);
+        if !accounts_for(&sweep, &planned_on.standing, &self.view.borrow().standing) {
+            return Ok(Step::Again);
+        }
+        if cursor.is_some_and(|cursor| sweep.base.number < cursor.number) {
+            let (base, cursor) = (sweep.base, cursor.map_or(0, |cursor| cursor.number));
+            log::warn!("fork: our block {cursor} left the chain; reading again after block {base}");
+            note(self.facts, |facts| facts.forks = facts.forks.saturating_add(1));
+        }
+        let gone = |_| Trouble::Stop(ChainStop::EngineGone);
+        self.inputs.send(Input::Sweep(sweep)).await.map_err(|_| Trouble::Stop(ChainStop::EngineGone))?;
+        let committed = self.view.wait_for(|view| view.cursor == Some(target) || view.cursor != cursor);
+        match timeout(COMMIT_S_MAX, committed).await {
+            Ok(view) => drop(view.map_err(gone)?),
+            Err(_) => {
+                log::warn!("the engine has not committed block {target} in {COMMIT_S_MAX:?}; planning anew")
+            }
+        }
+        Ok(Step::Again)
+    }
+}
+
+/// Why there is nothing to read above `base`.
+fn nothing(view: &ChainView, base: BlockRef, head: &Header) -> Result<Step, Trouble> {
+    Ok(match view.cursor {
+        Some(cursor) if head.number < cursor.number => {
+            let (head, cursor) = (head.number, cursor.number);
+            Step::Behind(format!(
+                "the node's head {head} is below our block {cursor}, on the same chain; waiting"
+            ))
+        }
+        _ if head.number == base.number && head.hash != base.hash => {
+            return Err(Trouble::Disagree(format!("two blocks at height {} in one breath", base.number)));
+        }
+        _ => Step::Idle,
+    })
+}
+
+/// Whether every fill that stands in a canonical block of the range, and did not when it was planned, is in its events
+/// or refuted. Of those that stood already, the receipts have decided.
+fn accounts_for(sweep: &Sweep, planned_on: &[(u64, FillId)], standing: &[(u64, FillId)]) -> bool {
+    let told: BTreeSet<FillId> = sweep
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Fill(fill) => Some(fill.id),
+            Event::Skipped(_) | Event::Dead(_) => None,
+        })
+        .chain(sweep.refuted.iter().copied())
+        .collect();
+    let range = sweep.base.number + 1..=sweep.target.number;
+    let new = standing.iter().filter(|fill| range.contains(&fill.0) && !planned_on.contains(fill));
+    new.into_iter().all(|(number, id)| {
+        told.contains(id) || sweep.canonical.get(number).is_some_and(|hash| *hash != id.block_hash)
+    })
+}
+
+/// Where an event stands on the chain.
+fn place(event: &Event) -> (u64, u64) {
+    match event {
+        Event::Fill(fill) => (fill.block_number, fill.id.log_index),
+        Event::Skipped(skipped) => (skipped.block_number, skipped.id.log_index),
+        Event::Dead(dead) => (dead.block_number, dead.log_index),
+    }
+}
