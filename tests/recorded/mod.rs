@@ -69,7 +69,7 @@ fn scenario(value: &Value) -> Scenario {
     }
 }
 
-fn log(value: &Value) -> RawLog {
+pub fn log(value: &Value) -> RawLog {
     let text = |key: &str| value[key].as_str().unwrap();
     let number = |key: &str| u64::from_str_radix(text(key).trim_start_matches("0x"), 16).unwrap();
     RawLog {
@@ -83,7 +83,7 @@ fn log(value: &Value) -> RawLog {
         data: text("data").parse().unwrap(),
         block_number: number("blockNumber"),
         block_hash: text("blockHash").parse().unwrap(),
-        block_time: Some(number("blockTimestamp")),
+        block_time: value["blockTimestamp"].is_string().then(|| number("blockTimestamp")),
         tx_hash: text("transactionHash").parse().unwrap(),
         log_index: number("logIndex"),
     }
