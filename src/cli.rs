@@ -356,7 +356,8 @@ fn flag(setting: &'static Setting) -> Option<Arg> {
     let flag = Arg::new(name)
         .long(setting.flag()?)
         .value_name(form.placeholder())
-        .help(format!("{}: {form} [env: {name}]{default}", setting.help));
+        .allow_negative_numbers(true)
+        .help(format!("{} [value: {form}] [env: {name}]{default}", setting.help));
     Some(match form {
         Form::Switch => flag.num_args(0..=1).require_equals(true).default_missing_value("true"),
         Form::File | Form::Database => flag.value_hint(ValueHint::FilePath),
