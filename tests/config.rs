@@ -202,7 +202,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("SYMBOLS", "TSLA,TSLA", "`TSLA` is there twice"),
     ("BROKER", "schwab", "`schwab` is not in this version yet; use paper"),
     ("BROKER", "alpaca", "`alpaca` is not in this version yet; use paper"),
-    ("BROKER", "Paper", "`Paper` is not paper"),
+    ("BROKER", "Paper", "`Paper` is not a broker; use paper"),
     ("PAPER_SESSIONS", "sometimes", "`sometimes` is not always or nyse"),
     ("ALLOW_SHORT", "yes", "`yes` is not true or false"),
     ("MAX_ORDER_SHARES", "0", "`0` is not a number of shares above 0"),
@@ -241,7 +241,7 @@ fn every_wrong_value_is_told_with_its_place_and_a_way_out() {
             assert!(problem.wrong.contains(said), "{name}={value}: {}", problem.wrong);
             let flag = setting.flag().unwrap();
             if by_flag {
-                assert_eq!(problem.hint, format!("--{flag} {}", setting.example));
+                assert_eq!(problem.hint, format!("--{flag}={}", setting.example));
                 assert_eq!(problem.origin, Some(Origin::Flag(flag)));
             } else {
                 assert_eq!(problem.hint, format!("{name}={}", setting.example));

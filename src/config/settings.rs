@@ -155,7 +155,7 @@ pub static GROUPS: [Group; 4] = [
                 "DATABASE_URL",
                 "sqlite:bot.db",
                 Form::Database,
-                "The ledger's file; made when it is not there",
+                "The ledger's file; bot run makes it when it is not there",
             ),
             defaulted(
                 "LISTEN",
