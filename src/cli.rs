@@ -193,8 +193,8 @@ pub fn bot() -> Command {
     Command::new("bot")
         .about("Answers every onchain fill of your Raindex orders with one opposite order at your broker")
         .after_help(format!(
-            "A setting's flag beats its environment variable, which beats its default; `bot run --help` lists them.\n\
-             New here? `bot demo` needs no key and no network; `bot config template` prints what to fill in.\n\n\
+            "New here? `bot demo` needs no key and no network; `bot config template` prints what to fill in.\n\
+             `bot run --help` lists every setting: its flag beats its environment variable.\n\n\
              Exit codes:{codes}"
         ))
         .version(env!("CARGO_PKG_VERSION"))
@@ -356,7 +356,8 @@ fn flag(setting: &'static Setting) -> Option<Arg> {
     let flag = Arg::new(name)
         .long(setting.flag()?)
         .value_name(form.placeholder())
-        .help(format!("{}: {form} [env: {name}]{default}", setting.help));
+        .allow_negative_numbers(true)
+        .help(format!("{} [value: {form}] [env: {name}]{default}", setting.help));
     Some(match form {
         Form::Switch => flag.num_args(0..=1).require_equals(true).default_missing_value("true"),
         Form::File | Form::Database => flag.value_hint(ValueHint::FilePath),

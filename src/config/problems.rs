@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, in words for the person who must mend it.
 //!
-//! Each problem says four things: the variable, what is wrong, where the value came from, what to type. The value is
+//! Each problem says four things: the variable, what is wrong, where the value came from, and an example of what to type. The value is
 //! shown unless it may carry a key.
 
 use std::fmt;
@@ -51,7 +51,7 @@ pub struct Problem {
     pub wrong: String,
     /// Where the value came from; none where it is missing, or came from two places.
     pub origin: Option<Origin>,
-    /// What to type instead.
+    /// What to type instead, as an example.
     pub hint: String,
 }
 
@@ -82,11 +82,11 @@ impl Problem {
     }
 }
 
-/// A line that would do, for the place where the wrong value stood.
+/// What could stand there, for the place where the wrong value stands.
 fn hint(setting: &Setting, origin: Option<&Origin>) -> String {
     let (name, example) = (setting.name, setting.example);
     match (origin, setting.file_variable()) {
-        (Some(Origin::Flag(flag)), _) => format!("--{flag} {example}"),
+        (Some(Origin::Flag(flag)), _) => format!("--{flag}={example}"),
         (Some(Origin::File(_) | Origin::Credential(_)), _) => format!("{example}  (as the file's only line)"),
         (None, Some(file)) => format!("{name}={example}  (or {file}=/path/of/a/file/that/holds/it)"),
         (_, _) => format!("{name}={example}"),
@@ -112,7 +112,7 @@ impl fmt::Display for Problem {
             Some(origin) => writeln!(f, "  {} ({origin}): {}", self.name, self.wrong)?,
             None => writeln!(f, "  {} {}", self.name, self.wrong)?,
         }
-        write!(f, "      type: {}", self.hint)
+        write!(f, "      for example: {}", self.hint)
     }
 }
 

@@ -155,7 +155,7 @@ pub static GROUPS: [Group; 4] = [
                 "DATABASE_URL",
                 "sqlite:bot.db",
                 Form::Database,
-                "The ledger's file; made when it is not there",
+                "The ledger's file; bot run makes it when it is not there",
             ),
             defaulted(
                 "LISTEN",
@@ -303,7 +303,7 @@ impl fmt::Display for Form {
             Self::Whole { min, max: NUMBER_MAX } => write!(f, "a whole number, {min} or more"),
             Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Span { min, max } => {
-                write!(f, "a time from {min:?} to {max:?} (such as 500ms, 30s or 2m)")
+                write!(f, "a time from {} to {} (such as 500ms, 30s or 2m)", Span(*min), Span(*max))
             }
             Self::Amount(unit) => write!(f, "a number of {unit} above 0"),
             Self::Words(words) => f.write_str(&words.join(" or ")),
@@ -314,6 +314,20 @@ impl fmt::Display for Form {
             Self::Filter => {
                 f.write_str("a level (off, error, warn, info, debug, trace) or a list of target=level")
             }
+        }
+    }
+}
+
+/// A time in the largest unit that keeps it whole, as it is typed.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_millis() {
+            ms if ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
+            ms if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
+            ms if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
+            ms => write!(f, "{ms}ms"),
         }
     }
 }

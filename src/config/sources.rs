@@ -31,8 +31,9 @@ pub trait Sources {
     fn read_file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>>;
 }
 
-/// The real ones: the flags of this command line, the environment and the files of this process.
-#[derive(Debug, Default)]
+/// The real ones: the flags of this command line, the environment and the files of this process. Has no `Debug`: a
+/// flag may carry a key.
+#[derive(Default)]
 pub struct Process {
     flags: BTreeMap<&'static str, String>,
 }

@@ -177,7 +177,8 @@ impl Value for BrokerKind {
     fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
         match text {
             "schwab" | "alpaca" => Err(vec![Wrong::whole("is not in this version yet; use paper")]),
-            _ => Self::from_word(text).ok_or_else(|| not(form)),
+            _ => Self::from_word(text)
+                .ok_or_else(|| vec![Wrong::whole(format!("is not a broker; use {form}"))]),
         }
     }
 }
