@@ -151,7 +151,7 @@ pub struct Intent {
 }
 
 /// The most that may leave; beyond a cap an order is cut to it and the rest follows (`protocol.md` 4).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Shares in one order.
     pub max_order_shares: Shares,

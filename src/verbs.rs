@@ -2,16 +2,20 @@
 //!
 //! A verb writes its answer to `out` and returns its exit code, or says in a [`Failure`] why it could not.
 
+mod bot;
+mod demo;
+mod operate;
+mod reading;
+
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 
-use alloy::primitives::B256;
-
-use crate::cli::{AuthVerb, ConfigVerb, DemoTerms, Halting, Reading, Verb};
+use crate::cli::{AuthVerb, ConfigVerb, Verb};
 use crate::config::listing::{self, Row};
 use crate::config::{self, Config, ConfigErrors, Logs, Sources, documents, shards};
-use crate::{exit, version};
+use crate::hedges::HaltKind;
+use crate::run::Exit;
+use crate::{exit, serve, version};
 
 /// Why a verb could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +55,28 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What can not be.
+    fn bug(what: &str) -> Self {
+        Self::Because { code: exit::BUG, words: format!("this is a bug in counterfill: {what}") }
+    }
+}
+
 /// How a verb ends: an exit code or a failure.
 pub type Ended = Result<u8, Failure>;
+
+/// A bot's end as a verb's end.
+fn end(exit: Exit) -> Ended {
+    match exit.message {
+        None => Ok(exit.code),
+        Some(words) => Err(Failure::Because { code: exit.code, words }),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Failure::bug(&format!("no runtime: {error}")))
+}
 
 /// Reads what the verb needs from `sources`, then does it.
 ///
@@ -60,17 +84,26 @@ pub type Ended = Result<u8, Failure>;
 /// When the configuration is wrong, something the verb needs is away, or `out` is closed.
 pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended {
     match verb {
-        Verb::Run => run(Config::from_sources(sources)?),
-        Verb::Demo(terms) => demo(terms, &config::database(sources)?, &Logs::from_sources(sources)?, out),
-        Verb::Health { json } => health(config::listen(sources)?, *json, out),
-        Verb::Status { json } => status(&config::database(sources)?, *json, out),
-        Verb::Fills(reading) => fills(&config::database(sources)?, reading, out),
-        Verb::Positions(reading) => positions(&config::database(sources)?, reading, out),
-        Verb::Hedges(reading) => hedges(&config::database(sources)?, reading, out),
-        Verb::Trace { tx, json } => trace(&config::database(sources)?, *tx, *json, out),
-        Verb::Replay { tx } => replay(&config::database(sources)?, *tx, out),
-        Verb::Halt(halting) => halt(&config::database(sources)?, halting, out),
-        Verb::Resume(halting) => resume(&config::database(sources)?, halting, out),
+        Verb::Run => {
+            let config = Config::from_sources(sources)?;
+            let warnings = config.warnings(sources);
+            bot::watch_and_hedge(&config, &warnings)
+        }
+        Verb::Demo(terms) => {
+            let (database, listen) = (config::database(sources)?, config::listen(sources)?);
+            demo::show(terms, &database, listen, &Logs::from_sources(sources)?, out)
+        }
+        Verb::Health { json } => Ok(serve::ask_health(config::listen(sources)?, *json, out)),
+        Verb::Status { json } => reading::status(&config::database(sources)?, *json, out),
+        Verb::Fills(reading) => reading::fills(&config::database(sources)?, reading, out),
+        Verb::Positions(reading) => reading::positions(&config::database(sources)?, reading, out),
+        Verb::Hedges(reading) => reading::hedges(&config::database(sources)?, reading, out),
+        Verb::Trace { tx, json } => reading::trace(&config::database(sources)?, *tx, *json, out),
+        Verb::Replay { tx } => operate::replay(&config::database(sources)?, *tx, out),
+        Verb::Halt(halting) => operate::halt(&config::database(sources)?, halting, out),
+        Verb::Resume(halting) => {
+            operate::resume(&config::database(sources)?, halting, HaltKind::Operator, out)
+        }
         Verb::Config(ConfigVerb::Check { shards: Some(file) }) => check_shards(file, sources, out),
         Verb::Config(ConfigVerb::Check { shards: None }) => check(sources, out),
         Verb::Config(ConfigVerb::Show { json }) => show(sources, *json, out),
@@ -82,68 +115,6 @@ pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended
         }
         Verb::Auth(verb) => auth(*verb, sources, out),
     }
-}
-
-// ---- verbs that this branch does not build yet ---------------------------------------------------------------------
-
-fn not_yet(verb: &str) -> Ended {
-    Err(Failure::Because { code: exit::AWAY, words: format!("`bot {verb}` is not built in this branch") })
-}
-
-/// Watches and hedges until it is stopped.
-fn run(_config: Config) -> Ended {
-    not_yet("run")
-}
-
-/// Shows the bot at work on a simulated chain. `database` names the data directory, for the demo's own folder where
-/// the temporary directory is not writable.
-fn demo(_terms: &DemoTerms, _database: &Path, _logs: &Logs, _out: &mut dyn Write) -> Ended {
-    not_yet("demo")
-}
-
-/// Asks a running bot whether it is ready.
-fn health(_listen: SocketAddr, _json: bool, _out: &mut dyn Write) -> Ended {
-    not_yet("health")
-}
-
-/// Where the ledger stands.
-fn status(_database: &Path, _json: bool, _out: &mut dyn Write) -> Ended {
-    not_yet("status")
-}
-
-/// The fills in the ledger.
-fn fills(_database: &Path, _reading: &Reading, _out: &mut dyn Write) -> Ended {
-    not_yet("fills")
-}
-
-/// Exposure per ticker.
-fn positions(_database: &Path, _reading: &Reading, _out: &mut dyn Write) -> Ended {
-    not_yet("positions")
-}
-
-/// The intents and what became of them.
-fn hedges(_database: &Path, _reading: &Reading, _out: &mut dyn Write) -> Ended {
-    not_yet("hedges")
-}
-
-/// Everything that one transaction led to.
-fn trace(_database: &Path, _tx: B256, _json: bool, _out: &mut dyn Write) -> Ended {
-    not_yet("trace")
-}
-
-/// Has a running bot read one transaction again.
-fn replay(_database: &Path, _tx: B256, _out: &mut dyn Write) -> Ended {
-    not_yet("replay")
-}
-
-/// Stops orders.
-fn halt(_database: &Path, _halting: &Halting, _out: &mut dyn Write) -> Ended {
-    not_yet("halt")
-}
-
-/// Lifts an operator's halt.
-fn resume(_database: &Path, _halting: &Halting, _out: &mut dyn Write) -> Ended {
-    not_yet("resume")
 }
 
 // ---- configuration, version, login ---------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ pub use sources::{Origin, Process, Sources};
 pub use values::span;
 pub use words::{BrokerKind, LogFormat, PaperSessions};
 
-use crate::units::{Cash, Shares, Symbol};
+use crate::hedges::Limits;
+use crate::units::{Shares, Symbol};
 use problems::Wrong;
 use values::{Database, File, LogFilter, Value};
 
@@ -81,21 +82,6 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Trusted certificate authorities; the system's where none. Was readable when it was checked.
     pub ssl_cert_file: Option<PathBuf>,
-}
-
-/// Caps on what is ordered (`protocol.md` 4); each is above zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Shares in one order.
-    pub max_order_shares: Shares,
-    /// Dollars in one order.
-    pub max_order_notional: Cash,
-    /// Orders in any minute.
-    pub max_orders_per_minute: u32,
-    /// Orders in any day.
-    pub max_orders_per_day: u32,
-    /// Dollars ordered in any day.
-    pub max_daily_notional: Cash,
 }
 
 /// What is logged, and how.

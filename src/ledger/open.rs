@@ -104,6 +104,27 @@ impl Ledger {
         chain_id.map_err(|error| no_stamp(path, error))
     }
 
+    /// Opens the ledger at `path` under its own stamp, whoever's it is: for an operator's verb while no bot runs.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`], and [`LedgerError::NotThere`].
+    pub fn open_as_stamped(path: &Path, now: Millis) -> Result<Self, LedgerError> {
+        if !path.exists() {
+            return Err(LedgerError::NotThere { path: path.to_owned() });
+        }
+        must_not_be_empty(path)?;
+        let stamp = read_stamp(&connect_reading(path)?, path)?;
+        Self::open(path, &stamp, now)
+    }
+
+    /// Whether a ledger could be written at `path`, before anything else is written beside it.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotWritable`] and its like, with the remedy.
+    pub fn preflight(path: &Path) -> Result<(), LedgerError> {
+        place::must_be_writable(&place::resolve(path)?)
+    }
+
     /// What was odd but allowed when it was opened, in words.
     #[must_use]
     pub fn warnings(&self) -> &[String] {

@@ -7,6 +7,7 @@
 mod desk;
 mod line;
 mod operator;
+mod tale;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::units::Millis;
 use desk::Desk;
 use line::Line;
 use operator::Operator;
+pub use tale::said;
 
 /// Inputs that wait for the line at most; a full queue slows the chain side down, it loses nothing.
 const INPUTS_MAX: usize = 4_096;
@@ -38,6 +40,8 @@ const INPUTS_MAX: usize = 4_096;
 const COMMANDS_MAX: usize = 16;
 /// The engine's clock: how often time itself is an input.
 const TICK: Duration = Duration::from_millis(200);
+/// How often the ledger's file is looked at.
+const LEDGER_LOOK: Duration = Duration::from_secs(5);
 /// A stop waits this long for the line: its own 5 s for the order in flight, and time for the last checkpoint.
 const LINE_STOP_WAIT: Duration = Duration::from_secs(8);
 
@@ -234,7 +238,7 @@ async fn start(
         stopped = chain::run(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell) => {
             Some(Exit::from(stopped))
         }
-        never = tick(&inputs) => never,
+        never = tick(&inputs, &parts.database, &published.process) => never,
         ended = &mut line_ended => return Ok(ended.unwrap_or_else(|_| Exit::bug("the line panicked"))),
         () = asked_to_stop(stop) => None,
         Some(()) = stop_by_operator.recv() => None,
@@ -253,14 +257,39 @@ async fn start(
     Ok(ended_first.unwrap_or(line_exit))
 }
 
-/// Time as an input. A full queue needs no tick: what is in it steps the engine.
-async fn tick(inputs: &mpsc::Sender<Input>) -> Option<Exit> {
+/// Time as an input, and a look at the ledger's file now and then: one that was moved or deleted under a running bot is
+/// still written to, but no start will find it.
+async fn tick(
+    inputs: &mpsc::Sender<Input>,
+    database: &Path,
+    process: &watch::Sender<ProcessFacts>,
+) -> Option<Exit> {
+    let born = file_identity(database);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = interval(LEDGER_LOOK);
     loop {
-        ticks.tick().await;
-        let _ = inputs.try_send(Input::Tick);
+        tokio::select! {
+            _ = ticks.tick() => {
+                // A full queue needs no tick: what is in it steps the engine.
+                let _ = inputs.try_send(Input::Tick);
+            }
+            _ = looks.tick() => {
+                let gone = (file_identity(database) != born)
+                    .then(|| format!("{} was moved or deleted while the bot runs; stop it and put it back", database.display()));
+                process.send_if_modified(|facts| {
+                    let changed = facts.ledger_error != gone;
+                    facts.ledger_error = gone;
+                    changed
+                });
+            }
+        }
     }
+}
+
+fn file_identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Opens the ledger, away from the tasks that answer health: a backup of a large file takes a while.

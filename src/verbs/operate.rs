@@ -1,0 +1,107 @@
+//! The changing verbs: through `control.sock` when the bot runs, under the ledger's lock when it does not.
+
+use std::io::Write;
+use std::path::Path;
+
+use alloy::primitives::B256;
+
+use super::{Ended, Failure};
+use crate::broker::Profile;
+use crate::cli::Halting;
+use crate::engine::{Command, Effect, Engine, Input, Policy};
+use crate::exit;
+use crate::hedges::{HaltKind, Limits};
+use crate::ledger::Ledger;
+use crate::run::control_path;
+use crate::serve::control::{self, ControlCommand, ControlError};
+use crate::units::{Millis, Shares};
+
+/// Stops orders.
+pub(super) fn halt(database: &Path, halting: &Halting, out: &mut dyn Write) -> Ended {
+    let (symbol, reason, who) = (halting.symbol.clone(), halting.reason.clone(), who());
+    let command = ControlCommand::Halt { symbol: symbol.clone(), reason: reason.clone(), who: who.clone() };
+    operate(database, &command, Command::Halt { symbol, reason, who }, out)
+}
+
+/// Lifts a halt.
+pub(super) fn resume(database: &Path, halting: &Halting, kind: HaltKind, out: &mut dyn Write) -> Ended {
+    let (symbol, reason, who) = (halting.symbol.clone(), halting.reason.clone(), who());
+    let command =
+        ControlCommand::Resume { symbol: symbol.clone(), kind, reason: reason.clone(), who: who.clone() };
+    operate(database, &command, Command::Resume { symbol, kind, reason, who }, out)
+}
+
+/// Has the running bot read one transaction again and fold what it holds.
+pub(super) fn replay(database: &Path, tx: B256, out: &mut dyn Write) -> Ended {
+    match control::ask(&control_path(database), &ControlCommand::Replay { tx }) {
+        Ok(value) => answer(&value, out),
+        Err(ControlError::NoBot { .. }) => Err(Failure::Because {
+            code: exit::AWAY,
+            words: format!(
+                "no bot runs on {}; start it with `bot run` and type this again, for it needs its chain",
+                database.display()
+            ),
+        }),
+        Err(error) => Err(away(&error)),
+    }
+}
+
+fn operate(database: &Path, command: &ControlCommand, same: Command, out: &mut dyn Write) -> Ended {
+    match control::ask(&control_path(database), command) {
+        Ok(value) => answer(&value, out),
+        Err(ControlError::NoBot { .. }) => {
+            let told = alone(database, same)?;
+            writeln!(out, "{told} (no bot runs; it holds from the next start)")?;
+            Ok(exit::DONE)
+        }
+        Err(error) => Err(away(&error)),
+    }
+}
+
+fn answer(value: &serde_json::Value, out: &mut dyn Write) -> Ended {
+    match value.as_str() {
+        Some(text) => writeln!(out, "{text}")?,
+        None => writeln!(out, "{value}")?,
+    }
+    Ok(exit::DONE)
+}
+
+fn away(error: &ControlError) -> Failure {
+    Failure::Because { code: exit::AWAY, words: error.to_string() }
+}
+
+/// The engine's own answer, on a ledger that nobody else writes. It is told to stop at once, so that it decides nothing.
+fn alone(database: &Path, command: Command) -> Result<String, Failure> {
+    let now = Millis::now();
+    let mut ledger = Ledger::open_as_stamped(database, now)?;
+    let profile = Profile {
+        name: "none",
+        account: String::new(),
+        lot: Shares::whole(1),
+        client_ids: false,
+        allow_short: false,
+        tag: None,
+        poll_ms: 1_000,
+    };
+    let policy = Policy { confirmations: 0, profile, limits: Limits::default(), nonce: "operator".into() };
+    let mut engine = Engine::new(policy, ledger.load()?);
+    let stepped = engine.step(now, [Input::Stop, Input::Command(command, 0)]);
+    let stepped = stepped.map_err(|stop| Failure::bug(&stop.to_string()))?;
+    ledger.commit(now, &stepped.writes)?;
+    ledger.close()?;
+    let told = stepped.effects.into_iter().find_map(|effect| match effect {
+        Effect::Reply(_, answer) => Some(answer),
+        _ => None,
+    });
+    told.unwrap_or_else(|| Err("no answer".into()))
+        .map_err(|words| Failure::Because { code: exit::AWAY, words })
+}
+
+/// Who gave the command, for the ledger: the login name where the environment has one.
+fn who() -> String {
+    std::env::var("SUDO_USER")
+        .or_else(|_| std::env::var("USER"))
+        .ok()
+        .filter(|name| !name.trim().is_empty())
+        .unwrap_or_else(|| "operator".to_owned())
+}
