@@ -138,7 +138,7 @@ pub enum AuthVerb {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let done = catch_unwind(AssertUnwindSafe(|| match parse(args) {
         Ok((verb, flags)) => perform(&verb, flags),
-        Err(error) => complain(&error),
+        Err(error) => complain(error),
     }));
     // The panic hook has said what and where.
     done.unwrap_or(exit::BUG)
@@ -157,7 +157,12 @@ fn perform(verb: &Verb, flags: Flags) -> u8 {
     })
 }
 
-fn complain(error: &clap::Error) -> u8 {
+fn complain(mut error: clap::Error) -> u8 {
+    // A stray URL is most likely the node's, key included, and standard error most likely a log.
+    if error.context().any(|(_, value)| value.to_string().contains("://")) {
+        let words = "a URL stands where none is expected (the node's goes behind --ws-rpc-url)";
+        error = bot().error(error.kind(), words);
+    }
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::DONE,

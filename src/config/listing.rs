@@ -43,3 +43,62 @@ fn redacted(setting: &Setting, text: &str) -> String {
         Carries::Secret => "(hidden)".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::settings::Form;
+
+    /// No secret is in the table yet; the rules for one hold already.
+    static SECRET: Setting = Setting {
+        name: "SOME_SECRET",
+        need: Need::Optional,
+        form: Form::File,
+        example: "64 hex digits",
+        help: "A secret",
+        carries: Carries::Secret,
+    };
+
+    /// Has everything, in every place.
+    struct Everywhere;
+
+    impl Sources for Everywhere {
+        fn flag(&self, _name: &str) -> Option<String> {
+            Some("CANARY".to_owned())
+        }
+
+        fn variable(&self, name: &str) -> Option<OsString> {
+            (name == "SOME_SECRET").then(|| "CANARY".into())
+        }
+
+        fn read_file(&self, _path: &Path, _bytes_max: u64) -> io::Result<Vec<u8>> {
+            Ok(b"CANARY".to_vec())
+        }
+    }
+
+    #[test]
+    fn a_secret_has_no_flag_and_is_never_shown() {
+        let row = row(&SECRET, &Everywhere);
+        assert_eq!(row.value.as_deref(), Some("(hidden)"));
+        assert_eq!(row.source, "environment", "not the flag");
+        assert_eq!(SECRET.file_variable().as_deref(), Some("SOME_SECRET_FILE"));
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_hidden_whole() {
+        let url = settings::named("WS_RPC_URL").unwrap();
+        assert_eq!(redacted(url, "wss//CANARY"), "(hidden)");
+        assert_eq!(redacted(url, "wss://CANARY@rpc.example.com/CANARY"), "wss://rpc.example.com");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        let log = settings::named("RUST_LOG").unwrap();
+        assert_eq!(redacted(log, "in\u{1b}[2Jfo\n"), "in\\u{1b}[2Jfo\\n");
+        assert_eq!(redacted(log, &"x".repeat(100)).chars().count(), 81);
+    }
+}

@@ -1,6 +1,6 @@
 //! From flags, environment and files to one validated [`Config`], or to every reason why there is none.
 //!
-//! [`settings`] is the table of what can be set, [`sources`] says where texts are found, [`values`] what they mean.
+//! [`settings`] is the table of what can be set, [`sources`] says where texts are found, `values` what they mean.
 //! The rest of the program sees only [`Config`]; it never reads the environment.
 //!
 //! Invariant: a `Config` that exists is complete and within the bounds of the table; no error, no `Debug` and no
@@ -9,6 +9,7 @@
 pub mod documents;
 pub mod listing;
 mod problems;
+mod reader;
 mod secret;
 pub mod settings;
 pub mod shards;
@@ -31,8 +32,8 @@ pub use words::{BrokerKind, LogFormat, PaperSessions};
 
 use crate::hedges::Limits;
 use crate::units::{Shares, Symbol};
-use problems::Wrong;
-use values::{Database, File, LogFilter, Value};
+use reader::{Reader, Reported};
+use values::{Database, File, LogFilter};
 
 /// Longest file of certificate authorities; the usual one has 230 kB.
 const CERTIFICATES_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -274,66 +275,4 @@ fn certificates_in(sources: &dyn Sources, path: &Path) -> Result<(), String> {
         .map_err(|error| format!("cannot be read: {error}"))?;
     let holds_one = bytes.windows(BEGIN.len()).any(|window| window == BEGIN);
     holds_one.then_some(()).ok_or_else(|| "holds no PEM certificate".to_owned())
-}
-
-/// A problem was written down; nothing is left to say.
-#[derive(Debug, Clone, Copy)]
-struct Reported;
-
-/// Reads settings one after the other and keeps every problem.
-struct Reader<'a> {
-    sources: &'a dyn Sources,
-    problems: Vec<Problem>,
-}
-
-impl<'a> Reader<'a> {
-    fn of<T>(
-        sources: &'a dyn Sources,
-        read: impl FnOnce(&mut Self) -> Result<T, Reported>,
-    ) -> Result<T, ConfigErrors> {
-        let mut reader = Self { sources, problems: Vec::new() };
-        match read(&mut reader) {
-            Ok(value) if reader.problems.is_empty() => Ok(value),
-            _ => {
-                let place = |name| settings::all().position(|setting| setting.name == name);
-                reader.problems.sort_by_key(|problem| place(problem.name));
-                Err(ConfigErrors::new(reader.problems))
-            }
-        }
-    }
-
-    /// A setting that is required or has a default.
-    fn value<T: Value>(&mut self, name: &'static str) -> Result<T, Reported> {
-        match self.optional(name)? {
-            Some(value) => Ok(value),
-            None => Err(self.report(settings::named(name).map(Problem::missing))),
-        }
-    }
-
-    /// A setting that may be absent.
-    fn optional<T: Value>(&mut self, name: &'static str) -> Result<Option<T>, Reported> {
-        let Some(setting) = settings::named(name) else { return Err(Reported) };
-        match sources::find(setting, self.sources) {
-            Ok(None) => Ok(None),
-            Ok(Some(found)) => T::read(&found.text, setting.form).map(Some).map_err(|wrongs| {
-                let problem = |wrong| Problem::malformed(setting, &found.text, &found.origin, wrong);
-                self.report(wrongs.into_iter().map(problem))
-            }),
-            Err(lost) => Err(self.report([Problem::lost(setting, lost)])),
-        }
-    }
-
-    /// A value that could be read but does not fit what lies around it.
-    fn refuse(&mut self, name: &'static str, why: &str) -> Reported {
-        let problem = settings::named(name).and_then(|setting| {
-            let found = sources::find(setting, self.sources).ok().flatten()?;
-            Some(Problem::malformed(setting, &found.text, &found.origin, Wrong::whole(why)))
-        });
-        self.report(problem)
-    }
-
-    fn report(&mut self, problems: impl IntoIterator<Item = Problem>) -> Reported {
-        self.problems.extend(problems);
-        Reported
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! From it come the flags and `--help`, `.env.example`, `docs/reference/configuration.md`, `bot config show` and the
 //! hints in error messages. It knows what a value looks like ([`Form`]) but not how to read one: that is
-//! [`super::values`]. A setting that nothing reads yet does not belong here.
+//! `values`. A setting that nothing reads yet does not belong here.
 //!
 //! Invariant: the order of this table is the order of every list that is made from it, the list of errors included.
 
