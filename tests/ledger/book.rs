@@ -93,7 +93,7 @@ pub(crate) fn fill(index: u8, ticker: &str, side: Side, shares: &str, cash: &str
 }
 
 pub(crate) fn entry(fill: &Fill, n: u32) -> Write {
-    Write::Entry { id: fill.id, n, standing: n % 2 == 0, source: Source::Sweep }
+    Write::Entry { id: fill.id, n, standing: n.is_multiple_of(2), source: Source::Sweep }
 }
 
 pub(crate) fn count(fill: &Fill, n: u32) -> Write {
