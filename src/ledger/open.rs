@@ -210,15 +210,9 @@ fn newest(migrations: &[Migration]) -> i64 {
 /// The ledger's schema version, if every migration it has seen is one of ours. refinery checks the same, but stops on
 /// a history it can not read, and can not tell a newer ledger from a strange one.
 fn must_be_known(conn: &Connection, path: &Path, migrations: &[Migration]) -> Result<i64, LedgerError> {
-    let read = |error| match &error {
-        rusqlite::Error::SqliteFailure(_, Some(text)) if text.contains("no such table") => {
-            stamp::missing(path, error)
-        }
-        _ => LedgerError::sql(path, "read its schema", error),
-    };
     let mut statement = conn
         .prepare("SELECT version, name, checksum FROM refinery_schema_history ORDER BY version")
-        .map_err(read)?;
+        .map_err(|error| stamp::missing(path, error))?;
     let applied: Vec<(i64, String, String)> = statement
         .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
         .and_then(Iterator::collect)
@@ -256,19 +250,16 @@ fn migrate(conn: &mut Connection, path: &Path, migrations: &[Migration]) -> Resu
             Kind::DivergentVersion(..) | Kind::MissingVersion(_) | Kind::RepeatedVersion(_) => {
                 LedgerError::ChangedMigration { path: path.to_owned(), found: error.to_string() }
             }
-            _ => LedgerError::Contradiction(format!("a migration failed: {}", chain_of(&error))),
+            Kind::Connection(_, source) => match source.downcast_ref() {
+                Some(rusqlite::Error::SqliteFailure(code, text)) => {
+                    let source = rusqlite::Error::SqliteFailure(*code, text.clone());
+                    LedgerError::sql(path, "was migrated", source)
+                }
+                _ => LedgerError::Contradiction(format!("a migration failed: {error}: {source}")),
+            },
+            _ => LedgerError::Contradiction(format!("a migration failed: {error}")),
         }
     })
-}
-
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }
 
 /// Makes a complete new ledger under another name, then gives it its own.

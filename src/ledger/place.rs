@@ -135,7 +135,7 @@ pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
             path,
             found,
         },
-        _ => {
+        ErrorKind::PermissionDenied => {
             let (uid, gid) = who.unwrap_or((65_532, 65_532));
             let remedy = format!(
                 "Type `chown -R {uid}:{gid} {}` as root, or set DATABASE_URL to a place that this user may write",
@@ -143,6 +143,11 @@ pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
             );
             LedgerError::NotWritable { path, found, remedy }
         }
+        _ => LedgerError::NotWritable {
+            remedy: "Look after the volume (`dmesg`, `df -h`) and start again".to_owned(),
+            path,
+            found,
+        },
     }
 }
 
@@ -183,7 +188,7 @@ mod tests {
             (ErrorKind::NotFound, "there is no such directory", "mkdir -p"),
             (ErrorKind::NotADirectory, "can not hold a ledger", "DATABASE_URL"),
             (ErrorKind::PermissionDenied, "can not be written", "chown -R"),
-            (ErrorKind::Other, "can not be written", "chown -R"),
+            (ErrorKind::Other, "can not be written", "dmesg"),
         ];
         for (kind, what, remedy) in rows {
             let error = refused(Path::new("/tmp/bot.db"), &kind.into());

@@ -14,11 +14,10 @@ use crate::units::Millis;
 
 /// Reading the stamp failed: a database without one is not ours.
 pub(super) fn missing(path: &Path, error: rusqlite::Error) -> LedgerError {
-    match &error {
-        rusqlite::Error::SqliteFailure(_, Some(text)) if text.contains("no such table") => {
-            LedgerError::damaged(path, "it is a database, but not a ledger of this program".to_owned())
-        }
-        _ => LedgerError::sql(path, "read its stamp", error),
+    if error.to_string().contains("no such table") {
+        LedgerError::damaged(path, "it is a database, but not a ledger of this program".to_owned())
+    } else {
+        LedgerError::sql(path, "read its stamp", error)
     }
 }
 

@@ -216,15 +216,15 @@ fn damage_is_refused_and_the_newest_backup_is_named() {
         fs::write(path.with_file_name("bot.db-wal"), [0; 64]).unwrap();
     };
     type Damage<'a> = &'a dyn Fn(&Path);
-    let rows: [(&str, Damage<'_>, bool); 6] = [
-        ("garbage", &garbage, true),
-        ("truncated", &truncated, true),
-        ("emptied", &emptied, true),
-        ("another database", &foreign, true),
-        ("a log without its file", &gone, true),
-        ("an unreadable history", &unreadable, false),
+    let rows: [(&str, Damage<'_>, Option<&str>); 6] = [
+        ("garbage", &garbage, Some("not a database")),
+        ("truncated", &truncated, Some("malformed")),
+        ("emptied", &emptied, Some("it is empty")),
+        ("another database", &foreign, Some("not a ledger of this program")),
+        ("a log without its file", &gone, Some("bot.db-wal is still there")),
+        ("an unreadable history", &unreadable, None),
     ];
-    for (what, damage, is_damage) in rows {
+    for (what, damage, found) in rows {
         let place = used();
         let ledger = place.open();
         ledger.back_up(&place.path().with_file_name("bot.db.backup-1-now")).unwrap();
@@ -233,8 +233,9 @@ fn damage_is_refused_and_the_newest_backup_is_named() {
         damage(&place.path());
         let error = refusal(&place.path(), &stamp());
         assert_eq!(error.exit_code(), 78, "{what}: {error}");
-        if is_damage {
+        if let Some(found) = found {
             assert!(matches!(error, LedgerError::Damaged { .. }), "{what}: {error:?}");
+            assert!(error.to_string().contains(found), "{what}: {error}");
             assert!(error.to_string().contains("bot.db.backup-1-now"), "{what}: {error}");
         }
     }
