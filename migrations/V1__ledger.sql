@@ -63,7 +63,7 @@ CREATE TABLE fills (
     price        TEXT CHECK (price GLOB '[0-9]*' AND price NOT GLOB '*[^0-9.]*' AND price <> '0'),
     UNIQUE (tx_hash, log_index, side, block_hash, chain_id)
 ) STRICT;
-CREATE INDEX fills_by_block ON fills (block_number, log_index);
+CREATE INDEX fills_by_block ON fills (block_number, log_index, side);
 
 -- Seen (+1), reversed (-1), reinstated (+1) and so on: entry 0 is the first sight and the signs alternate.
 CREATE TABLE fill_entries (
@@ -109,7 +109,7 @@ CREATE TABLE skipped_fills (
     at           INTEGER NOT NULL,
     UNIQUE (tx_hash, log_index, side, block_hash, chain_id)
 ) STRICT;
-CREATE INDEX skipped_fills_by_block ON skipped_fills (block_number, log_index);
+CREATE INDEX skipped_fills_by_block ON skipped_fills (block_number, log_index, side);
 
 -- Logs that could not be understood, raw, for a person.
 CREATE TABLE dead_events (

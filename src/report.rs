@@ -43,7 +43,8 @@ impl ReportError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Ledger(error) => error.exit_code(),
-            Self::Output(_) => 78,
+            // Something needed, the output, is away.
+            Self::Output(_) => 69,
         }
     }
 }

@@ -11,6 +11,7 @@ mod open;
 mod place;
 mod read;
 mod row;
+mod stamp;
 mod trace;
 mod write;
 

@@ -9,14 +9,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alloy::primitives::Address;
 use refinery::{Migration, Runner};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::error::{Difference, LedgerError};
+use super::error::LedgerError;
 use super::lock::Lock;
-use super::{Stamp, place, row};
+use super::{Stamp, place, row, stamp};
 use crate::units::Millis;
 
 /// How long a statement waits for another program's lock (a backup tool, `sqlite3`) before it is an error.
@@ -80,7 +79,7 @@ impl Ledger {
         let mut conn = connect(path)?;
         let schema = must_be_known(&conn, path, migrations)?;
         must_be_whole(&conn, path)?;
-        let warnings = must_be_ours(&conn, path, stamp)?;
+        let warnings = stamp::must_be_ours(&conn, path, stamp)?;
         if schema < newest(migrations) {
             let name = format!(".backup-{schema}-{}", compact_utc(now));
             back_up(&conn, path, &place::beside(path, &name))?;
@@ -101,7 +100,7 @@ impl Ledger {
         must_not_be_empty(path)?;
         let conn = connect_reading(path)?;
         let chain_id = conn.query_row("SELECT chain_id FROM stamp", [], |r| row::number(r, 0)).optional();
-        chain_id.map_err(|error| no_stamp(path, error))
+        chain_id.map_err(|error| stamp::missing(path, error))
     }
 
     /// Opens the ledger at `path` under its own stamp, whoever's it is: for an operator's verb while no bot runs.
@@ -139,13 +138,13 @@ impl Ledger {
         back_up(&self.conn, &self.path, target)
     }
 
-    /// Moves the write-ahead log into the ledger file.
+    /// Moves what it can of the write-ahead log into the ledger file, without waiting for those who read.
     ///
     /// # Errors
     /// [`LedgerError::Sql`].
     pub fn checkpoint(&mut self) -> Result<(), LedgerError> {
         self.conn
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
             .map_err(|error| LedgerError::sql(&self.path, "moved its log into the file", error))
     }
 
@@ -232,15 +231,9 @@ fn newest(migrations: &[Migration]) -> i64 {
 /// The ledger's schema version, if every migration it has seen is one of ours. refinery checks the same, but stops on
 /// a history it can not read, and can not tell a newer ledger from a strange one.
 fn must_be_known(conn: &Connection, path: &Path, migrations: &[Migration]) -> Result<i64, LedgerError> {
-    let read = |error| match &error {
-        rusqlite::Error::SqliteFailure(_, Some(text)) if text.contains("no such table") => {
-            no_stamp(path, error)
-        }
-        _ => LedgerError::sql(path, "read its schema", error),
-    };
     let mut statement = conn
         .prepare("SELECT version, name, checksum FROM refinery_schema_history ORDER BY version")
-        .map_err(read)?;
+        .map_err(|error| stamp::missing(path, error))?;
     let applied: Vec<(i64, String, String)> = statement
         .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
         .and_then(Iterator::collect)
@@ -278,26 +271,23 @@ fn migrate(conn: &mut Connection, path: &Path, migrations: &[Migration]) -> Resu
             Kind::DivergentVersion(..) | Kind::MissingVersion(_) | Kind::RepeatedVersion(_) => {
                 LedgerError::ChangedMigration { path: path.to_owned(), found: error.to_string() }
             }
-            _ => LedgerError::Contradiction(format!("a migration failed: {}", chain_of(&error))),
+            Kind::Connection(_, source) => match source.downcast_ref() {
+                Some(rusqlite::Error::SqliteFailure(code, text)) => {
+                    let source = rusqlite::Error::SqliteFailure(*code, text.clone());
+                    LedgerError::sql(path, "was migrated", source)
+                }
+                _ => LedgerError::Contradiction(format!("a migration failed: {error}: {source}")),
+            },
+            _ => LedgerError::Contradiction(format!("a migration failed: {error}")),
         }
     })
-}
-
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }
 
 /// Makes a complete new ledger under another name, then gives it its own.
 fn give_birth(path: &Path, stamp: &Stamp, now: Millis, migrations: &[Migration]) -> Result<(), LedgerError> {
     for suffix in ["-wal", "-journal"] {
         let orphan = place::beside(path, suffix);
-        if orphan.exists() {
+        if fs::metadata(&orphan).is_ok_and(|found| found.len() > 0) {
             // SQLite would replay it into the new file.
             let found = format!("it is gone, but its log {} is still there", orphan.display());
             return Err(LedgerError::damaged(path, found));
@@ -313,7 +303,7 @@ fn give_birth(path: &Path, stamp: &Stamp, now: Millis, migrations: &[Migration])
     create(&unborn)?;
     let mut conn = connect(&unborn)?;
     migrate(&mut conn, &unborn, migrations)?;
-    write_stamp(&conn, stamp, now).map_err(|error| LedgerError::sql(&unborn, "was stamped", error))?;
+    stamp::write(&conn, stamp, now).map_err(|error| LedgerError::sql(&unborn, "was stamped", error))?;
     conn.close().map_err(|(_, error)| LedgerError::sql(&unborn, "was born", error))?;
     settle(&unborn, path)
 }
@@ -364,96 +354,30 @@ fn compact_utc(now: Millis) -> String {
     }
 }
 
-fn no_stamp(path: &Path, error: rusqlite::Error) -> LedgerError {
-    match &error {
-        rusqlite::Error::SqliteFailure(_, Some(text)) if text.contains("no such table") => {
-            LedgerError::damaged(path, "it is a database, but not a ledger of this program".to_owned())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_connection_is_as_safe_as_it_should_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bot.db");
+        create(&path).unwrap();
+        let conn = connect(&path).unwrap();
+        let pragmas = [
+            ("synchronous", 2), // FULL
+            ("foreign_keys", 1),
+            ("recursive_triggers", 1),
+            ("trusted_schema", 0),
+            ("temp_store", 2), // MEMORY
+            ("busy_timeout", 5_000),
+        ];
+        for (name, value) in pragmas {
+            assert_eq!(conn.pragma_query_value(None, name, |r| r.get::<_, i64>(0)), Ok(value), "{name}");
         }
-        _ => LedgerError::sql(path, "read its stamp", error),
+        conn.execute_batch("CREATE TABLE t (x)").unwrap();
+        let reading = connect_reading(&path).unwrap();
+        assert_eq!(reading.pragma_query_value(None, "query_only", |r| r.get::<_, i64>(0)), Ok(1));
+        assert!(reading.execute("INSERT INTO t VALUES (1)", []).is_err());
     }
-}
-
-fn write_stamp(conn: &Connection, stamp: &Stamp, now: Millis) -> rusqlite::Result<()> {
-    conn.execute(
-        "INSERT INTO stamp (one, chain_id, orderbooks, owners, broker, account, hedge_from_block, deployment_block, \
-         born_at) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        (
-            row::integer(stamp.chain_id)?,
-            row::address_set(&stamp.orderbooks),
-            row::address_set(&stamp.owners),
-            &stamp.broker,
-            &stamp.account,
-            stamp.hedge_from_block.map(row::integer).transpose()?,
-            row::integer(stamp.deployment_block)?,
-            now.0,
-        ),
-    )
-    .map(|_| ())
-}
-
-/// The stamp that a ledger carries.
-pub(super) fn read_stamp(conn: &Connection, path: &Path) -> Result<Stamp, LedgerError> {
-    let sql =
-        "SELECT chain_id, orderbooks, owners, broker, account, hedge_from_block, deployment_block FROM stamp";
-    let stamp = conn.query_row(sql, [], |r| {
-        Ok(Stamp {
-            chain_id: row::number(r, 0)?,
-            orderbooks: row::addresses(r, 1)?,
-            owners: row::addresses(r, 2)?,
-            broker: r.get(3)?,
-            account: r.get(4)?,
-            hedge_from_block: row::number_or_none(r, 5)?,
-            deployment_block: row::number(r, 6)?,
-        })
-    });
-    match stamp {
-        Err(rusqlite::Error::QueryReturnedNoRows) => {
-            Err(LedgerError::damaged(path, "it carries no stamp".to_owned()))
-        }
-        other => other.map_err(|error| no_stamp(path, error)),
-    }
-}
-
-/// Compares the stamp with the configuration; what comes back is worth a warning.
-fn must_be_ours(conn: &Connection, path: &Path, ours: &Stamp) -> Result<Vec<String>, LedgerError> {
-    let born = read_stamp(conn, path)?;
-    let block = |block: Option<u64>| block.map_or_else(|| "none".to_owned(), |number| number.to_string());
-    let set = |addresses: &[Address]| row::address_set(addresses);
-    let mut differences: Vec<Difference> = [
-        ("CHAIN_ID", born.chain_id.to_string(), ours.chain_id.to_string()),
-        ("ORDERBOOK", set(&born.orderbooks), set(&ours.orderbooks)),
-        ("ORDER_OWNER", set(&born.owners), set(&ours.owners)),
-        ("BROKER", born.broker, ours.broker.clone()),
-        ("account", born.account, ours.account.clone()),
-        ("HEDGE_FROM_BLOCK", block(born.hedge_from_block), block(ours.hedge_from_block)),
-    ]
-    .into_iter()
-    .filter(|(_, ledger, configuration)| ledger != configuration)
-    .map(|(field, ledger, configuration)| Difference { field, ledger, configuration })
-    .collect();
-    if ours.deployment_block < born.deployment_block {
-        // Fills below the first sweep would never be read.
-        differences.push(Difference {
-            field: "DEPLOYMENT_BLOCK",
-            ledger: format!(
-                "{} (the first sweep began there, and nothing older is ever read)",
-                born.deployment_block
-            ),
-            configuration: ours.deployment_block.to_string(),
-        });
-    }
-    if !differences.is_empty() {
-        let remedy =
-            "Put these variables back to what the ledger says, or give this configuration a ledger of its \
-                      own: DATABASE_URL=sqlite:/path/of/a/new.db"
-                .to_owned();
-        return Err(LedgerError::ForeignStamp { path: path.to_owned(), differences, remedy });
-    }
-    if ours.deployment_block > born.deployment_block {
-        return Ok(vec![format!(
-            "DEPLOYMENT_BLOCK={} has no effect: this ledger has read the chain from block {} on",
-            ours.deployment_block, born.deployment_block
-        )]);
-    }
-    Ok(Vec::new())
 }

@@ -135,7 +135,7 @@ pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
             path,
             found,
         },
-        _ => {
+        ErrorKind::PermissionDenied => {
             let (uid, gid) = who.unwrap_or((65_532, 65_532));
             let remedy = format!(
                 "Type `chown -R {uid}:{gid} {}` as root, or set DATABASE_URL to a place that this user may write",
@@ -143,6 +143,11 @@ pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
             );
             LedgerError::NotWritable { path, found, remedy }
         }
+        _ => LedgerError::NotWritable {
+            remedy: "Look after the volume (`dmesg`, `df -h`) and start again".to_owned(),
+            path,
+            found,
+        },
     }
 }
 
@@ -169,3 +174,42 @@ pub(super) fn newest_backup(ledger: &Path) -> Option<PathBuf> {
 
 /// Ends the name of a file that is not whole yet.
 pub(super) const PARTIAL: &str = ".partial";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_refusal_says_what_to_type() {
+        let rows = [
+            (ErrorKind::ReadOnlyFilesystem, "read-only file system", "Mount the volume writable"),
+            (ErrorKind::StorageFull, "no space is left", "df -h"),
+            (ErrorKind::QuotaExceeded, "no space is left", "df -h"),
+            (ErrorKind::NotFound, "there is no such directory", "mkdir -p"),
+            (ErrorKind::NotADirectory, "can not hold a ledger", "DATABASE_URL"),
+            (ErrorKind::PermissionDenied, "can not be written", "chown -R"),
+            (ErrorKind::Other, "can not be written", "dmesg"),
+        ];
+        for (kind, what, remedy) in rows {
+            let error = refused(Path::new("/tmp/bot.db"), &kind.into());
+            let text = error.to_string();
+            assert!(text.contains(what) && text.contains(remedy), "{kind:?}: {text}");
+            assert_eq!(error.exit_code(), 78);
+        }
+    }
+
+    #[test]
+    fn the_newest_backup_is_the_youngest_whole_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = dir.path().join("bot.db");
+        assert_eq!(newest_backup(&ledger), None);
+        for (age_s, name) in
+            [(20, "bot.db.backup-1-b"), (10, "bot.db.backup-1-a"), (0, "bot.db.backup-2-c.partial")]
+        {
+            let file = File::create(dir.path().join(name)).unwrap();
+            let moment = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000 - age_s);
+            file.set_modified(moment).unwrap();
+        }
+        assert_eq!(newest_backup(&ledger), Some(dir.path().join("bot.db.backup-1-a")));
+    }
+}

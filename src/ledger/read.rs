@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row};
 use serde::{Serialize, Serializer};
 
 use super::error::LedgerError;
-use super::{Stamp, load, open, place, row};
+use super::{Stamp, load, open, place, row, stamp};
 use crate::hedges::{HaltKind, IntentState};
 use crate::units::{BlockRef, Cash, IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
 
@@ -27,6 +27,13 @@ pub struct Filter {
     pub since_block: Option<u64>,
     /// The newest so many, oldest first.
     pub limit: Option<u32>,
+}
+
+impl Filter {
+    /// The limit as SQLite takes it: a negative one is none.
+    fn limit(&self) -> i64 {
+        self.limit.map_or(-1, i64::from)
+    }
 }
 
 /// A fill, or a trade of ours that was skipped.
@@ -218,20 +225,16 @@ impl Reader {
         filter: &Filter,
         take: impl FnMut(FillRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let wanted = "(?1 IS NULL OR symbol = ?1) AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR block_number >= ?3)";
+        let wanted = "(?1 IS NULL OR symbol = ?1) AND (?2 IS NULL OR state = ?2) AND block_number >= ?3";
+        let newest = fills_where(wanted, "ORDER BY block_number DESC, log_index DESC, side DESC LIMIT ?4");
         let sql = match filter.limit {
             // The newest ones, turned round again.
-            Some(_) => format!(
-                "SELECT * FROM (SELECT * FROM ({FILLS}) WHERE {wanted} ORDER BY block_number DESC, log_index DESC, \
-                 side DESC LIMIT ?4) ORDER BY block_number, log_index, side"
-            ),
-            None => format!(
-                "SELECT * FROM ({FILLS}) WHERE {wanted} AND ?4 IS NULL ORDER BY block_number, log_index, side"
-            ),
+            Some(_) => format!("SELECT * FROM ({newest}) ORDER BY block_number, log_index, side"),
+            None => fills_where(wanted, "ORDER BY block_number, log_index, side LIMIT ?4"),
         };
-        let since = filter.since_block.map(|block| i64::try_from(block).unwrap_or(i64::MAX));
+        let since = filter.since_block.map_or(0, |block| i64::try_from(block).unwrap_or(i64::MAX));
         let symbol = filter.symbol.as_ref().map(Symbol::as_str);
-        self.each(&sql, (symbol, filter.state.as_deref(), since, filter.limit), fill_row, take)
+        self.each(&sql, (symbol, filter.state.as_deref(), since, filter.limit()), fill_row, take)
     }
 
     /// Hands every intent to `take`, in the order of birth.
@@ -248,9 +251,7 @@ impl Reader {
              AND (?2 IS NULL OR state = ?2) ORDER BY i.intent DESC LIMIT ?3) ORDER BY born"
         );
         let symbol = filter.symbol.as_ref().map(Symbol::as_str);
-        // A negative limit is none.
-        let limit = filter.limit.map_or(-1, i64::from);
-        self.each(&sql, (symbol, filter.state.as_deref(), limit), hedge_row, take)
+        self.each(&sql, (symbol, filter.state.as_deref(), filter.limit()), hedge_row, take)
     }
 
     /// Every ticker that has fills, executions or a live intent, ascending.
@@ -275,7 +276,7 @@ impl Reader {
     /// [`LedgerError::Damaged`], [`LedgerError::Sql`].
     pub fn summary(&self) -> Result<Summary, LedgerError> {
         let moment = self.conn.unchecked_transaction().map_err(|error| self.failed(error))?;
-        let stamp = open::read_stamp(&moment, &self.path)?;
+        let stamp = stamp::read(&moment, &self.path)?;
         self.summarised(&moment, &stamp).map_err(|error| self.failed(error))
     }
 
@@ -358,18 +359,23 @@ fn positions(conn: &Connection) -> rusqlite::Result<Vec<PositionRow>> {
         .collect()
 }
 
-/// Fills and skipped trades under one set of column names; [`fill_row`] reads them.
-pub(super) const FILLS: &str = "\
-    SELECT f.symbol AS symbol, f.side AS side, f.shares AS shares, f.cash AS cash, f.price AS price, \
-    f.block_number AS block_number, f.block_hash AS block_hash, f.tx_hash AS tx_hash, f.log_index AS log_index, \
-    CASE WHEN e.sign = -1 THEN 'reversed' WHEN c.n IS NULL THEN 'seen' ELSE 'counting' END AS state, \
-    NULL AS reason, f.block_time AS block_time, first.at AS seen_at, f.orderbook AS orderbook, f.owner AS owner, \
-    f.chain_id AS chain_id, f.fill AS fill \
-    FROM fills f JOIN fill_entries first ON first.fill = f.fill AND first.n = 0 \
-    JOIN fill_entries e ON e.fill = f.fill AND e.n = (SELECT max(n) FROM fill_entries WHERE fill = f.fill) \
-    LEFT JOIN fill_counts c ON c.fill = e.fill AND c.n = e.n \
-    UNION ALL SELECT symbol, side, shares, NULL, NULL, block_number, block_hash, tx_hash, log_index, 'skipped', \
-    reason, NULL, at, orderbook, owner, chain_id, NULL FROM skipped_fills";
+/// Fills and skipped trades that fulfil `wanted`, under one set of column names that [`fill_row`] reads. Each half walks
+/// its table in the order asked for, so that the newest few of a long history are found at once.
+pub(super) fn fills_where(wanted: &str, order_and_limit: &str) -> String {
+    format!(
+        "SELECT f.symbol AS symbol, f.side AS side, f.shares AS shares, f.cash AS cash, f.price AS price, \
+         f.block_number AS block_number, f.block_hash AS block_hash, f.tx_hash AS tx_hash, \
+         f.log_index AS log_index, CASE WHEN e.sign = -1 THEN 'reversed' WHEN EXISTS (SELECT 1 FROM fill_counts c \
+         WHERE c.fill = e.fill AND c.n = e.n) THEN 'counting' ELSE 'seen' END AS state, NULL AS reason, \
+         f.block_time AS block_time, (SELECT at FROM fill_entries WHERE fill = f.fill AND n = 0) AS seen_at, \
+         f.orderbook AS orderbook, f.owner AS owner, f.chain_id AS chain_id, f.fill AS fill FROM fills f \
+         LEFT JOIN fill_entries e ON e.fill = f.fill AND e.n = (SELECT max(n) FROM fill_entries WHERE fill = f.fill) \
+         WHERE {wanted} \
+         UNION ALL SELECT symbol, side, shares, NULL, NULL, block_number, block_hash, tx_hash, log_index, \
+         'skipped' AS state, reason, NULL, at, orderbook, owner, chain_id, NULL FROM skipped_fills WHERE {wanted} \
+         {order_and_limit}"
+    )
+}
 
 pub(super) fn fill_row(r: &Row<'_>) -> rusqlite::Result<FillRow> {
     Ok(FillRow {

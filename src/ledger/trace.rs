@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::error::LedgerError;
 use super::read::{
-    FILLS, FillRow, HEDGE_COLUMNS, HedgeRow, Reader, fill_row, hedge_row, rfc3339, rfc3339_or_none,
+    FillRow, HEDGE_COLUMNS, HedgeRow, Reader, fill_row, fills_where, hedge_row, rfc3339, rfc3339_or_none,
 };
 use super::row;
 use crate::hedges::IntentState;
@@ -161,8 +161,7 @@ impl Reader {
     }
 
     fn traced_fills(&self, tx_hash: &str) -> Result<Vec<TracedFill>, LedgerError> {
-        let sql =
-            format!("SELECT * FROM ({FILLS}) WHERE tx_hash = ?1 ORDER BY block_number, log_index, side");
+        let sql = fills_where("tx_hash = ?1", "ORDER BY block_number, log_index, side");
         let found = self.all(&sql, [tx_hash], |r| Ok((r.get::<_, Option<i64>>(16)?, fill_row(r)?)))?;
         found.into_iter().map(|(key, fill)| Ok(TracedFill { fill, entries: self.entries(key)? })).collect()
     }

@@ -471,3 +471,42 @@ impl Batch<'_> {
 const fn live(state: IntentState) -> Option<i64> {
     if state.is_live() { Some(1) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Stamp;
+
+    #[test]
+    fn a_full_disk_in_the_middle_of_a_batch_leaves_nothing_of_it_and_the_next_one_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let stamp = Stamp {
+            chain_id: 1,
+            orderbooks: vec![],
+            owners: vec![],
+            broker: "paper".into(),
+            account: "paper".into(),
+            hedge_from_block: None,
+            deployment_block: 0,
+        };
+        let mut ledger = Ledger::open(&dir.path().join("bot.db"), &stamp, Millis(0)).unwrap();
+        let halt = |reason: String| Write::Halt {
+            symbol: None,
+            kind: HaltKind::Operator,
+            reason,
+            who: "ann".into(),
+        };
+        ledger.commit(Millis(1), &[halt("first".into())]).unwrap();
+        let pages: i64 = ledger.conn.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap();
+        ledger.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        let error =
+            ledger.commit(Millis(2), &[halt("second".into()), halt("x".repeat(100_000))]).unwrap_err();
+        assert!(matches!(error, LedgerError::Sql { .. }), "{error:?}");
+        assert_eq!(error.exit_code(), 78);
+        assert!(error.to_string().contains("Make room"), "{error}");
+        let halts = ledger.load().unwrap().halts;
+        assert_eq!(halts, vec![(None, HaltKind::Operator, "first".to_owned())]);
+        ledger.commit(Millis(3), &[halt("third".into())]).unwrap();
+        assert_eq!(ledger.load().unwrap().last_commit, Some(Millis(3)));
+    }
+}

@@ -1,0 +1,278 @@
+//! Birth, opening again, and every reason to refuse.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use counterfill::fills::Fill;
+use counterfill::ledger::{Ledger, LedgerError, Reader, Stamp, migrations};
+use counterfill::units::{Shares, Side};
+use refinery::Migration;
+
+use super::book::{BORN, Place, at, counting, fill, stamp, symbol};
+
+fn one_fill() -> Fill {
+    fill(1, "TSLA", Side::Buy, "1", "1")
+}
+
+/// A ledger with one fill, closed.
+fn used() -> Place {
+    let place = Place::new();
+    let mut ledger = place.open();
+    ledger.commit(at(1), &counting(&one_fill())).unwrap();
+    ledger.close().unwrap();
+    place
+}
+
+fn refusal(path: &Path, stamp: &Stamp) -> LedgerError {
+    Ledger::open(path, stamp, BORN).unwrap_err()
+}
+
+fn next_year() -> Vec<Migration> {
+    let mut list = migrations().unwrap();
+    list.push(Migration::unapplied("V2__moods", "CREATE TABLE moods (mood TEXT NOT NULL) STRICT;").unwrap());
+    list
+}
+
+#[test]
+fn a_new_ledger_is_private_stamped_and_whole() {
+    let place = Place::new();
+    assert_eq!(Ledger::stamped_chain_id(&place.path()).unwrap(), None);
+    let ledger = place.open();
+    assert_eq!(fs::metadata(place.path()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(Ledger::stamped_chain_id(&place.path()).unwrap(), Some(8453));
+    assert_eq!(ledger.warnings(), [""; 0]);
+    let raw = place.raw();
+    let mode: String = raw.query_row("PRAGMA journal_mode", [], |r| r.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    let loose: i64 = raw
+        .query_row(
+            "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND strict = 0 \
+                    AND name NOT LIKE 'sqlite%' AND name NOT LIKE 'refinery%'",
+            [],
+            |r| r.get(0),
+        )
+        .unwrap();
+    assert_eq!(loose, 0, "every table is STRICT");
+    drop(raw);
+    ledger.close().unwrap();
+    assert_eq!(place.names(), ["bot.db", "bot.db.lock"], "nothing is left beside it");
+}
+
+#[test]
+fn the_second_writer_is_told_who_the_first_is() {
+    let place = Place::new();
+    let first = place.open();
+    let error = refusal(&place.path(), &stamp());
+    let me = format!("process {} on ", std::process::id());
+    assert!(matches!(&error, LedgerError::Locked { holder, .. } if holder.starts_with(&me)), "{error}");
+    assert!(error.to_string().contains(&format!("since {BORN}")), "{error}");
+    assert_eq!(error.exit_code(), 75);
+    // Another name of the same file has the same lock.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("linked.db");
+    std::os::unix::fs::symlink(place.path(), &link).unwrap();
+    assert!(matches!(refusal(&link, &stamp()), LedgerError::Locked { .. }));
+    drop(first);
+    place.open();
+}
+
+#[test]
+fn a_place_that_can_not_hold_a_ledger_is_refused_with_what_to_type() {
+    let place = Place::new();
+    let file = place.path().with_file_name("file");
+    fs::write(&file, "x").unwrap();
+    let directory = place.path().with_file_name("directory");
+    fs::create_dir(&directory).unwrap();
+    let dangling = place.path().with_file_name("link.db");
+    std::os::unix::fs::symlink("/nowhere/bot.db", &dangling).unwrap();
+    let rows = [
+        (file.join("bot.db"), "DATABASE_URL"),
+        (place.path().with_file_name("missing").join("bot.db"), "mkdir -p"),
+        (directory, "DATABASE_URL"),
+        (dangling, "remove the link"),
+    ];
+    for (path, remedy) in rows {
+        let error = refusal(&path, &stamp());
+        assert!(matches!(error, LedgerError::NoPlace { .. }), "{}: {error:?}", path.display());
+        assert!(error.to_string().contains(remedy), "{error}");
+        assert_eq!(error.exit_code(), 78);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_directory_that_takes_no_file_is_refused_with_its_owner() {
+    // sysfs refuses new files to root as well; a build sandbox may have none.
+    if !Path::new("/sys/kernel").exists() {
+        return;
+    }
+    let error = refusal(Path::new("/sys/kernel/bot.db"), &stamp());
+    assert!(matches!(error, LedgerError::NotWritable { .. } | LedgerError::ReadOnly { .. }), "{error:?}");
+    assert!(error.to_string().contains("it belongs to user 0:0 with mode"), "{error}");
+    assert_eq!(error.exit_code(), 78);
+}
+
+#[test]
+fn another_configuration_is_refused_field_by_field() {
+    let place = used();
+    let other = Stamp {
+        chain_id: 1,
+        orderbooks: vec![stamp().orderbooks[0]],
+        account: "1234".into(),
+        hedge_from_block: Some(5),
+        deployment_block: 99,
+        ..stamp()
+    };
+    let error = refusal(&place.path(), &other);
+    let LedgerError::ForeignStamp { differences, .. } = &error else { panic!("{error:?}") };
+    let fields: Vec<&str> = differences.iter().map(|difference| difference.field).collect();
+    assert_eq!(fields, ["CHAIN_ID", "ORDERBOOK", "account", "HEDGE_FROM_BLOCK", "DEPLOYMENT_BLOCK"]);
+    assert!(
+        error.to_string().contains("CHAIN_ID: the ledger says 8453, the configuration says 1"),
+        "{error}"
+    );
+    assert_eq!(error.exit_code(), 78);
+}
+
+#[test]
+fn sets_have_no_order_and_a_higher_deployment_block_is_only_a_warning() {
+    let place = used();
+    let mut same = Stamp { deployment_block: 200, ..stamp() };
+    same.orderbooks.reverse();
+    same.owners.push(same.owners[0]);
+    let ledger = Ledger::open(&place.path(), &same, BORN).unwrap();
+    let warnings = ledger.warnings();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("DEPLOYMENT_BLOCK=200 has no effect"), "{warnings:?}");
+}
+
+#[test]
+fn a_migration_is_preceded_by_a_backup_that_is_a_ledger() {
+    let place = used();
+    let later = Ledger::open_with(&place.path(), &stamp(), BORN, &next_year()).unwrap();
+    assert_eq!(later.load().unwrap().fills_total, 1);
+    drop(later);
+    assert!(place.raw().execute("INSERT INTO moods VALUES ('fine')", []).is_ok());
+    let names = place.names();
+    assert_eq!(names, ["bot.db", "bot.db.backup-1-20261118T110640Z", "bot.db.lock"]);
+    let backup = place.path().with_file_name(&names[1]);
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // This year's program refuses it and names the backup, from which it goes on.
+    for error in [refusal(&place.path(), &stamp()), Reader::open(&place.path()).unwrap_err()] {
+        assert!(matches!(error, LedgerError::NewerSchema { found: 2, known: 1, .. }), "{error:?}");
+        assert!(error.to_string().contains(&names[1]), "{error}");
+        assert_eq!(error.exit_code(), 78);
+    }
+    fs::rename(&backup, place.path()).unwrap();
+    assert_eq!(place.open().load().unwrap().fill_sums, vec![(symbol("TSLA"), Shares::whole(1))]);
+    assert_eq!(place.names(), ["bot.db", "bot.db.lock"], "nothing to migrate, no backup");
+}
+
+#[test]
+fn a_migration_that_fails_changes_nothing() {
+    // The second one breaks the line in the history that follows it: both are one transaction.
+    for breaks in ["INSERT INTO nowhere VALUES (1);", "DROP TABLE refinery_schema_history;"] {
+        let place = used();
+        let mut list = migrations().unwrap();
+        let sql = format!("CREATE TABLE moods (mood TEXT) STRICT; {breaks}");
+        list.push(Migration::unapplied("V2__moods", &sql).unwrap());
+        let error = Ledger::open_with(&place.path(), &stamp(), BORN, &list).unwrap_err();
+        assert!(error.to_string().contains("no such table"), "{error}");
+        assert_eq!(place.open().load().unwrap().fills_total, 1);
+        assert!(place.raw().execute("INSERT INTO moods VALUES ('fine')", []).is_err(), "{breaks}");
+    }
+}
+
+#[test]
+fn a_changed_migration_is_refused() {
+    let place = used();
+    let sql = format!("{}\n-- one line more", include_str!("../../migrations/V1__ledger.sql"));
+    let list = [Migration::unapplied("V1__ledger", &sql).unwrap()];
+    let error = Ledger::open_with(&place.path(), &stamp(), BORN, &list).unwrap_err();
+    assert!(matches!(error, LedgerError::ChangedMigration { .. }), "{error:?}");
+    assert_eq!(error.exit_code(), 78);
+}
+
+#[test]
+fn damage_is_refused_and_the_newest_backup_is_named() {
+    let garbage = |path: &Path| fs::write(path, [0xa5; 8192]).unwrap();
+    let truncated = |path: &Path| {
+        let whole = fs::read(path).unwrap();
+        fs::write(path, &whole[..whole.len() / 2]).unwrap();
+    };
+    let emptied = |path: &Path| fs::write(path, "").unwrap();
+    let foreign = |path: &Path| {
+        fs::remove_file(path).unwrap();
+        rusqlite::Connection::open(path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    };
+    let unreadable = |path: &Path| {
+        let raw = rusqlite::Connection::open(path).unwrap();
+        raw.execute("UPDATE refinery_schema_history SET checksum = 'none'", []).unwrap();
+    };
+    let gone = |path: &Path| {
+        fs::remove_file(path).unwrap();
+        fs::write(path.with_file_name("bot.db-wal"), [0; 64]).unwrap();
+    };
+    type Damage<'a> = &'a dyn Fn(&Path);
+    let rows: [(&str, Damage<'_>, Option<&str>); 6] = [
+        ("garbage", &garbage, Some("not a database")),
+        ("truncated", &truncated, Some("malformed")),
+        ("emptied", &emptied, Some("it is empty")),
+        ("another database", &foreign, Some("not a ledger of this program")),
+        ("a log without its file", &gone, Some("bot.db-wal is still there")),
+        ("an unreadable history", &unreadable, None),
+    ];
+    for (what, damage, found) in rows {
+        let place = used();
+        let ledger = place.open();
+        ledger.back_up(&place.path().with_file_name("bot.db.backup-1-now")).unwrap();
+        assert!(ledger.back_up(&place.path().with_file_name("bot.db.backup-1-now")).is_err());
+        ledger.close().unwrap();
+        damage(&place.path());
+        let error = refusal(&place.path(), &stamp());
+        assert_eq!(error.exit_code(), 78, "{what}: {error}");
+        if let Some(found) = found {
+            assert!(matches!(error, LedgerError::Damaged { .. }), "{what}: {error:?}");
+            assert!(error.to_string().contains(found), "{what}: {error}");
+            assert!(error.to_string().contains("bot.db.backup-1-now"), "{what}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_row_that_can_not_be_read_is_damage_and_not_a_guess() {
+    let place = used();
+    let raw = place.raw();
+    raw.execute_batch("DROP TRIGGER fills_are_final; UPDATE fills SET shares = '1.2.3'").unwrap();
+    drop(raw);
+    let error = place.open().load().unwrap_err();
+    assert!(matches!(error, LedgerError::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn a_birth_that_was_cut_short_is_begun_again() {
+    let place = Place::new();
+    fs::write(place.path().with_file_name("bot.db.birth"), "half").unwrap();
+    fs::write(place.path().with_file_name("bot.db.birth-wal"), "half").unwrap();
+    place.open().close().unwrap();
+    assert_eq!(place.names(), ["bot.db", "bot.db.lock"]);
+}
+
+#[test]
+fn readers_look_on_while_the_writer_writes_and_can_not_write() {
+    let place = Place::new();
+    let absent = Reader::open(&place.path()).unwrap_err();
+    assert!(matches!(absent, LedgerError::NotThere { .. }), "{absent:?}");
+    assert_eq!(absent.exit_code(), 69);
+    let mut ledger = place.open();
+    let reader = Reader::open(&place.path()).unwrap();
+    assert_eq!(reader.positions().unwrap(), []);
+    ledger.commit(at(1), &counting(&one_fill())).unwrap();
+    assert_eq!(reader.positions().unwrap().len(), 1);
+    ledger.close().unwrap();
+    // Also without a bot.
+    drop(reader);
+    assert_eq!(Reader::open(&place.path()).unwrap().positions().unwrap().len(), 1);
+}
