@@ -275,6 +275,7 @@ fn truth(node: &SimNode) -> BTreeSet<(B256, B256, u64)> {
         tx_hash: B256::ZERO,
         log_index: 0,
     };
+    let owner = OWNER.into_word();
     node.chain(|chain| {
         let blocks = chain.canonical().iter().filter_map(|hash| chain.block(*hash));
         let named = blocks.flat_map(|block| {
@@ -282,7 +283,7 @@ fn truth(node: &SimNode) -> BTreeSet<(B256, B256, u64)> {
                 .logs()
                 .filter(|placed| {
                     matches!(kind(placed.log).kind(), Some(LogKind::Take(_) | LogKind::Clear(_)))
-                        && placed.log.data.data.windows(20).any(|bytes| bytes == OWNER.as_slice())
+                        && placed.log.data.data.windows(32).any(|bytes| bytes == owner.as_slice())
                 })
                 .map(|placed| (block.hash, placed.tx.hash, placed.log_index as u64))
         });
@@ -434,6 +435,7 @@ async fn a_node_that_lost_its_top_is_a_fork_or_only_behind() {
     // Behind on the same chain: wait, and say so; the cursor stays.
     let cursor = node.chain(SimChain::tip);
     node.lagging_head(5);
+    node.mine_empty(1);
     bot.until("it says so", |bot| bot.facts().error.is_some_and(|why| why.contains("is below our block")))
         .await;
     assert_eq!(bot.read(|b| b.cursor), Some(cursor));
@@ -545,7 +547,7 @@ async fn two_forks_answered_in_turn_settle_on_the_chain() {
     bot.agrees_with(&node).await;
     node.reorg(1, vec![vec![]]).unwrap();
     let tip = node.mine_logs(vec![take(400)]);
-    node.two_forks(orphan.hash, 60);
+    node.two_forks(orphan.hash, 30);
     bot.until("the turns are used up", |_| node.faults().two_forks.is_none_or(|(_, left)| !left.is_due()))
         .await;
     node.mine_logs(vec![take(500)]);
@@ -566,7 +568,7 @@ async fn a_refused_range_is_halved_until_it_is_taken() {
     bot.agrees_with(&node).await;
     assert_eq!(bot.read(|b| b.fills.len()), 5);
     assert_eq!(bot.facts().discarded, 0, "a refusal is no disagreement");
-    assert!(bot.facts().backfill.is_none());
+    bot.until("the backfill is over", |bot| bot.facts().backfill.is_none()).await;
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use crate::units::{BlockRef, FillId};
 /// First pause after answers that did not belong together; doubles.
 const PAUSE_MS_MIN: Duration = Duration::from_millis(100);
 /// Longest such pause.
-const PAUSE_MS_MAX: Duration = Duration::from_millis(5_000);
+const PAUSE_MS_MAX: Duration = Duration::from_millis(2_000);
 /// Looks at the head at least so often, bell or not.
 const IDLE_S_MAX: Duration = Duration::from_secs(15);
 /// Looks again at a node that is behind at least so often.
