@@ -333,6 +333,40 @@ async fn a_pushed_take_is_there_before_the_sweep_and_counts_once() {
 }
 
 #[tokio::test]
+async fn a_burst_of_pushed_logs_is_not_lost() {
+    let node = node().await;
+    let bot = Bot::start(config(&node));
+    bot.until("connected", |bot| bot.facts().connected).await;
+    node.rpc_errors_of("eth_getLogs", RpcFault::Internal, true);
+    node.mine_logs((1..=500).map(take).collect());
+    bot.until("every push folded", |bot| bot.read(|b| b.pushed.len()) == 500).await;
+    node.heal();
+    bot.agrees_with(&node).await;
+}
+
+#[tokio::test]
+async fn a_fork_far_behind_the_head_is_found_after_a_restart() {
+    let node = node().await;
+    node.mine_empty(80);
+    node.mine_logs(vec![take(300)]);
+    node.mine_empty(10);
+    let stays = node.tx(vec![take(400)]);
+    node.mine(vec![stays.clone()]);
+    let bot = Bot::start(config(&node));
+    bot.agrees_with(&node).await;
+    let book = std::mem::take(&mut *bot.book.lock().unwrap());
+    drop(bot);
+    node.reorg(20, vec![vec![], vec![stays]]).unwrap();
+    node.mine_empty(300);
+    let mut config = config(&node);
+    config.log_range_blocks = 30;
+    let bot = Bot::with(config, book);
+    bot.agrees_with(&node).await;
+    assert_eq!(bot.read(|b| (b.fills.len(), b.standing().len())), (3, 1));
+    assert_eq!(bot.facts().forks, 1);
+}
+
+#[tokio::test]
 async fn a_lost_connection_is_made_again_and_the_gap_is_read() {
     let node = node().await;
     let bot = Bot::start(config(&node));
