@@ -581,7 +581,7 @@ async fn two_forks_answered_in_turn_settle_on_the_chain() {
     bot.agrees_with(&node).await;
     node.reorg(1, vec![vec![]]).unwrap();
     let tip = node.mine_logs(vec![take(400)]);
-    node.two_forks(orphan.hash, 30);
+    node.two_forks(orphan.hash, 20);
     bot.until("the turns are used up", |_| node.faults().two_forks.is_none_or(|(_, left)| !left.is_due()))
         .await;
     node.mine_logs(vec![take(500)]);

@@ -13,7 +13,8 @@ use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::abi::{self, RawLog};
-use super::rpc::{Header, Receipt, Rpc, RpcError};
+use super::rpc::{Rpc, RpcError};
+use super::wire::{Header, Receipt};
 use super::{CALLS_IN_FLIGHT_MAX, ChainStop, bloom, window};
 use crate::fills::{self, Book, Trades};
 use crate::units::{BlockRef, FillId};
