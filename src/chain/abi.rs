@@ -4,8 +4,8 @@
 //! where a take's `input` and `output` are turned round. It knows both versions and all spellings of the events; it
 //! refuses to know whose orders are ours, what a token is, or which two logs of a clear belong together.
 //!
-//! Invariant: total. Any bytes give a [`Said`] or an [`AbiError`], never a panic. A known topic with bytes that are not
-//! exactly that event is an error.
+//! Invariant: total. Any bytes give a [`Said`] or an [`AbiError`], never a panic. A known topic whose bytes
+//! can not be that event is an error; bytes beyond the event's own are not looked at.
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::SolEvent;

@@ -2,16 +2,17 @@
 //!
 //! [`chain`] is the chain itself: blocks, forks, tokens; pure and in memory. [`logs`] writes the order book's events
 //! into it. [`rpc`] answers calls about it, and [`server`] does so over a real local WebSocket, with every fault of
-//! [`faults`] at hand. `bot demo`
-//! and the tests stand the bot before it, so that nothing of the bot's own path is simulated.
+//! [`faults`] at hand. [`story`] is what happens in the demo. `bot demo` and the tests stand the bot before it, so that
+//! nothing of the bot's own path is simulated.
 //!
-//! It refuses to know the bot: nothing here reads the decoder, the ledger or the engine. Nothing here is random: the
-//! same calls with the same seed give the same hashes.
+//! It refuses to know the bot: the shapes of the events and the topics (`chain::abi`) are shared, nothing that reads
+//! them, no ledger, no engine. Nothing here is random: the same calls with the same seed give the same hashes.
 
 pub mod chain;
 pub mod faults;
 pub mod logs;
 pub mod rpc;
+mod script;
 pub mod server;
 mod socket;
 pub mod story;

@@ -1,6 +1,6 @@
 //! The node's answers: a method and its parameters in, a result or an error out. Pure but for the faults it uses up.
 //!
-//! It refuses to know sockets and subscriptions. Each answer is given from one [`View`]: the chain as this node, lying
+//! It refuses to know sockets and subscriptions. Each answer is given from one `View`: the chain as this node, lying
 //! or not, sees it for the length of one call.
 
 use std::borrow::Cow;
