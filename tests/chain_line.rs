@@ -16,10 +16,14 @@ use counterfill::chain::{
 use counterfill::engine::Input;
 use counterfill::fills::{DeadEvent, Event, Fill, TokenFact};
 use counterfill::sim::logs::{Asset, BookKind, Leg, OrderBook};
-use counterfill::sim::{DropPushes, RpcFault, SimChain, SimNode, Token};
+use counterfill::sim::{self, DropPushes, Faults, RpcFault, SimChain, SimNode, Token};
 use counterfill::units::{BlockRef, FillId, ONE};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
 
 const CHAIN_ID: u64 = 8453;
 const FIRST: u64 = 1_000;
@@ -33,7 +37,7 @@ const BOOK: OrderBook = OrderBook { address: Address::repeat_byte(0x21), kind: B
 /// Far longer than anything here takes; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn sim() -> SimChain {
+fn a_chain() -> SimChain {
     let mut chain = SimChain::new(CHAIN_ID, FIRST, 7);
     chain.contracts.insert(BOOK.address);
     chain.tokens.insert(SHARE.address, Token::plain("tTSLA", 18));
@@ -292,7 +296,7 @@ fn truth(node: &SimNode) -> BTreeSet<(B256, B256, u64)> {
 }
 
 async fn node() -> SimNode {
-    SimNode::start(sim()).await.unwrap()
+    SimNode::start(a_chain()).await.unwrap()
 }
 
 #[tokio::test]
@@ -587,6 +591,63 @@ async fn two_forks_answered_in_turn_settle_on_the_chain() {
     node.mine_logs(vec![take(500)]);
     bot.agrees_with(&node).await;
     assert!(bot.read(Book::standing).iter().any(|(block, _, _)| *block == tip.hash));
+}
+
+/// A node of two backends: right after a question for the head, the block at `height` comes from the old one, which
+/// has not heard of the fork; everything else comes from the new one. No pushes.
+async fn two_backends(old: SimChain, new: Arc<Mutex<SimChain>>, height: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap();
+            let mut after_head = false;
+            while let Some(Ok(frame)) = socket.next().await {
+                let Ok(call) = serde_json::from_slice::<Value>(&frame.into_data()) else { continue };
+                let (method, params) = (call["method"].as_str().unwrap(), &call["params"]);
+                let stale = after_head && params[0] == json!(format!("{height:#x}"));
+                after_head = params[0] == json!("latest") && method == "eth_getBlockByNumber";
+                let answer = match method {
+                    "eth_subscribe" => Ok(json!(if params[0] == "logs" { "0x1" } else { "0x2" })),
+                    _ if stale => sim::rpc::answer(&old, &mut Faults::default(), method, params),
+                    _ => sim::rpc::answer(&new.lock().unwrap(), &mut Faults::default(), method, params),
+                };
+                let reply = json!({ "jsonrpc": "2.0", "id": call["id"], "result": answer.unwrap() });
+                if socket.send(Message::text(reply.to_string())).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_cursor_that_looks_canonical_but_has_no_child_is_a_fork() {
+    let mut old = a_chain();
+    let fill = |chain: &mut SimChain| {
+        let tx = chain.tx(vec![take(300)]);
+        chain.mine(vec![tx])
+    };
+    old.mine(vec![]);
+    let ancestor = old.mine(vec![]);
+    let mut new = old.clone();
+    let left = fill(&mut old);
+    let node = Arc::new(Mutex::new(old.clone()));
+    let url = two_backends(old, Arc::clone(&node), left.number).await;
+    let mut config = config(&self::node().await);
+    config.ws_url = url;
+    let bot = Bot::start(config);
+    bot.until("the old tip", |bot| bot.read(|b| b.cursor) == Some(left)).await;
+    new.mine(vec![]);
+    new.reorg(1, vec![vec![]]).unwrap();
+    let joined = fill(&mut new);
+    *node.lock().unwrap() = new;
+    bot.until("the new tip", |bot| bot.read(|b| b.cursor) == Some(joined)).await;
+    let standing: Vec<B256> = bot.read(Book::standing).iter().map(|(block, _, _)| *block).collect();
+    assert_eq!(standing, [joined.hash]);
+    assert!(bot.facts().discarded >= 2 && bot.facts().forks == 1, "{:?}", bot.facts());
+    assert!(bot.read(|b| b.window.contains(&ancestor)));
 }
 
 #[tokio::test]
