@@ -14,7 +14,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use super::live::{self, Listener};
-use super::rpc::{Rpc, RpcError, shown};
+use super::rpc::{Rpc, RpcError};
+use super::socket::shown;
 use super::sweep::{Memory, Sweeper};
 use super::tokens::Tokens;
 use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Push, abi};

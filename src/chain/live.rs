@@ -13,8 +13,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::abi::{LogKind, RawLog};
 use super::line::{End, note};
-use super::rpc::{Feed, Notice, PushedLog, Rpc, RpcError, pushed_head, pushed_log};
+use super::rpc::{Feed, Notice, Rpc, RpcError};
 use super::tokens::Tokens;
+use super::wire::{PushedLog, pushed_head, pushed_log};
 use super::{ChainFacts, ChainStop, ChainView, Push};
 use crate::engine::Input;
 use crate::fills::{self, Book, Event};

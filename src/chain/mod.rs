@@ -11,9 +11,11 @@ mod live;
 mod progress;
 mod reading;
 pub mod rpc;
+mod socket;
 mod sweep;
 pub mod tokens;
 pub mod window;
+pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
 pub use self::line::{TransactionError, identify, run, transaction};
+pub use self::socket::shown;
 use crate::fills::{Book, Event, TokenFact};
 use crate::units::{BlockRef, FillId, Millis, Symbol};
 
@@ -79,7 +82,7 @@ impl ChainConfig {
 
 impl std::fmt::Debug for ChainConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChainConfig").field("ws_url", &rpc::shown(&self.ws_url)).finish_non_exhaustive()
+        f.debug_struct("ChainConfig").field("ws_url", &shown(&self.ws_url)).finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,8 @@ use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::abi::{self, RawLog};
-use super::rpc::{Header, Receipt, Rpc, RpcError};
+use super::rpc::{Rpc, RpcError};
+use super::wire::{Header, Receipt};
 use super::{CALLS_IN_FLIGHT_MAX, ChainStop, bloom, window};
 use crate::fills::{self, Book, Trades};
 use crate::units::{BlockRef, FillId};
@@ -79,14 +80,9 @@ impl<'a> Reader<'a> {
             }
             None => {}
         }
-        let logs: Vec<Vec<RawLog>> = stream::iter(&headers)
-            .map(|header| async move {
-                let first = self.rpc.logs_at(header.hash, &self.books, &abi::TOPICS).await?;
-                self.completed(header, first).await
-            })
-            .buffered(CALLS_IN_FLIGHT_MAX)
-            .try_collect()
-            .await?;
+        // The calls are made first, then streamed: a closure inside of the stream would keep the whole future from `Send`.
+        let calls: Vec<_> = headers.iter().map(|header| self.logs_at(header)).collect();
+        let logs: Vec<Vec<RawLog>> = stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).try_collect().await?;
         let target = headers.last().map(place).ok_or_else(|| disagree("an empty range"))?;
         let canonical = headers.iter().map(|header| (header.number, header.hash)).collect();
         Ok(Reading { target, canonical, logs: logs.concat() })
@@ -191,11 +187,14 @@ impl<'a> Reader<'a> {
     }
 
     async fn headers(&self, heights: impl IntoIterator<Item = u64>) -> Result<Vec<Header>, Trouble> {
-        stream::iter(heights)
-            .map(|height| self.header(height))
-            .buffered(CALLS_IN_FLIGHT_MAX)
-            .try_collect()
-            .await
+        let calls: Vec<_> = heights.into_iter().map(|height| self.header(height)).collect();
+        stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).try_collect().await
+    }
+
+    /// The logs of one block.
+    async fn logs_at(&self, header: &Header) -> Result<Vec<RawLog>, Trouble> {
+        let first = self.rpc.logs_at(header.hash, &self.books, &abi::TOPICS).await?;
+        self.completed(header, first).await
     }
 
     /// `logs`, the answer for one block, or a better one where the bloom says that something may be missing.

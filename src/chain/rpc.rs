@@ -8,29 +8,22 @@
 //! to missing ones), and a lagging subscription says so.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bloom, Bytes};
-use alloy::pubsub::{ConnectionHandle, PubSubConnect, RawSubscription};
+use alloy::primitives::{Address, B256, Bytes};
+use alloy::pubsub::RawSubscription;
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::RpcError as AlloyError;
-use alloy::transports::ws::{WebSocketConfig, WsBackend, WsConnect};
-use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use alloy::transports::TransportError;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Error as SocketError;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
 use super::abi::RawLog;
+use super::socket::{Socket, shown};
+use super::wire::{Header, Quantity, Receipt, WireLog, WireReceipt};
 
 /// Longest wait for a socket with its handshakes.
 const CONNECT_S_MAX: Duration = Duration::from_secs(10);
@@ -38,10 +31,6 @@ const CONNECT_S_MAX: Duration = Duration::from_secs(10);
 const CALL_S_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for the watchdog's answer (`design.md`, HTTP).
 const PULSE_S_MAX: Duration = Duration::from_secs(3);
-/// Pings go out this far apart when nothing else does; a missed pong ends the connection.
-const KEEPALIVE_S: Duration = Duration::from_secs(10);
-/// Largest message taken from a node: 10,000 logs of 3 kB, which is where the usual nodes cut, fit in it.
-const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// Logs that may wait unread. alloy's own 16 lost 24 of 40 logs of one block.
 const LOGS_QUEUED_MAX: usize = 4096;
 /// Heads that may wait unread; each only rings the bell, so that few are enough.
@@ -100,49 +89,6 @@ impl RpcError {
     }
 }
 
-/// A block's header, as far as this program reads it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Header {
-    /// Height.
-    #[serde(deserialize_with = "quantity")]
-    pub number: u64,
-    /// Hash.
-    pub hash: B256,
-    /// Hash of the block before it.
-    pub parent_hash: B256,
-    /// Seconds since 1970.
-    #[serde(deserialize_with = "quantity")]
-    pub timestamp: u64,
-    /// Which addresses and topics may be among its logs.
-    pub logs_bloom: Bloom,
-    /// The hashes of its transactions, where the node lists them.
-    #[serde(default)]
-    pub transactions: Option<Vec<B256>>,
-}
-
-/// A transaction's receipt, as far as this program reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// The transaction.
-    pub tx_hash: B256,
-    /// Height of its block.
-    pub block_number: u64,
-    /// Hash of its block.
-    pub block_hash: B256,
-    /// Its logs, in order.
-    pub logs: Vec<RawLog>,
-}
-
-/// What a pushed log is good for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PushedLog {
-    /// A log in a block.
-    Log(RawLog),
-    /// One that was taken back, has no block yet, or is not a log: only a reason to look.
-    Bell,
-}
-
 /// One notification.
 #[derive(Debug)]
 pub enum Notice {
@@ -174,12 +120,7 @@ impl Rpc {
     /// [`RpcError::Gone`] with a reason in words.
     pub async fn connect(url: &str, cert_file: Option<&Path>) -> Result<Self, RpcError> {
         let gone = |why: String| RpcError::Gone(format!("no connection to {}: {why}", shown(url)));
-        let tls = if url.trim_start().to_ascii_lowercase().starts_with("wss:") {
-            Some(trust(cert_file).map_err(gone)?)
-        } else {
-            None
-        };
-        let socket = Socket { url: url.trim().to_owned(), tls };
+        let socket = Socket::new(url, cert_file).map_err(gone)?;
         match timeout(CONNECT_S_MAX, RpcClient::connect_pubsub(socket)).await {
             Ok(Ok(client)) => Ok(Self { client }),
             Ok(Err(error)) => Err(gone(cut(&error.to_string().replace(url, "…")))),
@@ -392,24 +333,6 @@ impl Feed {
     }
 }
 
-/// Reads a pushed log.
-#[must_use]
-pub fn pushed_log(raw: &RawValue) -> PushedLog {
-    let Ok(log) = serde_json::from_str::<WireLog>(raw.get()) else { return PushedLog::Bell };
-    log.settled("eth_subscription").map_or(PushedLog::Bell, PushedLog::Log)
-}
-
-/// Reads a pushed head: its height; none where it makes no sense.
-#[must_use]
-pub fn pushed_head(raw: &RawValue) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Head {
-        #[serde(deserialize_with = "quantity")]
-        number: u64,
-    }
-    serde_json::from_str::<Head>(raw.get()).ok().map(|head| head.number)
-}
-
 /// Whether a refused `eth_call` is the contract's answer (a revert), not the node's trouble. Nodes agree on code 3, and
 /// on words where they use another code.
 #[must_use]
@@ -431,86 +354,6 @@ pub fn is_revert(error: &RpcError) -> bool {
         }
         _ => false,
     }
-}
-
-/// Scheme and host of a URL: all of it that may be shown.
-#[must_use]
-pub fn shown(url: &str) -> String {
-    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("ws", url.trim()));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}")
-}
-
-/// How a socket is made: by tokio-tungstenite with our own trust store, once.
-#[derive(Clone)]
-struct Socket {
-    url: String,
-    tls: Option<Arc<ClientConfig>>,
-}
-
-impl PubSubConnect for Socket {
-    fn is_local(&self) -> bool {
-        // Only changes alloy's polling pace, which is not used.
-        false
-    }
-
-    async fn connect(&self) -> TransportResult<ConnectionHandle> {
-        // WsConnect is used for one thing: it moves a user and a password of the URL into the header.
-        let request =
-            WsConnect::new(self.url.clone()).into_client_request().map_err(|error| socket_error(&error))?;
-        let limits = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        let connector = self.tls.clone().map_or(Connector::Plain, Connector::Rustls);
-        let (socket, _) = connect_async_tls_with_config(request, Some(limits), true, Some(connector))
-            .await
-            .map_err(|error| socket_error(&error))?;
-        let (handle, interface) = ConnectionHandle::new();
-        WsBackend::from_socket(socket, interface, KEEPALIVE_S).spawn();
-        Ok(handle.with_max_retries(0))
-    }
-
-    async fn try_reconnect(&self) -> TransportResult<ConnectionHandle> {
-        Err(TransportErrorKind::non_retryable_str("a lost connection ends here; the caller makes a new one"))
-    }
-}
-
-/// A socket's error in words, without the URL: some of the library's own texts carry it.
-fn socket_error(error: &SocketError) -> TransportError {
-    let words = match error {
-        SocketError::Io(error) => error.to_string(),
-        SocketError::Tls(error) => error.to_string(),
-        SocketError::Http(response) => format!("the server answered HTTP {}", response.status().as_u16()),
-        SocketError::Url(_) | SocketError::HttpFormat(_) => {
-            "the URL is not a usable ws:// or wss:// URL".into()
-        }
-        SocketError::Protocol(error) => error.to_string(),
-        _ => "the WebSocket handshake failed".into(),
-    };
-    TransportErrorKind::custom_str(&words)
-}
-
-/// The one trust store: this file, else the system's. Nothing is compiled in.
-fn trust(cert_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    let certificates = match cert_file {
-        Some(path) => CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| format!("SSL_CERT_FILE {} can not be read: {error}", path.display()))?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err("no trusted certificate was found; set SSL_CERT_FILE to a PEM file of them".into());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 /// What alloy's error means to us.
@@ -567,100 +410,9 @@ fn hex(number: u64) -> String {
     format!("{number:#x}")
 }
 
-/// A JSON-RPC quantity that fits 64 bits: `0x` and hexadecimal digits.
-#[derive(Debug, Clone, Copy)]
-struct Quantity(u64);
-
-impl<'de> Deserialize<'de> for Quantity {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        quantity_of(&text).map(Self).ok_or_else(|| serde::de::Error::custom("not a quantity of 64 bits"))
-    }
-}
-
-fn quantity_of(text: &str) -> Option<u64> {
-    let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
-    u64::from_str_radix(digits, 16).ok()
-}
-
-fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    Quantity::deserialize(deserializer).map(|q| q.0)
-}
-
-/// A log on the wire, where anything that names its place may be missing.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireLog {
-    address: Address,
-    topics: Vec<B256>,
-    data: Bytes,
-    block_number: Option<Quantity>,
-    block_hash: Option<B256>,
-    /// Newer nodes say it, in a form that differs; it is only for display.
-    #[serde(default)]
-    block_timestamp: Value,
-    transaction_hash: Option<B256>,
-    log_index: Option<Quantity>,
-    removed: Option<bool>,
-}
-
-impl WireLog {
-    /// The log, if it says where it stands and was not taken back.
-    fn settled(self, method: &'static str) -> Result<RawLog, RpcError> {
-        let missing = |what: &str| RpcError::Malformed { method, detail: format!("a log {what}") };
-        if self.removed == Some(true) {
-            return Err(missing("that was removed"));
-        }
-        Ok(RawLog {
-            address: self.address,
-            topics: self.topics,
-            data: self.data,
-            block_number: self.block_number.ok_or_else(|| missing("without a block number"))?.0,
-            block_hash: self.block_hash.ok_or_else(|| missing("without a block hash"))?,
-            block_time: self.block_timestamp.as_str().and_then(quantity_of),
-            tx_hash: self.transaction_hash.ok_or_else(|| missing("without a transaction hash"))?,
-            log_index: self.log_index.ok_or_else(|| missing("without an index"))?.0,
-        })
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireReceipt {
-    transaction_hash: B256,
-    #[serde(deserialize_with = "quantity")]
-    block_number: u64,
-    block_hash: B256,
-    logs: Vec<WireLog>,
-}
-
-impl WireReceipt {
-    /// The receipt, if every log in it stands in its transaction and block.
-    fn settled(self, method: &'static str) -> Result<Receipt, RpcError> {
-        let logs = self.logs.into_iter().map(|log| log.settled(method)).collect::<Result<Vec<_>, _>>()?;
-        let (tx_hash, block_hash) = (self.transaction_hash, self.block_hash);
-        if logs.iter().any(|log| log.tx_hash != tx_hash || log.block_hash != block_hash) {
-            let detail = "a receipt with a log of another transaction or block".into();
-            return Err(RpcError::Malformed { method, detail });
-        }
-        Ok(Receipt { tx_hash, block_number: self.block_number, block_hash, logs })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_of_a_url_but_scheme_and_host_is_shown() {
-        for (url, text) in [
-            ("wss://user:pass@rpc.example:8443/v3/KEY?x=1", "wss://rpc.example:8443"),
-            ("ws://127.0.0.1:8545", "ws://127.0.0.1:8545"),
-            ("wss://rpc.example?key=KEY", "wss://rpc.example"),
-        ] {
-            assert_eq!(shown(url), text);
-        }
-    }
 
     #[test]
     fn a_refused_range_is_told_from_a_refused_rate() {
@@ -678,38 +430,6 @@ mod tests {
             (-32000, "header not found", false),
         ] {
             assert_eq!(is_range_refusal(code, message), too_large, "{message}");
-        }
-    }
-
-    #[test]
-    fn a_log_without_its_place_or_taken_back_only_rings() {
-        let whole = json!({
-            "address": "0x0000000000000000000000000000000000000001", "topics": [], "data": "0x",
-            "blockNumber": "0x10", "blockHash": B256::ZERO, "transactionHash": B256::ZERO, "logIndex": "0x2",
-            "blockTimestamp": "0x64", "unknown": { "field": 1 }, "removed": false,
-        });
-        let read = |value: &Value| pushed_log(&serde_json::value::to_raw_value(value).unwrap());
-        let PushedLog::Log(log) = read(&whole) else { panic!("a whole log") };
-        assert_eq!((log.block_number, log.log_index, log.block_time), (16, 2, Some(100)));
-        for (field, value) in [
-            ("removed", json!(true)),
-            ("blockHash", Value::Null),
-            ("blockNumber", json!("16")),
-            ("logIndex", Value::Null),
-            ("address", json!("0x01")),
-        ] {
-            let mut broken = whole.clone();
-            broken[field] = value;
-            assert_eq!(read(&broken), PushedLog::Bell, "{field}");
-        }
-    }
-
-    #[test]
-    fn quantities_are_hexadecimal_and_fit() {
-        assert_eq!(quantity_of("0x0"), Some(0));
-        assert_eq!(quantity_of("0xffffffffffffffff"), Some(u64::MAX));
-        for bad in ["", "0x", "10", "0x10000000000000000", "0x-1", "0x+1", "0x 1"] {
-            assert_eq!(quantity_of(bad), None, "{bad}");
         }
     }
 }

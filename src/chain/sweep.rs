@@ -17,9 +17,10 @@ use tokio::time::{sleep, timeout};
 use super::line::{End, check_code, jittered, note};
 use super::progress::Progress;
 use super::reading::{Reader, Reading, Trouble};
-use super::rpc::{Header, Rpc, RpcError};
+use super::rpc::{Rpc, RpcError};
 use super::tokens::Tokens;
 use super::window::{Reach, WINDOW_DEPTH_BLOCKS, heights_with_fills, reach};
+use super::wire::Header;
 use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Sweep};
 use crate::engine::Input;
 use crate::fills::{Book, Event};
@@ -28,7 +29,7 @@ use crate::units::{BlockRef, FillId};
 /// First pause after answers that did not belong together; doubles.
 const PAUSE_MS_MIN: Duration = Duration::from_millis(100);
 /// Longest such pause.
-const PAUSE_MS_MAX: Duration = Duration::from_millis(5_000);
+const PAUSE_MS_MAX: Duration = Duration::from_millis(2_000);
 /// Looks at the head at least so often, bell or not.
 const IDLE_S_MAX: Duration = Duration::from_secs(15);
 /// Looks again at a node that is behind at least so often.

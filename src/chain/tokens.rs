@@ -194,18 +194,14 @@ impl Tokens {
             let decimals = asset_decimals(rpc, *token).await?;
             self.asset_decimals.extend(decimals.map(|decimals| (*token, decimals)));
         }
-        let answers: Vec<Option<(Conversion, (U256, u8))>> = stream::iter(conversions)
-            .map(|conversion| {
-                let decimals = self.asset_decimals.get(&conversion.0).copied();
-                async move {
-                    let assets = converted(rpc, conversion).await?;
-                    Ok::<_, RpcError>(assets.zip(decimals).map(|answer| (conversion, answer)))
-                }
-            })
-            .buffered(CALLS_IN_FLIGHT_MAX)
-            .try_collect()
-            .await?;
-        Ok(answers.into_iter().flatten().collect())
+        let calls: Vec<_> = conversions.iter().map(|conversion| converted(rpc, *conversion)).collect();
+        let assets: Vec<Option<U256>> =
+            stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).try_collect().await?;
+        let answers = conversions.into_iter().zip(assets).filter_map(|(conversion, assets)| {
+            let decimals = self.asset_decimals.get(&conversion.0).copied();
+            Some((conversion, (assets?, decimals?)))
+        });
+        Ok(answers.collect())
     }
 }
 

@@ -1,0 +1,128 @@
+//! How a WebSocket to a node is made: by tokio-tungstenite with our own trust store, given to alloy, once.
+//!
+//! It refuses to know what is said over it. Invariant: no text that leaves this file holds more of the URL than scheme
+//! and host, and no certificate is trusted that is not in the given file or else in the system's store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::pubsub::{ConnectionHandle, PubSubConnect};
+use alloy::transports::ws::{WebSocketConfig, WsBackend, WsConnect};
+use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_tungstenite::tungstenite::Error as SocketError;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{Connector, connect_async_tls_with_config};
+
+/// Pings go out this far apart when nothing else does; a missed pong ends the connection.
+const KEEPALIVE_S: Duration = Duration::from_secs(10);
+/// Largest message taken from a node: 10,000 logs of 3 kB, which is where the usual nodes cut, fit in it.
+const MESSAGE_BYTES_MAX: usize = 32 << 20;
+
+/// One attempt to connect.
+#[derive(Clone)]
+pub(super) struct Socket {
+    url: String,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Socket {
+    /// Reads the trust store, for `wss://` only.
+    pub(super) fn new(url: &str, cert_file: Option<&Path>) -> Result<Self, String> {
+        let url = url.trim().to_owned();
+        let tls = url.to_ascii_lowercase().starts_with("wss:").then(|| trust(cert_file)).transpose()?;
+        Ok(Self { url, tls })
+    }
+}
+
+impl PubSubConnect for Socket {
+    fn is_local(&self) -> bool {
+        // Only changes alloy's polling pace, which is not used.
+        false
+    }
+
+    async fn connect(&self) -> TransportResult<ConnectionHandle> {
+        // WsConnect is used for one thing: it moves a user and a password of the URL into the header.
+        let request =
+            WsConnect::new(self.url.clone()).into_client_request().map_err(|error| socket_error(&error))?;
+        let limits = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        let connector = self.tls.clone().map_or(Connector::Plain, Connector::Rustls);
+        let (socket, _) = connect_async_tls_with_config(request, Some(limits), true, Some(connector))
+            .await
+            .map_err(|error| socket_error(&error))?;
+        let (handle, interface) = ConnectionHandle::new();
+        WsBackend::from_socket(socket, interface, KEEPALIVE_S).spawn();
+        Ok(handle.with_max_retries(0))
+    }
+
+    async fn try_reconnect(&self) -> TransportResult<ConnectionHandle> {
+        Err(TransportErrorKind::non_retryable_str("a lost connection ends here; the caller makes a new one"))
+    }
+}
+
+/// A socket's error in words, without the URL: some of the library's own texts carry it.
+fn socket_error(error: &SocketError) -> TransportError {
+    let words = match error {
+        SocketError::Io(error) => error.to_string(),
+        SocketError::Tls(error) => error.to_string(),
+        SocketError::Http(response) => format!("the server answered HTTP {}", response.status().as_u16()),
+        SocketError::Url(_) | SocketError::HttpFormat(_) => {
+            "the URL is not a usable ws:// or wss:// URL".into()
+        }
+        SocketError::Protocol(error) => error.to_string(),
+        _ => "the WebSocket handshake failed".into(),
+    };
+    TransportErrorKind::custom_str(&words)
+}
+
+/// The one trust store: this file, else the system's. Nothing is compiled in.
+fn trust(cert_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    let certificates = match cert_file {
+        Some(path) => CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| format!("SSL_CERT_FILE {} can not be read: {error}", path.display()))?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err("no trusted certificate was found; set SSL_CERT_FILE to a PEM file of them".into());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Scheme and host of a URL: all of it that may be shown.
+#[must_use]
+pub fn shown(url: &str) -> String {
+    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("ws", url.trim()));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_url_but_scheme_and_host_is_shown() {
+        for (url, text) in [
+            ("wss://user:pass@rpc.example:8443/v3/KEY?x=1", "wss://rpc.example:8443"),
+            ("ws://127.0.0.1:8545", "ws://127.0.0.1:8545"),
+            ("wss://rpc.example?key=KEY", "wss://rpc.example"),
+        ] {
+            assert_eq!(shown(url), text);
+        }
+    }
+}
