@@ -182,6 +182,22 @@ pub struct Sweep {
     pub head: u64,
 }
 
+impl Sweep {
+    /// The range that holds no block: it only says where the cursor is born.
+    #[must_use]
+    pub const fn empty_at(base: BlockRef) -> Self {
+        Self {
+            base,
+            target: base,
+            canonical: BTreeMap::new(),
+            events: Vec::new(),
+            refuted: Vec::new(),
+            tokens: Vec::new(),
+            head: base.number,
+        }
+    }
+}
+
 /// What is known of the connection, for health and metrics; published whenever it changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainFacts {

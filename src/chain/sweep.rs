@@ -160,6 +160,10 @@ impl Sweeper<'_> {
         let backfill = self.memory.progress.at(base.number, head.number);
         note(self.facts, |facts| facts.backfill = backfill);
         let mut reading = match reach(base.number, head.number, self.memory.range_blocks) {
+            // A chain whose head is the block before `DEPLOYMENT_BLOCK`: the first cursor is an empty range.
+            Reach::Nothing if view.cursor.is_none() && head.hash == base.hash => {
+                return self.hand_over(Sweep::empty_at(base), &view).await;
+            }
             Reach::Nothing => return nothing(&view, base, &head),
             Reach::Blocks { target } => self.reader().blocks(base, target).await,
             Reach::Range { target } => self.range(base, target, &view).await,

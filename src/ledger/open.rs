@@ -112,7 +112,7 @@ impl Ledger {
             return Err(LedgerError::NotThere { path: path.to_owned() });
         }
         must_not_be_empty(path)?;
-        let stamp = read_stamp(&connect_reading(path)?, path)?;
+        let stamp = stamp::read(&connect_reading(path)?, path)?;
         Self::open(path, &stamp, now)
     }
 

@@ -32,6 +32,8 @@ use crate::{exit, logs};
 const LENGTH: Duration = Duration::from_secs(40);
 /// The shortest demo: the told part needs its beats.
 const LENGTH_MIN: Duration = Duration::from_secs(5);
+/// The demo's bot is ready in well under a second; this long only where something is broken.
+const READY_MAX: Duration = Duration::from_secs(15);
 /// After the last beat the bot has this long to come to rest; a verdict is drawn then, clean or not.
 const REST_MAX: Duration = Duration::from_secs(20);
 /// Beats, counted from 1, at which the broker has its bad day: away, then back; then one order's answer is lost.
@@ -259,8 +261,13 @@ impl Director<'_> {
         tales: &mut mpsc::UnboundedReceiver<String>,
     ) -> Result<(u64, bool), Failure> {
         let mut facts = self.published.facts();
-        // The publisher lives as long as the bot, which is awaited beside this.
-        let _ = facts.wait_for(|facts| facts.as_ref().is_some_and(|facts| facts.deciding)).await;
+        let ready = facts.wait_for(|facts| facts.as_ref().is_some_and(|facts| facts.deciding));
+        if !matches!(timeout(READY_MAX, ready).await, Ok(Ok(_))) {
+            return Err(Failure::bug(&format!(
+                "the demo's bot was not ready within {} s",
+                READY_MAX.as_secs()
+            )));
+        }
         let ready_ms = u64::try_from(screen.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         screen.say("bot", &format!("ready after {ready_ms} ms"))?;
 
