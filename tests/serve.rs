@@ -502,7 +502,12 @@ async fn a_command_goes_there_and_its_answer_comes_back() {
         ControlCommand::Status {},
         ControlCommand::Stop {},
         ControlCommand::Replay { tx: B256::repeat_byte(7) },
-        ControlCommand::Resume { symbol: None, reason: "ok".into(), who: "ops".into() },
+        ControlCommand::Resume {
+            kind: HaltKind::Operator,
+            symbol: None,
+            reason: "ok".into(),
+            who: "ops".into(),
+        },
     ] {
         let answer = ask(&path, command.clone()).await.unwrap();
         assert_eq!(serde_json::from_value::<ControlCommand>(answer).unwrap(), command);

@@ -73,7 +73,9 @@ fn every_write_is_read_back_also_after_a_restart() {
             (symbol("TSLA"), "2.000000000000000001".parse().unwrap()),
         ],
         execution_sums: vec![(symbol("TSLA"), Shares::whole(-2))],
-        last_prices: vec![(symbol("AAPL"), "200".parse().unwrap()), (symbol("TSLA"), old.price.unwrap())],
+        traded: [&old, &reversed, &seen, &reinstated]
+            .map(|fill| (fill.symbol.clone(), fill.cash, fill.shares))
+            .to_vec(),
         intents: vec![sold, planned],
         failures: vec![],
         halts: vec![(None, HaltKind::Operator, "lunch".into()), (tsla, HaltKind::Rejects, "five".into())],
@@ -104,6 +106,21 @@ fn an_old_standing_fill_that_has_not_counted_is_loaded_and_a_counted_one_is_not(
     ledger.commit(at(2), &[count(&waiting, 0)]).unwrap();
     assert_eq!(ledger.load().unwrap().fills, vec![]);
     assert_eq!(ledger.load().unwrap().fill_sums, vec![(symbol("TSLA"), Shares::whole(2))]);
+}
+
+#[test]
+fn the_reference_price_is_loaded_from_a_hundred_shares_and_dust_does_not_push_them_out() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let mut writes = Vec::new();
+    for (n, shares) in
+        [(1, "70"), (2, "60"), (3, "60"), (4, "0.000000000000000001"), (5, "0.000000000000000001")]
+    {
+        writes.extend(counting(&fill(n, "TSLA", Side::Buy, shares, "1")));
+    }
+    ledger.commit(at(1), &writes).unwrap();
+    let traded: Vec<String> = ledger.load().unwrap().traded.iter().map(|row| row.2.to_string()).collect();
+    assert_eq!(traded, ["60", "60", "0.000000000000000001", "0.000000000000000001"]);
 }
 
 #[test]
