@@ -316,7 +316,7 @@ async fn open(parts: &Parts, chain_id: u64, profile: &Profile) -> Result<(Ledger
     let policy = Policy {
         confirmations: parts.confirmations,
         profile: profile.clone(),
-        limits: parts.limits.clone(),
+        limits: parts.limits,
         nonce: nonce(),
     };
     Ok((ledger, Engine::new(policy, loaded)))
