@@ -116,12 +116,15 @@ impl Ledger {
         Self::open(path, &stamp, now)
     }
 
-    /// Whether a ledger could be written at `path`, before anything else is written beside it.
+    /// Whether a ledger could be opened for writing at `path` now, before anything else is taken or written: a second
+    /// instance is refused here, whatever else it shares with the first.
     ///
     /// # Errors
-    /// [`LedgerError::NotWritable`] and its like, with the remedy.
-    pub fn preflight(path: &Path) -> Result<(), LedgerError> {
-        place::must_be_writable(&place::resolve(path)?)
+    /// [`LedgerError::Locked`], [`LedgerError::NotWritable`] and their like, with the remedy.
+    pub fn preflight(path: &Path, now: Millis) -> Result<(), LedgerError> {
+        let path = place::resolve(path)?;
+        let _lock = Lock::take(&path, now)?;
+        place::must_be_writable(&path)
     }
 
     /// What was odd but allowed when it was opened, in words.

@@ -9,6 +9,7 @@ mod line;
 mod operator;
 mod tale;
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -238,22 +239,21 @@ async fn start(
         stopped = chain::run(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell) => {
             Some(Exit::from(stopped))
         }
-        never = tick(&inputs, &parts.database, &published.process) => never,
+        never = tick(&inputs, &parts.database, &published.process) => match never {},
         ended = &mut line_ended => return Ok(ended.unwrap_or_else(|_| Exit::bug("the line panicked"))),
         () = asked_to_stop(stop) => None,
         Some(()) = stop_by_operator.recv() => None,
     };
-    // The intake is gone with its future; what is on its way is still booked.
+    // The intake is gone with its future; what is on its way is still booked. Time goes on: the line's own bound needs it.
     let closed = timeout(LINE_STOP_WAIT, async {
         // The line may have ended in the meantime; then its exit is there to be read.
         let _ = inputs.send(Input::Stop).await;
-        line_ended.await
+        tokio::select! {
+            exit = &mut line_ended => exit.unwrap_or_else(|_| Exit::bug("the line panicked")),
+            never = tick(&inputs, &parts.database, &published.process) => match never {},
+        }
     });
-    let line_exit = match closed.await {
-        Ok(Ok(exit)) => exit,
-        Ok(Err(_)) => Exit::bug("the line panicked"),
-        Err(_) => Exit::bug("the line did not stop in time"),
-    };
+    let line_exit = closed.await.unwrap_or_else(|_| Exit::bug("the line did not stop in time"));
     Ok(ended_first.unwrap_or(line_exit))
 }
 
@@ -263,7 +263,7 @@ async fn tick(
     inputs: &mpsc::Sender<Input>,
     database: &Path,
     process: &watch::Sender<ProcessFacts>,
-) -> Option<Exit> {
+) -> Infallible {
     let born = file_identity(database);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -36,8 +36,8 @@ pub(super) fn watch_and_hedge(config: &Config, warnings: &[String]) -> Ended {
         for warning in warnings {
             log::warn!("{warning}");
         }
-        // Before anything is written beside the ledger: the message names the remedy.
-        Ledger::preflight(&config.database)?;
+        // Before a port is taken or anything is written beside the ledger: the message names the remedy.
+        Ledger::preflight(&config.database, Millis::now())?;
         let listener = serve::bind(config.listen).await.map_err(|error| because(&error))?;
         log::info!("health and metrics on http://{}", config.listen);
         let parts = Parts {
