@@ -200,7 +200,9 @@ CREATE TABLE halts (
 CREATE TABLE last_commit (
     one     INTEGER PRIMARY KEY CHECK (one = 1),
     at      INTEGER NOT NULL,
-    commits INTEGER NOT NULL CHECK (commits > 0)
+    commits INTEGER NOT NULL CHECK (commits > 0),
+    -- Whether the broker's book was ever compared with this ledger; until then the ledger counts as new.
+    compared INTEGER NOT NULL DEFAULT 0 CHECK (compared IN (0, 1))
 ) STRICT;
 
 CREATE TRIGGER stamp_is_final BEFORE UPDATE OF one, chain_id, orderbooks, owners, broker, account, hedge_from_block,

@@ -101,7 +101,7 @@ pub struct Engine {
     unasked: BTreeSet<IntentId>,
     /// Whether the broker's book was compared with the ledger since the start.
     compared: bool,
-    /// When the ledger was last written before this start.
+    /// When the ledger was last written before this start; none where its book was never compared.
     last_commit: Option<Millis>,
     /// Orders with our tag that nobody here knows, and when the list that first showed them began.
     strangers: BTreeMap<OrderId, Millis>,
@@ -168,7 +168,8 @@ impl Engine {
                 .collect(),
             halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
             compared: false,
-            last_commit: loaded.last_commit,
+            // A bot that died before its first comparison is still a new one to the broker's book.
+            last_commit: loaded.last_commit.filter(|_| loaded.compared),
             strangers: BTreeMap::new(),
             session: None,
             must_read: false,

@@ -249,6 +249,9 @@ impl Engine {
             );
             self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
         }
+        if at_start && self.last_commit.is_none() {
+            out.writes.push(Write::Compared);
+        }
         self.compared = true;
         Ok(())
     }

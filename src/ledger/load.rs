@@ -139,6 +139,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         fills_total: count(conn, "SELECT count(*) FROM fills")?,
         reversals_total: count(conn, "SELECT count(*) FROM fill_entries WHERE sign = -1")?,
         dead_total: count(conn, "SELECT count(*) FROM dead_events")?,
+        compared: compared(conn)?,
         last_commit,
     })
 }
@@ -184,6 +185,11 @@ pub(super) fn last_commit(conn: &Connection) -> rusqlite::Result<Option<Millis>>
 
 fn block(r: &Row<'_>) -> rusqlite::Result<BlockRef> {
     Ok(BlockRef { number: row::number(r, 0)?, hash: row::parsed(r, 1)? })
+}
+
+fn compared(conn: &Connection) -> rusqlite::Result<bool> {
+    let told = conn.query_row("SELECT compared FROM last_commit", [], |r| r.get(0)).optional()?;
+    Ok(told.unwrap_or(false))
 }
 
 pub(super) fn cursor(conn: &Connection) -> rusqlite::Result<Option<BlockRef>> {

@@ -82,6 +82,7 @@ fn every_write_is_read_back_also_after_a_restart() {
         fills_total: 4,
         reversals_total: 2,
         dead_total: 1,
+        compared: false,
         last_commit: Some(at(5)),
     };
     assert_eq!(ledger.load().unwrap(), expected);
@@ -121,6 +122,19 @@ fn the_reference_price_is_loaded_from_a_hundred_shares_and_dust_does_not_push_th
     ledger.commit(at(1), &writes).unwrap();
     let traded: Vec<String> = ledger.load().unwrap().traded.iter().map(|row| row.2.to_string()).collect();
     assert_eq!(traded, ["60", "60", "0.000000000000000001", "0.000000000000000001"]);
+}
+
+#[test]
+fn the_first_comparison_with_the_brokers_book_is_remembered_for_ever() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    assert!(!ledger.load().unwrap().compared);
+    ledger.commit(at(1), &[Write::Token(token())]).unwrap();
+    assert!(!ledger.load().unwrap().compared);
+    ledger.commit(at(2), &[Write::Compared]).unwrap();
+    ledger.commit(at(3), &[Write::Token(token())]).unwrap();
+    ledger.close().unwrap();
+    assert!(place.open().load().unwrap().compared);
 }
 
 #[test]

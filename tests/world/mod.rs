@@ -278,6 +278,7 @@ pub struct Shelf {
     pub cursor: Option<BlockRef>,
     pub window: Vec<BlockRef>,
     pub last_commit: Option<Millis>,
+    pub compared: bool,
     pub halts: BTreeMap<(Option<Symbol>, HaltKind), String>,
 }
 
@@ -332,6 +333,10 @@ impl Shelf {
                 Write::Lift { symbol, kind, .. } => {
                     self.halts.remove(&(symbol, kind)).unwrap();
                 }
+                Write::Compared => {
+                    assert!(!self.compared);
+                    self.compared = true;
+                }
                 Write::Token(_) | Write::Skipped(_) | Write::Dead(_) => {}
             }
         }
@@ -377,6 +382,7 @@ impl Shelf {
             fills_total: 0,
             reversals_total: 0,
             dead_total: 0,
+            compared: self.compared,
             last_commit: self.last_commit,
         }
     }
