@@ -103,6 +103,9 @@ pub struct Engine {
     compared: bool,
     /// When the ledger was last written before this start; none where its book was never compared.
     last_commit: Option<Millis>,
+    /// When the book was first compared: orders of ours entered before it are an earlier ledger's, and a person has
+    /// been asked about them.
+    compared_at: Option<Millis>,
     /// Orders with our tag that nobody here knows, and when the list that first showed them began.
     strangers: BTreeMap<OrderId, Millis>,
 
@@ -169,7 +172,8 @@ impl Engine {
             halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
             compared: false,
             // A bot that died before its first comparison is still a new one to the broker's book.
-            last_commit: loaded.last_commit.filter(|_| loaded.compared),
+            last_commit: loaded.last_commit.filter(|_| loaded.compared_at.is_some()),
+            compared_at: loaded.compared_at,
             strangers: BTreeMap::new(),
             session: None,
             must_read: false,

@@ -139,7 +139,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         fills_total: count(conn, "SELECT count(*) FROM fills")?,
         reversals_total: count(conn, "SELECT count(*) FROM fill_entries WHERE sign = -1")?,
         dead_total: count(conn, "SELECT count(*) FROM dead_events")?,
-        compared: compared(conn)?,
+        compared_at: compared_at(conn)?,
         last_commit,
     })
 }
@@ -187,9 +187,10 @@ fn block(r: &Row<'_>) -> rusqlite::Result<BlockRef> {
     Ok(BlockRef { number: row::number(r, 0)?, hash: row::parsed(r, 1)? })
 }
 
-fn compared(conn: &Connection) -> rusqlite::Result<bool> {
-    let told = conn.query_row("SELECT compared FROM last_commit", [], |r| r.get(0)).optional()?;
-    Ok(told.unwrap_or(false))
+fn compared_at(conn: &Connection) -> rusqlite::Result<Option<Millis>> {
+    let told: Option<Option<i64>> =
+        conn.query_row("SELECT compared_at FROM last_commit", [], |r| r.get(0)).optional()?;
+    Ok(told.flatten().map(Millis))
 }
 
 pub(super) fn cursor(conn: &Connection) -> rusqlite::Result<Option<BlockRef>> {

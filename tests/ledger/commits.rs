@@ -82,7 +82,7 @@ fn every_write_is_read_back_also_after_a_restart() {
         fills_total: 4,
         reversals_total: 2,
         dead_total: 1,
-        compared: false,
+        compared_at: None,
         last_commit: Some(at(5)),
     };
     assert_eq!(ledger.load().unwrap(), expected);
@@ -128,13 +128,14 @@ fn the_reference_price_is_loaded_from_a_hundred_shares_and_dust_does_not_push_th
 fn the_first_comparison_with_the_brokers_book_is_remembered_for_ever() {
     let place = Place::new();
     let mut ledger = place.open();
-    assert!(!ledger.load().unwrap().compared);
+    assert_eq!(ledger.load().unwrap().compared_at, None);
     ledger.commit(at(1), &[Write::Token(token())]).unwrap();
-    assert!(!ledger.load().unwrap().compared);
-    ledger.commit(at(2), &[Write::Compared]).unwrap();
+    assert_eq!(ledger.load().unwrap().compared_at, None);
+    ledger.commit(at(2), &[Write::Compared(at(2))]).unwrap();
+    ledger.commit(at(3), &[Write::Compared(at(3))]).unwrap();
     ledger.commit(at(3), &[Write::Token(token())]).unwrap();
     ledger.close().unwrap();
-    assert!(place.open().load().unwrap().compared);
+    assert_eq!(place.open().load().unwrap().compared_at, Some(at(2)));
 }
 
 #[test]

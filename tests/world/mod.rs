@@ -278,7 +278,7 @@ pub struct Shelf {
     pub cursor: Option<BlockRef>,
     pub window: Vec<BlockRef>,
     pub last_commit: Option<Millis>,
-    pub compared: bool,
+    pub compared_at: Option<Millis>,
     pub halts: BTreeMap<(Option<Symbol>, HaltKind), String>,
 }
 
@@ -333,10 +333,7 @@ impl Shelf {
                 Write::Lift { symbol, kind, .. } => {
                     self.halts.remove(&(symbol, kind)).unwrap();
                 }
-                Write::Compared => {
-                    assert!(!self.compared);
-                    self.compared = true;
-                }
+                Write::Compared(at) => assert_eq!(self.compared_at.replace(at), None),
                 Write::Token(_) | Write::Skipped(_) | Write::Dead(_) => {}
             }
         }
@@ -382,7 +379,7 @@ impl Shelf {
             fills_total: 0,
             reversals_total: 0,
             dead_total: 0,
-            compared: self.compared,
+            compared_at: self.compared_at,
             last_commit: self.last_commit,
         }
     }
