@@ -116,12 +116,16 @@ impl Ledger {
         Self::open(path, &stamp, now)
     }
 
-    /// Whether a ledger could be written at `path`, before anything else is written beside it.
+    /// Whether a ledger could be written at `path` at `now` and nobody writes it, before anything else is written
+    /// beside it or a port is taken: a second instance must hear of the first one, not of its port.
     ///
     /// # Errors
-    /// [`LedgerError::NotWritable`] and its like, with the remedy.
-    pub fn preflight(path: &Path) -> Result<(), LedgerError> {
-        place::must_be_writable(&place::resolve(path)?)
+    /// [`LedgerError::NotWritable`] and its like, with the remedy; [`LedgerError::Locked`].
+    pub fn preflight(path: &Path, now: Millis) -> Result<(), LedgerError> {
+        let resolved = place::resolve(path)?;
+        // Two that tried the directory at once would take each other's file away.
+        let _lock = Lock::take(&resolved, now)?;
+        place::must_be_writable(&resolved)
     }
 
     /// What was odd but allowed when it was opened, in words.
