@@ -19,7 +19,10 @@ const BOT: &str = env!("CARGO_BIN_EXE_bot");
 const LOG_LINES_SHOWN: usize = 60;
 
 pub struct Bot {
-    pub dir: TempDir,
+    /// Its log, and its data where it has a directory of its own.
+    dir: TempDir,
+    /// Where ledger, book and control socket are.
+    home: PathBuf,
     pub env: BTreeMap<String, String>,
     pub starts: usize,
     process: Option<Child>,
@@ -49,7 +52,13 @@ impl Bot {
         let dir = tempfile::tempdir().unwrap();
         let mut env = world.settings();
         env.insert("DATABASE_URL".into(), format!("sqlite:{}", dir.path().join("bot.db").display()));
-        Self { dir, env, starts: 0, process: None }
+        Self { home: dir.path().to_owned(), dir, env, starts: 0, process: None }
+    }
+
+    /// Another bot of the same description, on the same ledger; not started.
+    pub fn beside(other: &Self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir, home: other.home.clone(), env: other.env.clone(), starts: 0, process: None }
     }
 
     pub fn set(&mut self, name: &str, value: impl ToString) -> &mut Self {
@@ -58,11 +67,11 @@ impl Bot {
     }
 
     pub fn ledger(&self) -> PathBuf {
-        self.dir.path().join("bot.db")
+        self.home.join("bot.db")
     }
 
     pub fn book(&self) -> PathBuf {
-        self.dir.path().join(paper::BOOK_FILE)
+        self.home.join(paper::BOOK_FILE)
     }
 
     /// Everything all starts have logged so far.
@@ -140,7 +149,7 @@ impl Bot {
 
     /// What it says of itself; an error where nobody answers.
     pub fn status(&self) -> Result<Value, String> {
-        control::ask(&self.dir.path().join(SOCKET_NAME), &ControlCommand::Status {})
+        control::ask(&self.home.join(SOCKET_NAME), &ControlCommand::Status {})
             .map_err(|error| error.to_string())
     }
 

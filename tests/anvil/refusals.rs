@@ -95,8 +95,7 @@ fn a_second_instance() {
     first.set("LISTEN", port).start();
     first.settled(&world);
     world.emit_one(world.take(V5, ALICE, Way::Sell, TSLA, 2 * ATOMS));
-    let mut second = Bot::of(&world);
-    second.env = first.env.clone();
+    let mut second = Bot::beside(&first);
     let holder = format!("process {} ", first.pid());
     let words = ["is in use by", &holder, "stop that one first", "DATABASE_URL"];
     refused(&mut second, 75, &words);
@@ -118,8 +117,7 @@ fn a_second_instance() {
 fn two_that_start_at_once() {
     let mut world = World::new();
     let mut one = with_a_past(&mut world);
-    let mut other = Bot::of(&world);
-    other.env = one.env.clone();
+    let mut other = Bot::beside(&one);
     for _ in 0..10 {
         one.start();
         other.start();

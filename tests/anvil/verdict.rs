@@ -53,7 +53,9 @@ pub fn judge(world: &World, bot: &Bot) -> Verdict {
     for position in &positions {
         let told = atoms(&text(&position["exposure"]));
         let ticker = text(&position["symbol"]);
-        assert_eq!(exposure.get(&ticker), Some(&told), "bot positions says of {ticker}: {position}");
+        // A ticker whose fills all left the chain before they counted is flat.
+        let left = exposure.get(&ticker).copied().unwrap_or(0);
+        assert_eq!(left, told, "bot positions says of {ticker}: {position}");
         assert_eq!(position["halts"], serde_json::json!([]), "{position}");
     }
     let told: BTreeSet<String> = positions.iter().map(|position| text(&position["symbol"])).collect();

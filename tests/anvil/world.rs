@@ -211,9 +211,10 @@ impl World {
         logs.into_iter().filter(|log| log.address == self.books[book].address).collect()
     }
 
-    /// A fill of any kind, of 0.001 to 2.999… tokens, with all 18 decimals in use.
+    /// A fill of any kind, of 0.001 to 2.999… tokens, one in four ten times that, with all decimals in use.
     pub fn some_fill(&self, draws: &mut Draws) -> Act {
-        let tokens = i128::from(draws.within(1_000_000_000_000_000, 2_999_999_999_999_999_999));
+        let size = if draws.one_in(4) { 10 } else { 1 };
+        let tokens = size * i128::from(draws.within(1_000_000_000_000_000, 2_999_999_999_999_999_999));
         let (book, share) = (draws.below(2), draws.below(3));
         let way = if draws.one_in(2) { Way::Buy } else { Way::Sell };
         let owner = if draws.one_in(2) { ALICE } else { BOB };
