@@ -106,11 +106,13 @@ impl Sweeper<'_> {
     /// Sweeps until the connection or the process must end.
     pub(super) async fn run(mut self) -> End {
         let mut pause = PAUSE_MS_MIN;
+        let mut warned = false;
         loop {
             let why = match self.step().await {
                 Ok(step) => {
                     self.memory.healthy = true;
                     pause = PAUSE_MS_MIN;
+                    warned = false;
                     self.rest(step).await;
                     continue;
                 }
@@ -127,7 +129,13 @@ impl Sweeper<'_> {
                     format!("the block after {base} has another parent")
                 }
             };
-            log::debug!("sweep: {why}; reading again");
+            if pause >= PAUSE_MS_MAX && !warned {
+                // By now it is no hiccup: a pruned node, for one, refuses for ever. Once, until a read succeeds.
+                warned = true;
+                log::warn!("the chain can not be read: {why}; asking again every {} s", pause.as_secs());
+            } else {
+                log::debug!("sweep: {why}; reading again");
+            }
             note(self.facts, |facts| facts.error = Some(why));
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE_MS_MAX);

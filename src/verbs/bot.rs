@@ -39,7 +39,8 @@ pub(super) fn watch_and_hedge(config: &Config, warnings: &[String]) -> Ended {
         // Before a port is taken or anything is written beside the ledger: the message names the remedy.
         Ledger::preflight(&config.database, Millis::now())?;
         let listener = serve::bind(config.listen).await.map_err(|error| because(&error))?;
-        log::info!("health and metrics on http://{}", config.listen);
+        // LISTEN may leave the port to the system.
+        log::info!("health and metrics on http://{}", listener.local_addr().unwrap_or(config.listen));
         let parts = Parts {
             broker: broker(config)?,
             confirmations: config.confirmations,
