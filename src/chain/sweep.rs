@@ -225,7 +225,9 @@ impl Sweeper<'_> {
             other_hash_at_lowest = header.is_some() && !same;
         }
         if cursor_stands {
-            return Err(Trouble::Disagree("the cursor is on the node's chain, and the blocks below it are not".into()));
+            return Err(Trouble::Disagree(
+                "the cursor is on the node's chain, and the blocks below it are not".into(),
+            ));
         }
         if excluded.is_some() {
             // Only answers that contradict each other led here; begin again with what the heights say.

@@ -138,7 +138,8 @@ impl Engine {
         self.window.retain(|block| block.number >= floor);
         self.cursor = Some(target);
         out.writes.push(Write::Cursor { cursor: target, window: self.window.clone() });
-        self.late.retain(|(number, _)| *number > floor && !(base.number + 1..=target.number).contains(number));
+        self.late
+            .retain(|(number, _)| *number > floor && !(base.number + 1..=target.number).contains(number));
         self.count_confirmed(out)?;
         self.fills.retain(|_, state| state.fill.block_number > floor || (state.standing && !state.counted));
         Ok(())

@@ -11,7 +11,11 @@ fn logs_that_are_not_told() {
         let mut bench = Bench::ready();
         // Only the sweep can find them, and the header's bloom says that there is something to find.
         bench.node.drop_pushes(DropPushes::Logs);
-        if empty { bench.node.empty_logs(true) } else { bench.node.partial_logs(true) }
+        if empty {
+            bench.node.empty_logs(true)
+        } else {
+            bench.node.partial_logs(true)
+        }
         bench.mine(&[sell(0, 1_200), buy(1, 2_000)]);
         bench.mine(&[sell(0, 1_800), sell(2, 1_500).by(Form::Clear)]);
         if empty {
@@ -32,7 +36,11 @@ fn logs_that_are_not_told() {
 fn logs_that_are_pushed_but_not_told() {
     for empty in [true, false] {
         let mut bench = Bench::ready();
-        if empty { bench.node.empty_logs(true) } else { bench.node.partial_logs(true) }
+        if empty {
+            bench.node.empty_logs(true)
+        } else {
+            bench.node.partial_logs(true)
+        }
         bench.mine(&[sell(0, 1_200)]);
         bench.mine(&[sell(0, 1_800)]);
         bench.settles();
@@ -107,6 +115,7 @@ fn a_long_backfill_in_ranges_that_are_too_large() {
     }
     bench.node.range_max_blocks(Some(90));
     bench.start();
+    bench.becomes_ready();
     bench.settles();
     assert!(bench.log().contains("now asking for"), "{}", bench.log());
     assert_eq!(bench.fills().len(), 60);
@@ -122,6 +131,7 @@ fn answers_with_too_many_logs() {
     }
     bench.node.range_max_logs(Some(7));
     bench.start();
+    bench.becomes_ready();
     bench.settles();
     assert!(bench.ends_clean() >= 3);
 }

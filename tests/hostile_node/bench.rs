@@ -188,10 +188,14 @@ impl Bench {
         let mut bot = self.bot.take().unwrap();
         let mut code = None;
         let log = Arc::clone(&bot.log);
-        until("the bot ends", || log.lock().unwrap().clone(), || {
-            code = bot.child.try_wait().unwrap();
-            code.is_some()
-        });
+        until(
+            "the bot ends",
+            || log.lock().unwrap().clone(),
+            || {
+                code = bot.child.try_wait().unwrap();
+                code.is_some()
+            },
+        );
         bot.reader.take().unwrap().join().unwrap();
         let log = bot.log.lock().unwrap().clone();
         Ended { code: code.unwrap().code().unwrap_or(-1), log }
@@ -368,7 +372,8 @@ impl Bench {
 
     /// Waits until the verdict is clean and nothing is under way.
     pub fn settles(&self) {
-        let open = |row: &Value| matches!(row["state"].as_str(), Some("Planned" | "Sent" | "Unknown" | "Working"));
+        let open =
+            |row: &Value| matches!(row["state"].as_str(), Some("Planned" | "Sent" | "Unknown" | "Working"));
         let mut last = String::new();
         let begun = Instant::now();
         loop {

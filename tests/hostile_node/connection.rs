@@ -110,11 +110,16 @@ fn an_order_book_without_code() {
         bench.node.mine_empty(3);
         if !at_start {
             bench.start();
+            bench.becomes_ready();
             bench.mine(&[sell(0, 2_000)]);
             bench.settles();
         }
         bench.node.no_code(Some(V4.address));
-        if at_start { bench.start() } else { bench.node.cut() }
+        if at_start {
+            bench.start()
+        } else {
+            bench.node.cut()
+        }
         let ended = bench.ends();
         assert_eq!(ended.code, 78, "{}", ended.log);
         let said = ended.log.lines().last().unwrap();
@@ -124,6 +129,7 @@ fn an_order_book_without_code() {
         assert!(!said.contains(&V5.address.to_string()));
         bench.node.heal();
         bench.start();
+        bench.becomes_ready();
         bench.mine(&[sell(0, 1_000)]);
         bench.ends_clean();
     }
@@ -158,7 +164,7 @@ fn answers_that_come_too_late() {
 fn calls_that_fail() {
     for fault in [RpcFault::HeaderNotFound, RpcFault::Internal, RpcFault::RateLimited] {
         let mut bench = Bench::ready();
-        bench.node.rpc_errors(fault, 25);
+        bench.node.rpc_errors(fault, 8);
         bench.mine(&[sell(0, 1_200), buy(1, 2_000)]);
         bench.mine(&[sell(0, 1_800)]);
         bench.settles();

@@ -24,6 +24,9 @@ fn from_a_push_to_the_order_and_from_start_to_ready() {
         took.push(entered.since(before));
     }
     took.sort_unstable();
-    println!("mine() to the order's row, of 50: p50 {} ms, p90 {} ms, max {} ms", took[25], took[45], took[49]);
+    println!(
+        "mine() to the order's row, of 50: p50 {} ms, p90 {} ms, max {} ms",
+        took[25], took[45], took[49]
+    );
     assert_eq!(bench.ends_clean(), 50);
 }

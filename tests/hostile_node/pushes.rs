@@ -104,7 +104,8 @@ fn removed_logs_are_pushed_on_a_reorg() {
 #[test]
 fn forty_logs_at_once() {
     let mut bench = Bench::ready();
-    let deals: Vec<Deal> = (0..40).map(|n| if n % 3 == 0 { buy(n % 3, 300) } else { sell(n % 3, 700) }).collect();
+    let deals: Vec<Deal> =
+        (0..40).map(|n| if n % 3 == 0 { buy(n % 3, 300) } else { sell(n % 3, 700) }).collect();
     bench.mine(&deals);
     assert!(bench.ends_clean() >= 3);
 }

@@ -86,6 +86,7 @@ fn a_reorg_of_65_ends_the_bot() {
     bench.start();
     assert_eq!(bench.ends().code, 65);
     bench.node.return_to(tip.hash).unwrap();
+    bench.node.mine_empty(2);
     bench.start();
     bench.ends_clean();
 }

@@ -8,7 +8,11 @@ fn a_node_that_is_away_at_start() {
     for half_open in [false, true] {
         let mut bench = Bench::new();
         bench.mine(&[sell(0, 3_000)]);
-        if half_open { bench.node.half_open(true) } else { bench.node.refuse(true) }
+        if half_open {
+            bench.node.half_open(true)
+        } else {
+            bench.node.refuse(true)
+        }
         bench.start();
         bench.until("it listens", || bench.address().is_some());
         bench.becomes_unready("chain_connected");

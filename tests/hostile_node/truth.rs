@@ -162,7 +162,13 @@ pub fn book(data: &Path) -> Vec<BookOrder> {
 }
 
 /// The verdict on a bot that came to rest.
-pub fn verdict(truth: &Truth, chain: &SimChain, confirmations: u64, rows: &Rows, book: &[BookOrder]) -> Verdict {
+pub fn verdict(
+    truth: &Truth,
+    chain: &SimChain,
+    confirmations: u64,
+    rows: &Rows,
+    book: &[BookOrder],
+) -> Verdict {
     let mut verdict = Verdict { orders: book.len(), ..Verdict::default() };
     let canonical = truth.canonical(chain, confirmations);
     judge_fills(&canonical, rows, &mut verdict);
@@ -220,16 +226,22 @@ fn judge_shares(
         let row = rows.positions.iter().find(|row| text(row, "symbol") == *name);
         let told = row.map_or(0, |row| atoms(row, "exposure"));
         if told != *left {
-            verdict.wrongs.push(format!("{name}: `bot positions` says {told}, chain and broker {left} (atoms)"));
+            verdict
+                .wrongs
+                .push(format!("{name}: `bot positions` says {told}, chain and broker {left} (atoms)"));
         }
     }
 }
 
 fn judge_orders(rows: &Rows, book: &[BookOrder], verdict: &mut Verdict) {
     for BookOrder { order, place_calls, executions } in book {
-        let bound: Vec<&Value> =
-            rows.hedges.iter().filter(|row| row["broker_order_id"].as_str() == Some(order.id.as_str())).collect();
-        let done: i128 = executions.iter().filter(|done| !done.busted).map(|done| done.quantity.atoms()).sum();
+        let bound: Vec<&Value> = rows
+            .hedges
+            .iter()
+            .filter(|row| row["broker_order_id"].as_str() == Some(order.id.as_str()))
+            .collect();
+        let done: i128 =
+            executions.iter().filter(|done| !done.busted).map(|done| done.quantity.atoms()).sum();
         let same = |row: &&Value| {
             text(row, "symbol") == order.symbol.as_str()
                 && text(row, "side") == order.side.as_str()
