@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy::primitives::B256;
+use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use clap_complete::Shell;
 
 use crate::config::settings::{Form, GROUPS, Need, Setting};
 use crate::config::{Process, span};
+use crate::hedges::HaltKind;
 use crate::units::Symbol;
 use crate::{exit, verbs};
 
@@ -58,8 +60,8 @@ pub enum Verb {
     },
     /// Stop orders.
     Halt(Halting),
-    /// Lift an operator's halt.
-    Resume(Halting),
+    /// Lift one halt.
+    Resume(Halting, HaltKind),
     /// About the configuration.
     Config(ConfigVerb),
     /// What this program is.
@@ -219,7 +221,7 @@ pub fn bot() -> Command {
                 .about("Have the running bot read one transaction again; nothing is hedged twice")
                 .arg(tx()),
             halting("halt", "Send no more orders, for one ticker or for all", "Ticker to halt; all where absent"),
-            halting("resume", "Lift an operator's halt", "Ticker to resume; the halt of all where absent"),
+            halting("resume", "Lift a halt", "Ticker to resume; the halt of all where absent").arg(kind()),
             configuration(),
             auth(),
             Command::new("version").about("Print version, revision, compiler and SQLite").arg(json()),
@@ -321,6 +323,15 @@ fn halting(name: &'static str, about: &'static str, ticker: &'static str) -> Com
         )
 }
 
+fn kind() -> Arg {
+    Arg::new("kind")
+        .long("kind")
+        .value_name("KIND")
+        .default_value(HaltKind::Operator.as_str())
+        .help("Which halt to lift, as `bot status` names it")
+        .value_parser(PossibleValuesParser::new(HaltKind::ALL.map(HaltKind::as_str)))
+}
+
 fn json() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON, one object a line")
 }
@@ -408,7 +419,10 @@ fn verb(matches: &ArgMatches) -> Verb {
         "trace" => Verb::Trace { tx: tx(), json: json() },
         "replay" => Verb::Replay { tx: tx() },
         "halt" => Verb::Halt(halting()),
-        "resume" => Verb::Resume(halting()),
+        "resume" => {
+            let kind = matches.get_one::<String>("kind").and_then(|word| word.parse().ok());
+            Verb::Resume(halting(), kind.unwrap_or(HaltKind::Operator))
+        }
         "config" => Verb::Config(config_verb(matches)),
         "auth" => Verb::Auth(auth_verb(matches)),
         "version" => Verb::Version { json: json() },

@@ -194,6 +194,10 @@ pub enum HaltKind {
 }
 
 impl HaltKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::Operator, Self::Stuck, Self::Rejects, Self::ExecutionChanged, Self::ForeignOrder];
+
     /// The stable text in ledger and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -207,10 +211,22 @@ impl HaltKind {
     }
 }
 
+impl HaltKind {
+    /// What to type to lift a halt of this kind; the reason is the operator's.
+    #[must_use]
+    pub fn lifted_by(self, symbol: Option<&Symbol>) -> String {
+        let ticker = symbol.map_or_else(String::new, |symbol| format!(" {symbol}"));
+        match self {
+            Self::Operator => format!("bot resume{ticker} --reason …"),
+            kind => format!("bot resume{ticker} --kind {} --reason …", kind.as_str()),
+        }
+    }
+}
+
 impl std::str::FromStr for HaltKind {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        [Self::Operator, Self::Stuck, Self::Rejects, Self::ExecutionChanged, Self::ForeignOrder]
+        Self::ALL
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| ParseError::NotName(text.chars().take(32).collect(), "halt kind"))

@@ -73,6 +73,8 @@ pub struct Engine {
     cursor: Option<BlockRef>,
     window: Vec<BlockRef>,
     fills: BTreeMap<FillId, FillState>,
+    /// Fills pushed after the cursor had passed their block: the sweep, which did not see them, must look again.
+    late: BTreeSet<(u64, FillId)>,
     tokens: BTreeMap<Address, TokenFact>,
     fills_total: u64,
     reversals_total: u64,
@@ -144,6 +146,7 @@ impl Engine {
             cursor: loaded.chain.cursor,
             window: loaded.chain.window,
             fills: loaded.fills.into_iter().map(|state| (state.fill.id, state)).collect(),
+            late: BTreeSet::new(),
             tokens: loaded.chain.tokens.into_iter().map(|fact| (fact.address, fact)).collect(),
             fills_total: loaded.fills_total,
             reversals_total: loaded.reversals_total,
@@ -334,6 +337,7 @@ impl Engine {
                 .filter(|state| state.standing && state.fill.block_number > floor)
                 .map(|state| (state.fill.block_number, state.fill.id))
                 .collect(),
+            late_from: self.late.first().map(|(number, _)| *number),
             tokens: self.tokens.values().cloned().collect(),
         }
     }

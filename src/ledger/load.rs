@@ -128,7 +128,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         Ok(())
     })?;
     Ok(Loaded {
-        chain: ChainView { cursor: cursor(conn)?, window, standing, tokens: tokens(conn)? },
+        chain: ChainView { cursor: cursor(conn)?, window, standing, late_from: None, tokens: tokens(conn)? },
         fills,
         fill_sums: fill_sums.into_iter().collect(),
         execution_sums: execution_sums(conn)?.into_iter().collect(),

@@ -65,6 +65,7 @@ fn every_write_is_read_back_also_after_a_restart() {
             cursor: Some(block(104, 4)),
             window,
             standing: vec![(103, seen.id), (104, reinstated.id)],
+            late_from: None,
             tokens: vec![token()],
         },
         fills: vec![state(&reversed, 1, true), state(&seen, 0, false), state(&reinstated, 2, false)],

@@ -359,6 +359,7 @@ impl Shelf {
                 cursor: self.cursor,
                 window: self.window.clone(),
                 standing: vec![],
+                late_from: None,
                 tokens: vec![],
             },
             fills: self.fills.values().filter(|state| state.fill.block_number > floor).cloned().collect(),
