@@ -237,7 +237,7 @@ fn demo() -> Command {
             Arg::new("for")
                 .long("for")
                 .value_name("TIME")
-                .help("End after this time, such as 30s or 2m; without it when the story is told")
+                .help("End after this time, 5s at least, such as 30s or 2m; without it after 40s")
                 .value_parser(|text: &str| span(text).ok_or("write a number and ms, s, m or h, such as 30s")),
         )
         .arg(
