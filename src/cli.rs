@@ -18,6 +18,7 @@ use clap_complete::Shell;
 
 use crate::config::settings::{Form, GROUPS, Need, Setting};
 use crate::config::{Process, span};
+use crate::hedges::HaltKind;
 use crate::units::Symbol;
 use crate::{exit, verbs};
 
@@ -58,8 +59,8 @@ pub enum Verb {
     },
     /// Stop orders.
     Halt(Halting),
-    /// Lift an operator's halt.
-    Resume(Halting),
+    /// Lift one kind of halt.
+    Resume(Halting, HaltKind),
     /// About the configuration.
     Config(ConfigVerb),
     /// What this program is.
@@ -219,7 +220,7 @@ pub fn bot() -> Command {
                 .about("Have the running bot read one transaction again; nothing is hedged twice")
                 .arg(tx()),
             halting("halt", "Send no more orders, for one ticker or for all", "Ticker to halt; all where absent"),
-            halting("resume", "Lift an operator's halt", "Ticker to resume; the halt of all where absent"),
+            resume(),
             configuration(),
             auth(),
             Command::new("version").about("Print version, revision, compiler and SQLite").arg(json()),
@@ -321,6 +322,18 @@ fn halting(name: &'static str, about: &'static str, ticker: &'static str) -> Com
         )
 }
 
+fn resume() -> Command {
+    let kinds = HaltKind::ALL.map(HaltKind::as_str);
+    halting("resume", "Lift a halt", "Ticker to resume; the halt of all where absent").arg(
+        Arg::new("kind")
+            .long("kind")
+            .value_name("WORD")
+            .value_parser(kinds)
+            .default_value(HaltKind::Operator.as_str())
+            .help("Which halt, as `bot status` names it: each is lifted only by its own name"),
+    )
+}
+
 fn json() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON, one object a line")
 }
@@ -408,13 +421,19 @@ fn verb(matches: &ArgMatches) -> Verb {
         "trace" => Verb::Trace { tx: tx(), json: json() },
         "replay" => Verb::Replay { tx: tx() },
         "halt" => Verb::Halt(halting()),
-        "resume" => Verb::Resume(halting()),
+        "resume" => Verb::Resume(halting(), halt_kind(matches)),
         "config" => Verb::Config(config_verb(matches)),
         "auth" => Verb::Auth(auth_verb(matches)),
         "version" => Verb::Version { json: json() },
         "completions" => Verb::Completions(completion_script(matches)),
         other => unreachable!("`{other}` is in no list of verbs"),
     }
+}
+
+/// The parser took only words of the list.
+fn halt_kind(matches: &ArgMatches) -> HaltKind {
+    let word = matches.get_one::<String>("kind");
+    word.and_then(|word| word.parse().ok()).unwrap_or(HaltKind::Operator)
 }
 
 fn config_verb(matches: &ArgMatches) -> ConfigVerb {
@@ -441,4 +460,25 @@ fn completion_script(matches: &ArgMatches) -> Vec<u8> {
         clap_complete::generate(*shell, &mut bot(), "bot", &mut script);
     }
     script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resume(args: &str) -> HaltKind {
+        let words = format!("bot resume TSLA --reason x {args}");
+        match parse(words.split_whitespace().map(OsString::from)) {
+            Ok((Verb::Resume(halting, kind), _)) if halting.symbol.is_some() => kind,
+            other => panic!("{:?}", other.map(|(verb, _)| verb)),
+        }
+    }
+
+    #[test]
+    fn each_halt_is_lifted_by_its_own_name_and_the_operators_by_default() {
+        assert_eq!(resume(""), HaltKind::Operator);
+        for kind in HaltKind::ALL {
+            assert_eq!(resume(&format!("--kind {}", kind.as_str())), kind);
+        }
+    }
 }

@@ -194,6 +194,10 @@ pub enum HaltKind {
 }
 
 impl HaltKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::Operator, Self::Stuck, Self::Rejects, Self::ExecutionChanged, Self::ForeignOrder];
+
     /// The stable text in ledger and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -210,7 +214,7 @@ impl HaltKind {
 impl std::str::FromStr for HaltKind {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        [Self::Operator, Self::Stuck, Self::Rejects, Self::ExecutionChanged, Self::ForeignOrder]
+        Self::ALL
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| ParseError::NotName(text.chars().take(32).collect(), "halt kind"))

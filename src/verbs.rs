@@ -13,7 +13,6 @@ use std::path::Path;
 use crate::cli::{AuthVerb, ConfigVerb, Verb};
 use crate::config::listing::{self, Row};
 use crate::config::{self, Config, ConfigErrors, Logs, Sources, documents, shards};
-use crate::hedges::HaltKind;
 use crate::run::Exit;
 use crate::{exit, serve, version};
 
@@ -101,9 +100,7 @@ pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended
         Verb::Trace { tx, json } => reading::trace(&config::database(sources)?, *tx, *json, out),
         Verb::Replay { tx } => operate::replay(&config::database(sources)?, *tx, out),
         Verb::Halt(halting) => operate::halt(&config::database(sources)?, halting, out),
-        Verb::Resume(halting) => {
-            operate::resume(&config::database(sources)?, halting, HaltKind::Operator, out)
-        }
+        Verb::Resume(halting, kind) => operate::resume(&config::database(sources)?, halting, *kind, out),
         Verb::Config(ConfigVerb::Check { shards: Some(file) }) => check_shards(file, sources, out),
         Verb::Config(ConfigVerb::Check { shards: None }) => check(sources, out),
         Verb::Config(ConfigVerb::Show { json }) => show(sources, *json, out),

@@ -245,7 +245,7 @@ impl Engine {
         if ours_without_intent > 0 {
             let why = format!(
                 "this ledger is new, but the account holds {ours_without_intent} orders of an earlier one; put the \
-                 old ledger back, or type `bot resume --kind foreign_order --reason …` to start without them"
+                 old ledger back, or type `bot resume --kind foreign_order --reason WHY` to start without them"
             );
             self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
         }
