@@ -239,7 +239,7 @@ fn demo() -> Command {
             Arg::new("for")
                 .long("for")
                 .value_name("TIME")
-                .help("End after this time, such as 30s or 2m; without it when the story is told")
+                .help("End after this time, 5s at least, such as 30s or 2m; without it after 40s")
                 .value_parser(|text: &str| span(text).ok_or("write a number and ms, s, m or h, such as 30s")),
         )
         .arg(
@@ -419,16 +419,19 @@ fn verb(matches: &ArgMatches) -> Verb {
         "trace" => Verb::Trace { tx: tx(), json: json() },
         "replay" => Verb::Replay { tx: tx() },
         "halt" => Verb::Halt(halting()),
-        "resume" => {
-            let kind = matches.get_one::<String>("kind").and_then(|word| word.parse().ok());
-            Verb::Resume(halting(), kind.unwrap_or(HaltKind::Operator))
-        }
+        "resume" => Verb::Resume(halting(), halt_kind(matches)),
         "config" => Verb::Config(config_verb(matches)),
         "auth" => Verb::Auth(auth_verb(matches)),
         "version" => Verb::Version { json: json() },
         "completions" => Verb::Completions(completion_script(matches)),
         other => unreachable!("`{other}` is in no list of verbs"),
     }
+}
+
+/// The parser took only words of the list.
+fn halt_kind(matches: &ArgMatches) -> HaltKind {
+    let word = matches.get_one::<String>("kind");
+    word.and_then(|word| word.parse().ok()).unwrap_or(HaltKind::Operator)
 }
 
 fn config_verb(matches: &ArgMatches) -> ConfigVerb {
@@ -455,4 +458,25 @@ fn completion_script(matches: &ArgMatches) -> Vec<u8> {
         clap_complete::generate(*shell, &mut bot(), "bot", &mut script);
     }
     script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resume(args: &str) -> HaltKind {
+        let words = format!("bot resume TSLA --reason x {args}");
+        match parse(words.split_whitespace().map(OsString::from)) {
+            Ok((Verb::Resume(halting, kind), _)) if halting.symbol.is_some() => kind,
+            other => panic!("{:?}", other.map(|(verb, _)| verb)),
+        }
+    }
+
+    #[test]
+    fn each_halt_is_lifted_by_its_own_name_and_the_operators_by_default() {
+        assert_eq!(resume(""), HaltKind::Operator);
+        for kind in HaltKind::ALL {
+            assert_eq!(resume(&format!("--kind {}", kind.as_str())), kind);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use env_logger::{Builder, Target};
-use log::Record;
+use log::{LevelFilter, Record};
 use serde_json::json;
 
 use crate::config::{LogFormat, Logs};
@@ -12,6 +12,8 @@ use crate::units::Millis;
 /// Starts logging; only the first call of a process has an effect.
 pub fn start(logs: &Logs) {
     let mut builder = Builder::new();
+    // The migrations' own notes say "schema history table is empty" of every new ledger; RUST_LOG can ask for them.
+    builder.filter_module("refinery_core", LevelFilter::Warn);
     builder.parse_filters(&logs.filter).target(Target::Stderr);
     match logs.format {
         LogFormat::Json => {

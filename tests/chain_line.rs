@@ -712,7 +712,11 @@ async fn a_fork_beyond_the_window_stops() {
     let stop = bot.stop().await;
     assert_eq!(stop.exit_code(), 65);
     let ChainStop::DeepReorg(words) = stop else { panic!("{stop}") };
-    assert!(words.contains("cursor is block 1100") && words.contains("bot restore"), "{words}");
+    assert!(
+        words.contains("cursor is block 1100")
+            && words.contains("backup of the ledger made before block 1036"),
+        "{words}"
+    );
 }
 
 #[tokio::test]

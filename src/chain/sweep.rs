@@ -271,8 +271,8 @@ impl Sweeper<'_> {
         let depth = cursor.number.saturating_sub(lowest).saturating_add(1);
         Err(Trouble::Stop(ChainStop::DeepReorg(format!(
             "the node's chain leaves ours at block {lowest} or below: at least {depth} blocks deep, and the window is \
-             {WINDOW_DEPTH_BLOCKS}; our cursor is block {cursor}. If WS_RPC_URL is the right node, put back a backup \
-             made before block {lowest}: bot restore BACKUP"
+             {WINDOW_DEPTH_BLOCKS}; our cursor is block {cursor}. If WS_RPC_URL is the right node, stop the bot and put \
+             back a backup of the ledger made before block {lowest} (README, Backups)"
         ))))
     }
 

@@ -273,9 +273,9 @@ impl Engine {
                     ))
                 } else if self.halts.remove(&(symbol.clone(), kind)).is_none() {
                     Err(format!(
-                        "{} has no `{}` halt; `bot status` lists halts",
-                        scope(&symbol),
-                        kind.as_str()
+                        "no `{}` halt of {} is in force; `bot status` lists halts",
+                        kind.as_str(),
+                        scope(&symbol)
                     ))
                 } else {
                     let told = format!("{} resumed", scope(&symbol));

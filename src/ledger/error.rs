@@ -229,14 +229,17 @@ impl LedgerError {
     pub(super) fn damaged(path: &Path, found: String) -> Self {
         let remedy = match super::place::newest_backup(path) {
             Some(backup) => format!(
-                "Stop the bot, keep the damaged file aside, and type `bot restore {}`; what the chain and the broker \
+                "Stop the bot, move {0}, {0}-wal and {0}-shm aside, and copy {1} to {0}; what the chain and the broker \
                  did since is read again from them",
+                path.display(),
                 backup.display()
             ),
             None => {
-                "There is no backup beside it. Keep the damaged file aside and put back your own backup with \
-                     `bot restore FILE`; what the chain and the broker did since is read again from them"
-                    .to_owned()
+                format!(
+                    "There is no backup beside it. Move {0}, {0}-wal and {0}-shm aside and copy your own backup to {0}; what \
+                 the chain and the broker did since is read again from them",
+                    path.display()
+                )
             }
         };
         Self::Damaged { path: path.to_owned(), found, remedy }

@@ -414,8 +414,8 @@ fn intents_certain(scene: &Scene<'_>, facts: &Facts) -> Finding {
             }
             _ => None,
         },
-        "of these orders nobody knows whether they are at the broker, and their tickers wait: `bot status`, then \
-         `bot reconcile`",
+        "of these orders nobody knows whether they are at the broker, and their tickers wait: `bot hedges` shows them; \
+         look at the broker's own list",
     )
 }
 

@@ -436,7 +436,7 @@ impl Story {
         self.forks += 1;
         self.node.reorg(depth, blocks)?;
         let lost = usize::from(lost.is_some());
-        Ok(format!("a reorg of {depth} blocks: {lost} transactions lost, {moved} moved"))
+        Ok(format!("a reorg of {depth} blocks: transactions lost {lost}, moved {moved}"))
     }
 
     /// A number below `bound` (which must not be zero; otherwise zero), by splitmix64.

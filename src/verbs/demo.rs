@@ -4,6 +4,8 @@
 //! The story plays the chain (`sim::story`), this file plays the broker's bad day, and at the end a verdict is drawn
 //! from the story's own truth and the broker's own book; the bot is asked for nothing but its ledger.
 
+mod screen;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -21,12 +23,13 @@ use crate::chain::ChainConfig;
 use crate::cli::DemoTerms;
 use crate::config::Logs;
 use crate::hedges::Limits;
-use crate::ledger::{FillRow, Filter, LedgerError, Reader};
-use crate::run::{Exit, Parts, Published, Tell, run, said};
+use crate::ledger::{self, FillRow, Filter, LedgerError, Reader};
+use crate::run::{Exit, Parts, Published, Tell, run};
 use crate::serve::{self, metrics::Meters};
 use crate::sim::Story;
 use crate::units::{Millis, Shares, Symbol};
 use crate::{exit, logs};
+use screen::{Memory, Screen};
 
 /// How long a demo lasts without `--for`.
 const LENGTH: Duration = Duration::from_secs(40);
@@ -57,6 +60,8 @@ struct Verdict {
     seed: u64,
     ready_ms: u64,
     settled: bool,
+    /// Where the demo's ledger and the broker's book are left, for whoever wants to look.
+    folder: String,
 }
 
 /// Shows the bot at work. `database` names the data directory, for the demo's own folder where the temporary directory
@@ -74,7 +79,7 @@ pub(super) fn show(
     let begun = Instant::now();
     let seed = terms.seed.unwrap_or_else(|| Millis::now().0.unsigned_abs() % 1_000_000);
     let folder = folder(database)?;
-    let mut screen = Screen { out, begun, json: terms.json };
+    let mut screen = Screen { out, begun, json: terms.json, memory: Memory::default() };
     let stage = Stage { seed, length: terms.length.unwrap_or(LENGTH).max(LENGTH_MIN), folder, listen };
     let verdict = super::runtime()?.block_on(play(&stage, &mut screen))?;
     screen.verdict(&verdict)?;
@@ -108,53 +113,6 @@ fn folder(database: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Where the demo is told; with `--json` only its last line.
-struct Screen<'a> {
-    out: &'a mut dyn Write,
-    begun: Instant,
-    json: bool,
-}
-
-impl Screen<'_> {
-    fn say(&mut self, who: &str, text: &str) -> std::io::Result<()> {
-        if self.json {
-            return Ok(());
-        }
-        let ms = self.begun.elapsed().as_millis();
-        writeln!(self.out, "{:>4}.{:01}s  {who:<7} {text}", ms / 1000, ms % 1000 / 100)?;
-        self.out.flush()
-    }
-
-    fn verdict(&mut self, verdict: &Verdict) -> std::io::Result<()> {
-        if self.json {
-            serde_json::to_writer(&mut *self.out, verdict)?;
-            return writeln!(self.out);
-        }
-        let exposure: Vec<String> =
-            verdict.exposure.iter().map(|(symbol, shares)| format!("{symbol} {shares}")).collect();
-        writeln!(self.out)?;
-        if !verdict.settled {
-            writeln!(self.out, "the bot did not come to rest within {} s", REST_MAX.as_secs())?;
-        }
-        writeln!(
-            self.out,
-            "SIMULATED  {} fills, {} hedges, {} reorgs, {} reconnects: lost {}, doubled {}; left over: {}",
-            verdict.fills,
-            verdict.hedges,
-            verdict.reorgs,
-            verdict.reconnects,
-            verdict.lost,
-            verdict.doubled,
-            exposure.join(", ")
-        )?;
-        writeln!(
-            self.out,
-            "Again: `bot demo --seed {}`. For real: `bot config template > .env`",
-            verdict.seed
-        )
-    }
-}
-
 async fn play(stage: &Stage, screen: &mut Screen<'_>) -> Result<Verdict, Failure> {
     let now = Millis::now();
     let mut story =
@@ -163,17 +121,13 @@ async fn play(stage: &Stage, screen: &mut Screen<'_>) -> Result<Verdict, Failure
     let book = stage.folder.join(paper::BOOK_FILE);
     let options = PaperOptions { seed: stage.seed, ..PaperOptions::default() };
     let broker = Arc::new(PaperBroker::open(&book, options, now).map_err(|error| bug(&error))?);
-    screen.say(
-        "demo",
-        &format!("SIMULATED chain and broker, seed {}; {}", stage.seed, stage.folder.display()),
-    )?;
+    screen.say("demo", &format!("SIMULATED chain and paper broker, seed {}", stage.seed))?;
+    screen.say("demo", "exposure = shares from the chain + shares at the broker; whole ones are hedged")?;
 
     let (told, mut tales) = mpsc::unbounded_channel();
     let tell: Tell = Arc::new(move |write| {
-        if let Some((_, text)) = said(write) {
-            // The screen may be closed already; the bot works on.
-            let _ = told.send(text);
-        }
+        // The screen may be closed already; the bot works on.
+        let _ = told.send(write.clone());
     });
     // In a container the health check asks the demo too; elsewhere another bot may have the port.
     let listener = serve::bind(stage.listen).await.ok();
@@ -215,6 +169,7 @@ async fn play(stage: &Stage, screen: &mut Screen<'_>) -> Result<Verdict, Failure
     let mut verdict = judge(&story, &database, &orders)?;
     (verdict.reorgs, verdict.reconnects) = (reorgs, reconnects);
     (verdict.seed, verdict.ready_ms, verdict.settled) = (stage.seed, ready_ms, settled);
+    verdict.folder = stage.folder.display().to_string();
     Ok(verdict)
 }
 
@@ -258,7 +213,7 @@ impl Director<'_> {
         &mut self,
         story: &mut Story,
         screen: &mut Screen<'_>,
-        tales: &mut mpsc::UnboundedReceiver<String>,
+        tales: &mut mpsc::UnboundedReceiver<ledger::Write>,
     ) -> Result<(u64, bool), Failure> {
         let mut facts = self.published.facts();
         let ready = facts.wait_for(|facts| facts.as_ref().is_some_and(|facts| facts.deciding));
@@ -280,7 +235,7 @@ impl Director<'_> {
             tokio::select! {
                 () = &mut end => break,
                 Ok(_) = self.signals.wait_for(|stop| *stop) => break,
-                Some(text) = tales.recv() => screen.say("bot", &text)?,
+                Some(write) = tales.recv() => screen.tell(&write)?,
                 _ = beats.tick() => {
                     let beat = story.step().map_err(|error| bug(&error))?;
                     screen.say("chain", &beat.said)?;
@@ -297,7 +252,7 @@ impl Director<'_> {
             let mut looks = interval(Duration::from_millis(100));
             loop {
                 tokio::select! {
-                    Some(text) = tales.recv() => screen.say("bot", &text)?,
+                    Some(write) = tales.recv() => screen.tell(&write)?,
                     _ = looks.tick() => {
                         if self.rests(tip.number) {
                             return Ok::<(), std::io::Error>(());
@@ -394,5 +349,6 @@ fn judge(story: &Story, database: &Path, orders: &[BookOrder]) -> Result<Verdict
         seed: 0,
         ready_ms: 0,
         settled: false,
+        folder: String::new(),
     })
 }

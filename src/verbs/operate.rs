@@ -23,7 +23,7 @@ pub(super) fn halt(database: &Path, halting: &Halting, out: &mut dyn Write) -> E
     operate(database, &command, Command::Halt { symbol, reason, who }, out)
 }
 
-/// Lifts a halt.
+/// Lifts the halt of this kind, and no other.
 pub(super) fn resume(database: &Path, halting: &Halting, kind: HaltKind, out: &mut dyn Write) -> Ended {
     let (symbol, reason, who) = (halting.symbol.clone(), halting.reason.clone(), who());
     let command =
