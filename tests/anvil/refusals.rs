@@ -153,7 +153,7 @@ fn a_database_that_can_not_be_read() {
         let mut bot = Bot::of(&world);
         fs::write(bot.ledger(), content).unwrap();
         let path = bot.ledger().display().to_string();
-        refused(&mut bot, 78, &[&path, "bot restore"]);
+        refused(&mut bot, 78, &[&path, "copy your own backup to"]);
         assert_eq!(bytes(&bot.ledger()), content, "it is kept for whoever looks at it");
     }
     // Damage in a ledger with a past; put back, it goes on.
@@ -163,7 +163,7 @@ fn a_database_that_can_not_be_read() {
     let (from, to) = (broken.len() / 4, broken.len() * 3 / 4);
     broken[from..to].fill(0xA7);
     fs::write(bot.ledger(), &broken).unwrap();
-    refused(&mut bot, 78, &["is damaged", "bot restore"]);
+    refused(&mut bot, 78, &["is damaged", "copy your own backup to"]);
     fs::write(bot.ledger(), &whole).unwrap();
     goes_on(&mut world, &mut bot, 2);
     // The broker's own book.
