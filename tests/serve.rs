@@ -641,7 +641,7 @@ halts
 
 to look at
   ✗ broker_gate: no order may go to the broker: `bot status` says why [rate pause until 12:00]
-  ✗ halts: no order goes out for XOM (rejects): `bot status`, then `bot resume` [five in a row]
+  ✗ halts: no order goes out for XOM (rejects): `bot status` says why and what lifts it [five in a row]
   ✗ exposure_hedged: XOM (for 75.0 s): a whole lot without an order under way: `bot status`, `bot positions`; if no reason is shown, this is a bug
 ";
     assert_eq!(report.to_string(), expected, "\n{report}");

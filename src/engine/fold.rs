@@ -85,8 +85,8 @@ impl Engine {
         }
         out.effects.push(Effect::Sweep);
         let told = format!(
-            "{added} fills added, {standing} known already, {reversed} reversed (only the sweep reinstates), \
-             {other} skipped or dead"
+            "fills: {added} added, {standing} known already, {reversed} reversed (only the sweep reinstates); logs \
+             skipped or not understood: {other}"
         );
         out.effects.push(Effect::Reply(reply, Ok(told)));
         Ok(())

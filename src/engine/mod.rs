@@ -105,6 +105,9 @@ pub struct Engine {
     compared: bool,
     /// When the ledger was last written before this start.
     last_commit: Option<Millis>,
+    /// When the ledger was born. Orders with our tag from before are an earlier ledger's: of them the operator was told
+    /// at birth, and they are neither adopted nor another instance's.
+    born_at: Millis,
     /// Orders with our tag that nobody here knows, and when the list that first showed them began.
     strangers: BTreeMap<OrderId, Millis>,
 
@@ -172,6 +175,7 @@ impl Engine {
             halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
             compared: false,
             last_commit: loaded.last_commit,
+            born_at: loaded.born_at,
             strangers: BTreeMap::new(),
             session: None,
             must_read: false,

@@ -232,6 +232,8 @@ impl Engine {
             } else if self.has_our_tag(order) {
                 if at_start && self.last_commit.is_none() {
                     ours_without_intent += 1;
+                } else if order.entered_at < self.born_at {
+                    // An earlier ledger's; see `born_at`.
                 } else if at_start {
                     self.adopt(order, IntentState::Working, "found in the broker's book at start", out)?;
                 } else {
@@ -245,7 +247,8 @@ impl Engine {
         if ours_without_intent > 0 {
             let why = format!(
                 "this ledger is new, but the account holds {ours_without_intent} orders of an earlier one; put the \
-                 old ledger back, or type `bot resume --kind foreign_order --reason …` to start without them"
+                 old ledger back, or type `{}` to start without them",
+                HaltKind::ForeignOrder.lifted_by(None)
             );
             self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
         }

@@ -140,6 +140,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         reversals_total: count(conn, "SELECT count(*) FROM fill_entries WHERE sign = -1")?,
         dead_total: count(conn, "SELECT count(*) FROM dead_events")?,
         last_commit,
+        born_at: conn.query_row("SELECT born_at FROM stamp", [], |row| row.get(0).map(Millis))?,
     })
 }
 

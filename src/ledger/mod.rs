@@ -194,4 +194,6 @@ pub struct Loaded {
     pub dead_total: u64,
     /// When the ledger was last written; none at birth.
     pub last_commit: Option<Millis>,
+    /// When the ledger was born.
+    pub born_at: Millis,
 }

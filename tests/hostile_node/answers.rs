@@ -5,29 +5,26 @@ use counterfill::sim::{DropPushes, Times};
 use crate::bench::Bench;
 use crate::truth::{Form, buy, sell};
 
+/// Only the sweep can find them: the header's bloom says that there is something to find, and the receipts what. One
+/// log of several alike that is left out shows in no bloom; for that there are the pushes, see below.
 #[test]
 fn logs_that_are_not_told() {
     for empty in [true, false] {
         let mut bench = Bench::ready();
-        // Only the sweep can find them, and the header's bloom says that there is something to find.
         bench.node.drop_pushes(DropPushes::Logs);
         if empty {
-            bench.node.empty_logs(true)
+            bench.node.empty_logs(true);
+            bench.mine(&[sell(0, 1_200), buy(1, 2_000)]);
         } else {
-            bench.node.partial_logs(true)
+            bench.node.partial_logs(true);
         }
-        bench.mine(&[sell(0, 1_200), buy(1, 2_000)]);
-        bench.mine(&[sell(0, 1_800), sell(2, 1_500).by(Form::Clear)]);
-        if empty {
-            // Never told by eth_getLogs, found in the receipts.
-            bench.settles();
-            assert!(bench.node.counters().calls_of("eth_getBlockReceipts") > 0);
-        }
+        bench.mine(&[sell(0, 1_800)]);
+        bench.mine(&[sell(2, 1_500).by(Form::Clear)]);
+        bench.settles();
+        assert!(bench.node.counters().calls_of("eth_getBlockReceipts") > 0);
         bench.node.heal();
         bench.mine(&[sell(2, 1_000)]);
-        if empty {
-            assert!(bench.ends_clean() >= 3);
-        }
+        assert!(bench.ends_clean() >= 2);
     }
 }
 
@@ -106,11 +103,20 @@ fn two_forks_answered_in_turn() {
     assert!(bench.ends_clean() >= 4);
 }
 
+/// Empty blocks that nobody is told of.
+fn silently(bench: &Bench, blocks: u64) {
+    bench.node.chain_mut(|chain| {
+        for _ in 0..blocks {
+            chain.mine(vec![]);
+        }
+    });
+}
+
 #[test]
 fn a_long_backfill_in_ranges_that_are_too_large() {
     let mut bench = Bench::new();
     for n in 0..30 {
-        bench.node.chain_mut(|chain| (0..100).for_each(|_| drop(chain.mine(vec![]))));
+        silently(&bench, 100);
         bench.mine(&[sell(n % 3, 700), buy((n + 1) % 3, 100)]);
     }
     bench.node.range_max_blocks(Some(90));
@@ -126,7 +132,7 @@ fn a_long_backfill_in_ranges_that_are_too_large() {
 fn answers_with_too_many_logs() {
     let mut bench = Bench::new();
     for n in 0..30 {
-        bench.node.chain_mut(|chain| (0..20).for_each(|_| drop(chain.mine(vec![]))));
+        silently(&bench, 20);
         bench.mine(&[sell(n % 3, 700), buy((n + 1) % 3, 100)]);
     }
     bench.node.range_max_logs(Some(7));

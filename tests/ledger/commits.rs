@@ -7,7 +7,8 @@ use counterfill::units::{Millis, Shares, Side};
 use proptest::prelude::*;
 
 use super::book::{
-    Place, at, block, count, counting, dead, entry, execute, fill, hash, intent, skipped, step, symbol, token,
+    BORN, Place, at, block, count, counting, dead, entry, execute, fill, hash, intent, skipped, step, symbol,
+    token,
 };
 
 fn state(fill: &counterfill::fills::Fill, n: u32, counted: bool) -> FillState {
@@ -84,6 +85,7 @@ fn every_write_is_read_back_also_after_a_restart() {
         reversals_total: 2,
         dead_total: 1,
         last_commit: Some(at(5)),
+        born_at: BORN,
     };
     assert_eq!(ledger.load().unwrap(), expected);
     assert_eq!(ledger.fill_states(reinstated.id.tx_hash).unwrap(), vec![state(&reinstated, 2, false)]);

@@ -379,6 +379,7 @@ impl Shelf {
             reversals_total: 0,
             dead_total: 0,
             last_commit: self.last_commit,
+            born_at: Millis::default(),
         }
     }
 }
