@@ -629,8 +629,8 @@ counterfill 0.1.0 · up 1 h 2 m · NOT READY
 chain    connected · head 23456790 (2 s old) · cursor 23456789 (1 behind) · reconnects 2 · forks 1
          last error: the node hung up
 broker   answers · no order may go out: rate pause until 12:00
-orders   decided at once
-ledger   fills 3 · reversals 1 · dead events 0
+orders   decided, and wait for the broker
+ledger   fills 3 · reversals 1 · not understood 0
 
 TICKER                       EXPOSURE  STATE          SINCE  INTENT / WAITING
 TSLA            -2.000000000000000001  Working          3 s  cf-a-1
@@ -638,11 +638,12 @@ XOM                                 1  unhedged    1 m 15 s
 
 halts
   XOM          rejects: five in a row
+               lift it: bot resume XOM --kind rejects --reason …
 
 to look at
-  ✗ broker_gate: no order may go to the broker: `bot status` says why [rate pause until 12:00]
-  ✗ halts: no order goes out for XOM (rejects): `bot status`, then `bot resume` [five in a row]
-  ✗ exposure_hedged: XOM (for 75.0 s): a whole lot without an order under way: `bot status`, `bot positions`; if no reason is shown, this is a bug
+  ✗ broker_gate: no order may go to the broker [rate pause until 12:00]
+  ✗ halts: no order goes out for XOM (rejects) [five in a row]
+  ✗ exposure_hedged: XOM (for 75.0 s): a whole lot without an order under way; if no reason is shown, this is a bug
 ";
     assert_eq!(report.to_string(), expected, "\n{report}");
     // It survives the socket.

@@ -63,6 +63,9 @@ impl Default for Limits {
     }
 }
 
+/// Where a detail sends its reader. The screen of `bot status`, being there already, leaves it out.
+pub const SEE_STATUS: &str = " (see `bot status`)";
+
 /// What is known of the process itself, beside engine and chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProcessFacts {
@@ -336,7 +339,7 @@ fn deciding(_: &Scene<'_>, facts: &Facts) -> Finding {
     Finding::of(
         facts.deciding,
         if facts.deciding { "yes" } else { "no" },
-        "no order is decided yet: `bot status` says what it waits for",
+        format!("no order is decided yet{SEE_STATUS}"),
     )
     .quoting((!facts.deciding).then(|| facts.waiting.join("; ")))
 }
@@ -368,7 +371,7 @@ fn broker_gate(scene: &Scene<'_>, facts: &Facts) -> Finding {
             quote: None,
         }
     } else {
-        Finding::of(false, "shut", "no order may go to the broker: `bot status` says why")
+        Finding::of(false, "shut", format!("no order may go to the broker{SEE_STATUS}"))
     };
     finding.quoting(Some(gate.clone()))
 }
@@ -397,8 +400,7 @@ fn halts(_: &Scene<'_>, facts: &Facts) -> Finding {
         })
         .collect();
     let reasons: Vec<&str> = facts.halts.iter().map(|(_, _, reason)| reason.as_str()).collect();
-    let detail =
-        format!("no order goes out for {}: `bot status` says why and what lifts it", text.join(", "));
+    let detail = format!("no order goes out for {}{SEE_STATUS}", text.join(", "));
     Finding::of(text.is_empty(), text.len().to_string(), detail).quoting(Some(reasons.join("; ")))
 }
 
@@ -414,8 +416,7 @@ fn intents_certain(scene: &Scene<'_>, facts: &Facts) -> Finding {
             }
             _ => None,
         },
-        "of these orders nobody knows whether they are at the broker, and their tickers wait: `bot hedges` shows them; \
-         look at the broker's own list",
+        "of these orders nobody knows whether they are at the broker, and their tickers wait",
     )
 }
 
@@ -439,7 +440,7 @@ fn exposure_hedged(scene: &Scene<'_>, facts: &Facts) -> Finding {
             }
             _ => None,
         },
-        "a whole lot without an order under way: `bot status`, `bot positions`; if no reason is shown, this is a bug",
+        "a whole lot without an order under way; if no reason is shown, this is a bug",
     )
 }
 
@@ -464,7 +465,8 @@ fn named(facts: &Facts, tell: impl Fn(&TickerFacts) -> Option<String>, advice: &
         .iter()
         .filter_map(|ticker| tell(ticker).map(|text| format!("{} ({text})", ticker.symbol)))
         .collect();
-    Finding::of(told.is_empty(), told.len().to_string(), format!("{}: {advice}", told.join(", ")))
+    let detail = format!("{}: {advice}{SEE_STATUS}", told.join(", "));
+    Finding::of(told.is_empty(), told.len().to_string(), detail)
 }
 
 fn dead_events(_: &Scene<'_>, facts: &Facts) -> Finding {

@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use super::health::{Check, Health, ProcessFacts};
+use super::health::{Check, Health, ProcessFacts, SEE_STATUS};
 use crate::chain::ChainFacts;
 use crate::engine::Facts;
 use crate::hedges::{HaltKind, IntentState};
@@ -205,13 +205,20 @@ impl StatusReport {
             None => writeln!(f, "broker   {broker}")?,
         }
         match (engine.deciding, engine.waiting.is_empty()) {
-            (true, _) => writeln!(f, "orders   decided at once")?,
+            (true, _) if engine.gate.is_some() => writeln!(f, "orders   decided, and wait for the broker")?,
+            (true, _) if engine.halts.iter().any(|halt| halt.symbol.is_none()) => {
+                writeln!(f, "orders   none: all tickers are halted")?;
+            }
+            (true, _) if !engine.halts.is_empty() => {
+                writeln!(f, "orders   go out at once but for halted tickers")?;
+            }
+            (true, _) => writeln!(f, "orders   go out at once")?,
             (false, true) => writeln!(f, "orders   not decided yet")?,
             (false, false) => writeln!(f, "orders   not decided yet: {}", engine.waiting.join("; "))?,
         }
         writeln!(
             f,
-            "ledger   fills {} · reversals {} · dead events {}",
+            "ledger   fills {} · reversals {} · not understood {}",
             engine.fills, engine.reversals, engine.dead_events
         )?;
         if !engine.tickers.is_empty() {
@@ -302,7 +309,8 @@ impl fmt::Display for StatusReport {
         }
         for check in failing {
             let mark = if check.spoils_ready() { "✗" } else { "!" };
-            write!(f, "  {mark} {}: {}", check.name, check.detail)?;
+            let detail = check.detail.trim_end_matches(SEE_STATUS);
+            write!(f, "  {mark} {}: {detail}", check.name)?;
             match &check.quote {
                 Some(quote) => writeln!(f, " [{quote}]")?,
                 None => writeln!(f)?,

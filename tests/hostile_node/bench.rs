@@ -262,7 +262,10 @@ impl Bench {
         self.until(&format!("unready for {check}"), || {
             let failing = |(code, body): (u16, Value)| {
                 let checks = body["checks"].as_array().cloned().unwrap_or_default();
-                code == 503 && checks.iter().any(|row| row["name"] == check && row["ok"] == false)
+                // Before the engine has spoken, every check of it fails as unknown.
+                let fails =
+                    |row: &Value| row["name"] == check && row["ok"] == false && row["value"] != "unknown";
+                code == 503 && checks.iter().any(fails)
             };
             self.readyz().is_some_and(failing) && self.health() == 1
         });

@@ -22,6 +22,12 @@ fn from_a_push_to_the_order_and_from_start_to_ready() {
         bench.until("the order", || bench.orders() == n);
         let entered = truth::book(&bench.data()).iter().map(|order| order.order.entered_at).max().unwrap();
         took.push(entered.since(before));
+        // The ticker's next order would wait for this one.
+        bench.until("nothing is under way", || {
+            let Some((_, body)) = bench.readyz() else { return false };
+            let tickers = body["engine"]["tickers"].as_array().cloned().unwrap_or_default();
+            tickers.iter().all(|ticker| ticker["live_intent"].is_null())
+        });
     }
     took.sort_unstable();
     println!(
