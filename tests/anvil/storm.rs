@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::bot::{Bot, lines_with};
 use crate::draws::Draws;
 use crate::tell;
-use crate::verdict::judge;
+use crate::verdict::{judge, on_chain};
 use crate::wire::Mood;
 use crate::world::World;
 
@@ -41,8 +41,8 @@ struct Storm {
 impl Storm {
     /// A burst: one to three blocks of transactions with one to four fills each.
     fn burst(&mut self, most: usize) {
-        let mut left = most.min(FILLS - self.emitted);
-        self.emitted += left;
+        let mut left = most;
+        self.emitted += most;
         while left > 0 {
             let mut transactions = Vec::new();
             while left > 0 && transactions.len() < 6 {
@@ -176,7 +176,7 @@ fn five_hundred_fills_through_cuts_kills_and_reorgs_are_each_hedged_once() {
     storm.bot.start();
     storm.bot.settled(&storm.world);
     for (place, blow) in blows.iter().enumerate() {
-        let rest = FILLS - storm.emitted;
+        let rest = FILLS.saturating_sub(storm.emitted);
         let usual = rest / (blows.len() - place);
         let size = storm.draws.within(1, u64::try_from(2 * usual).unwrap().max(1));
         storm.burst(usize::try_from(size).unwrap());
@@ -185,20 +185,24 @@ fn five_hundred_fills_through_cuts_kills_and_reorgs_are_each_hedged_once() {
             storm.progress(&format!("blow {} of {}", place + 1, blows.len()));
         }
     }
-    storm.burst(FILLS);
-    assert_eq!((storm.emitted, storm.kills, storm.world.wire.cuts()), (FILLS, KILLS, CUTS));
+    // What the reorgs took away for good is made up for: so many must the chain hold at the end.
+    storm.burst(FILLS - on_chain(&storm.world).len());
+    assert_eq!((storm.kills, storm.world.wire.cuts()), (KILLS, CUTS));
     storm.bot.settled(&storm.world);
     storm.bot.stop();
     let verdict = judge(&storm.world, &storm.bot);
     let log = storm.bot.log();
     let (forks, connections) = (lines_with(&log, "fork: our block"), lines_with(&log, "connected to"));
+    let unanswered = lines_with(&log, "the bot stopped before the broker's answer");
     let mut left = String::new();
     for (ticker, atoms) in &verdict.exposure {
         let _ = write!(left, " {ticker} {atoms}e-18");
     }
     tell(&format!(
-        "storm: {FILLS} fills emitted, {} on the chain at the end, {} reversed; {} hedges; {CUTS} cuts, {KILLS} kills, \
-         {} reorgs ({forks} forks seen), {connections} connections in {} starts, {} reconnects; left:{left}; {:?}",
+        "storm: {} fills emitted, {} on the chain at the end, {} reversed; {} hedges, {unanswered} of them without an \
+         answer at a kill; {CUTS} cuts, {KILLS} kills, {} reorgs ({forks} forks seen), {connections} connections in {} \
+         starts, {} reconnects; left:{left}; {:?}",
+        storm.emitted,
         verdict.fills,
         verdict.reversed,
         verdict.orders,
@@ -207,7 +211,7 @@ fn five_hundred_fills_through_cuts_kills_and_reorgs_are_each_hedged_once() {
         connections.saturating_sub(storm.bot.starts),
         begun.elapsed()
     ));
-    assert!(verdict.fills >= FILLS * 3 / 4, "the reorgs took too much away: {}", verdict.fills);
+    assert_eq!(verdict.fills, FILLS);
     assert!(verdict.reversed > 0, "no reorg took a fill that the bot had seen");
     assert!(forks >= 1 && connections > KILLS, "{forks} forks, {connections} connections");
     assert_eq!(verdict.exposure.len(), 3);
