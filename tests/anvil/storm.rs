@@ -10,7 +10,7 @@ use crate::draws::Draws;
 use crate::tell;
 use crate::verdict::{judge, on_chain};
 use crate::wire::Mood;
-use crate::world::World;
+use crate::world::{ALICE, ATOMS, V5, Way, World};
 
 /// What is emitted and what breaks when, in milliseconds; where a blow then hits, the machine decides.
 const SEED: u64 = 20_251_123;
@@ -83,19 +83,43 @@ impl Storm {
         self.world.wire.set(Mood::Through);
     }
 
-    /// Kills it wherever it is: in its start, in a sweep, between an order and its answer.
+    /// Kills it: in its start, in the middle of a burst, while an order works, while an order call has no answer yet.
     fn kill(&mut self) {
-        if !self.draws.one_in(3) {
-            self.bot.until("a bot that decides", |status| status["engine"]["deciding"] == true);
-            self.burst(4);
+        let mut hanging = None;
+        match self.draws.below(5) {
+            0 => self.pause(300),
+            1 | 2 => {
+                self.bot.until("a bot that decides", |status| status["engine"]["deciding"] == true);
+                self.burst(4);
+                self.pause(800);
+            }
+            3 => {
+                self.bot.settled(&self.world);
+                self.order();
+                self.bot.until_order("Working");
+            }
+            _ => {
+                self.bot.settled(&self.world);
+                hanging = Some(self.bot.hang_broker());
+                self.order();
+                self.bot.until_order("Sent");
+            }
         }
-        self.pause(1_000);
         self.bot.kill();
+        drop(hanging);
         self.kills += 1;
         if self.draws.one_in(3) {
             self.burst(5);
         }
         self.bot.start();
+    }
+
+    /// A fill that leads to an order at once.
+    fn order(&mut self) {
+        let way = if self.draws.one_in(2) { Way::Buy } else { Way::Sell };
+        let act = self.world.take(V5, ALICE, way, self.draws.below(3), 20 * ATOMS);
+        self.world.emit_one(act);
+        self.emitted += 1;
     }
 
     /// Replaces the last blocks. Of their transactions about a half comes back in the new blocks, a quarter is sent
@@ -213,6 +237,7 @@ fn five_hundred_fills_through_cuts_kills_and_reorgs_are_each_hedged_once() {
     ));
     assert_eq!(verdict.fills, FILLS);
     assert!(verdict.reversed > 0, "no reorg took a fill that the bot had seen");
+    assert!(unanswered > 0, "no kill hit an order call");
     assert!(forks >= 1 && connections > KILLS, "{forks} forks, {connections} connections");
     assert_eq!(verdict.exposure.len(), 3);
 }
