@@ -7,12 +7,13 @@ use std::process::{Child, Command, Stdio};
 
 use counterfill::broker::paper;
 use counterfill::serve::control::{self, ControlCommand, SOCKET_NAME};
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::node::text;
 use crate::world::World;
-use crate::{tell, until};
+use crate::{PATIENCE, tell, until};
 
 const BOT: &str = env!("CARGO_BIN_EXE_bot");
 /// What a failed test shows of the log.
@@ -179,12 +180,20 @@ impl Bot {
         })
     }
 
-    /// Waits until an order is in the broker's book and not done.
-    pub fn working(&mut self) {
-        self.until("a working order", |status| {
+    /// Waits until some intent is in this state: `Sent` is on its way to the broker, `Working` in its book and not done.
+    pub fn until_order(&mut self, state: &str) {
+        self.until(state, |status| {
             let tickers = status["engine"]["tickers"].as_array();
-            tickers.is_some_and(|tickers| tickers.iter().any(|t| t["live_intent"]["state"] == "Working"))
+            tickers.is_some_and(|tickers| tickers.iter().any(|t| t["live_intent"]["state"] == state))
         });
+    }
+
+    /// Holds the broker's book, so that no call of the bot gets an answer before the connection is dropped.
+    pub fn hang_broker(&self) -> Connection {
+        let conn = Connection::open(self.book()).unwrap();
+        conn.busy_timeout(PATIENCE).unwrap();
+        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        conn
     }
 
     /// A reading verb, `--json`: its rows.

@@ -76,7 +76,7 @@ fn an_order_that_works_while_its_fill_leaves_runs_on_and_is_hedged_after() {
     world.node.mine_many(3);
     for _ in 0..5 {
         world.emit_one(world.take(V4, BOB, Way::Buy, AAPL, 40 * ATOMS));
-        bot.working();
+        bot.until_order("Working");
         world.node.reorg(2, &[]);
         bot.settled(&world);
     }

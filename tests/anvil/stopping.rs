@@ -1,7 +1,6 @@
 //! SIGTERM in each phase: exit code 0, and the next start goes on where this one ended.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::Connection;
 
@@ -126,7 +125,7 @@ fn while_it_is_idle_while_an_order_works_and_in_the_middle_of_a_burst() {
         bot.settled(&world);
         let way = if round % 2 == 0 { Way::Sell } else { Way::Buy };
         world.emit_one(world.take(V4, BOB, way, AAPL, 30 * ATOMS));
-        bot.working();
+        bot.until_order("Working");
         bot.stop();
     }
 
@@ -149,23 +148,13 @@ fn while_it_is_idle_while_an_order_works_and_in_the_middle_of_a_burst() {
     judge(&world, &bot);
 }
 
-/// Holds the broker's book, so that an order call gets no answer.
-fn broker_that_hangs(bot: &Bot) -> Connection {
-    let conn = Connection::open(bot.book()).unwrap();
-    conn.busy_timeout(crate::PATIENCE).unwrap();
-    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-    conn
-}
-
 /// A bot with an order call on its way that gets no answer as long as the connection lives.
 fn with_a_call_in_flight(world: &mut World, bot: &mut Bot) -> Connection {
     bot.start();
     bot.settled(world);
-    let hanging = broker_that_hangs(bot);
+    let hanging = bot.hang_broker();
     world.emit_one(world.take(V5, ALICE, Way::Sell, TSLA, 5 * ATOMS));
-    bot.until("an order call on its way", |status| {
-        status["engine"]["tickers"][0]["live_intent"]["state"] == "Sent"
-    });
+    bot.until_order("Sent");
     hanging
 }
 
@@ -206,8 +195,6 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(bot.ended(), 130);
     crate::tell(&format!("the second signal ended it after {:?}", begun.elapsed()));
     drop(hanging);
-    // The killed process's own hold on the files may outlive it for a breath.
-    thread::sleep(Duration::from_millis(1));
     bot.start();
     bot.settled(&world);
     let verdict = judge(&world, &bot);

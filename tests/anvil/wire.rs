@@ -94,9 +94,10 @@ fn serve(state: &Arc<State>, bot: TcpStream, node: SocketAddr) -> io::Result<()>
     };
     bot.set_nodelay(true)?;
     far.set_nodelay(true)?;
+    // Before a byte goes through: what the bot calls a connection can be cut.
+    state.open.lock().unwrap().push([bot.try_clone()?, far.try_clone()?]);
     if mood == Mood::Through {
-        for (mut from, mut to) in [(bot.try_clone()?, far.try_clone()?), (far.try_clone()?, bot.try_clone()?)]
-        {
+        for (mut from, mut to) in [(bot.try_clone()?, far.try_clone()?), (far, bot)] {
             thread::spawn(move || {
                 let _ = io::copy(&mut from, &mut to);
                 // One side closed: so must the other, at once.
@@ -105,6 +106,5 @@ fn serve(state: &Arc<State>, bot: TcpStream, node: SocketAddr) -> io::Result<()>
             });
         }
     }
-    state.open.lock().unwrap().push([bot, far]);
     Ok(())
 }
