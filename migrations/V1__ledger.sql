@@ -200,7 +200,9 @@ CREATE TABLE halts (
 CREATE TABLE last_commit (
     one     INTEGER PRIMARY KEY CHECK (one = 1),
     at      INTEGER NOT NULL,
-    commits INTEGER NOT NULL CHECK (commits > 0)
+    commits INTEGER NOT NULL CHECK (commits > 0),
+    -- When the broker's book was first compared with this ledger; until then the ledger counts as new.
+    compared_at INTEGER
 ) STRICT;
 
 CREATE TRIGGER stamp_is_final BEFORE UPDATE OF one, chain_id, orderbooks, owners, broker, account, hedge_from_block,

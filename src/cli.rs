@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy::primitives::B256;
+use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use clap_complete::Shell;
@@ -59,7 +60,7 @@ pub enum Verb {
     },
     /// Stop orders.
     Halt(Halting),
-    /// Lift one kind of halt.
+    /// Lift one halt.
     Resume(Halting, HaltKind),
     /// About the configuration.
     Config(ConfigVerb),
@@ -220,7 +221,7 @@ pub fn bot() -> Command {
                 .about("Have the running bot read one transaction again; nothing is hedged twice")
                 .arg(tx()),
             halting("halt", "Send no more orders, for one ticker or for all", "Ticker to halt; all where absent"),
-            resume(),
+            halting("resume", "Lift a halt", "Ticker to resume; the halt of all where absent").arg(kind()),
             configuration(),
             auth(),
             Command::new("version").about("Print version, revision, compiler and SQLite").arg(json()),
@@ -322,16 +323,13 @@ fn halting(name: &'static str, about: &'static str, ticker: &'static str) -> Com
         )
 }
 
-fn resume() -> Command {
-    let kinds = HaltKind::ALL.map(HaltKind::as_str);
-    halting("resume", "Lift a halt", "Ticker to resume; the halt of all where absent").arg(
-        Arg::new("kind")
-            .long("kind")
-            .value_name("WORD")
-            .value_parser(kinds)
-            .default_value(HaltKind::Operator.as_str())
-            .help("Which halt, as `bot status` names it: each is lifted only by its own name"),
-    )
+fn kind() -> Arg {
+    Arg::new("kind")
+        .long("kind")
+        .value_name("KIND")
+        .default_value(HaltKind::Operator.as_str())
+        .help("Which halt to lift, as `bot status` names it")
+        .value_parser(PossibleValuesParser::new(HaltKind::ALL.map(HaltKind::as_str)))
 }
 
 fn json() -> Arg {

@@ -211,6 +211,18 @@ impl HaltKind {
     }
 }
 
+impl HaltKind {
+    /// What to type to lift a halt of this kind; the reason is the operator's.
+    #[must_use]
+    pub fn lifted_by(self, symbol: Option<&Symbol>) -> String {
+        let ticker = symbol.map_or_else(String::new, |symbol| format!(" {symbol}"));
+        match self {
+            Self::Operator => format!("bot resume{ticker} --reason …"),
+            kind => format!("bot resume{ticker} --kind {} --reason …", kind.as_str()),
+        }
+    }
+}
+
 impl std::str::FromStr for HaltKind {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {

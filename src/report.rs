@@ -264,5 +264,6 @@ fn status_text(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
 
 fn halt_line(halt: &HaltRow, out: &mut dyn Write) -> io::Result<()> {
     let whom = halt.symbol.as_ref().map_or("all tickers", Symbol::as_str);
-    writeln!(out, "{:<15} {whom}, {}: {}", "HALTED", halt.kind.as_str(), table::plain(&halt.reason))
+    writeln!(out, "{:<15} {whom}, {}: {}", "HALTED", halt.kind.as_str(), table::plain(&halt.reason))?;
+    writeln!(out, "{:<15} lift it: {}", "", halt.kind.lifted_by(halt.symbol.as_ref()))
 }

@@ -112,6 +112,7 @@ impl Book {
             cursor: self.cursor,
             window: self.window.clone(),
             standing: standing.map(|(fill, _)| (fill.block_number, fill.id)).collect(),
+            late_from: None,
             tokens: self.tokens.values().cloned().collect(),
         }
     }

@@ -148,6 +148,9 @@ pub struct ChainView {
     pub window: Vec<BlockRef>,
     /// Fills that stand (their last entry is +1) above the window's first block, swept or only pushed.
     pub standing: Vec<(u64, FillId)>,
+    /// The lowest block at or below the cursor for which a fill was pushed that the sweep had not seen there: the next
+    /// range begins before it.
+    pub late_from: Option<u64>,
     /// Every token known so far.
     pub tokens: Vec<TokenFact>,
 }

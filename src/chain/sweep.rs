@@ -106,11 +106,13 @@ impl Sweeper<'_> {
     /// Sweeps until the connection or the process must end.
     pub(super) async fn run(mut self) -> End {
         let mut pause = PAUSE_MS_MIN;
+        let mut warned = false;
         loop {
             let why = match self.step().await {
                 Ok(step) => {
                     self.memory.healthy = true;
                     pause = PAUSE_MS_MIN;
+                    warned = false;
                     self.rest(step).await;
                     continue;
                 }
@@ -127,7 +129,13 @@ impl Sweeper<'_> {
                     format!("the block after {base} has another parent")
                 }
             };
-            log::debug!("sweep: {why}; reading again");
+            if pause >= PAUSE_MS_MAX && !warned {
+                // By now it is no hiccup: a pruned node, for one, refuses for ever. Once, until a read succeeds.
+                warned = true;
+                log::warn!("the chain can not be read: {why}; asking again every {} s", pause.as_secs());
+            } else {
+                log::debug!("sweep: {why}; reading again");
+            }
             note(self.facts, |facts| facts.error = Some(why));
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE_MS_MAX);
@@ -204,7 +212,9 @@ impl Sweeper<'_> {
             _ => None,
         };
         let at_cursor = self.rpc.header(cursor.number).await?;
-        if at_cursor.as_ref().is_some_and(|header| header.hash == cursor.hash) && excluded != Some(cursor) {
+        let cursor_stands =
+            at_cursor.as_ref().is_some_and(|header| header.hash == cursor.hash) && excluded != Some(cursor);
+        if cursor_stands && view.late_from.is_none() {
             return Ok(Base::At(cursor));
         }
         if at_cursor.is_none() && head.number >= cursor.number {
@@ -213,13 +223,19 @@ impl Sweeper<'_> {
             )));
         }
         let mut other_hash_at_lowest = false;
-        for block in view.window.iter().rev().filter(|block| block.number < cursor.number) {
+        let below = view.late_from.unwrap_or(cursor.number).min(cursor.number);
+        for block in view.window.iter().rev().filter(|block| block.number < below) {
             let header = self.rpc.header(block.number).await?;
             let same = header.as_ref().is_some_and(|header| header.hash == block.hash);
             if same && excluded.is_none_or(|excluded| block.number < excluded.number) {
                 return Ok(Base::At(*block));
             }
             other_hash_at_lowest = header.is_some() && !same;
+        }
+        if cursor_stands {
+            return Err(Trouble::Disagree(
+                "the cursor is on the node's chain, and the blocks below it are not".into(),
+            ));
         }
         if excluded.is_some() {
             // Only answers that contradict each other led here; begin again with what the heights say.
@@ -307,14 +323,22 @@ impl Sweeper<'_> {
         if !accounts_for(&sweep, &planned_on.standing, &self.view.borrow().standing) {
             return Ok(Step::Again);
         }
-        if cursor.is_some_and(|cursor| sweep.base.number < cursor.number) {
-            let (base, cursor) = (sweep.base, cursor.map_or(0, |cursor| cursor.number));
+        let is_left = |cursor: &BlockRef| {
+            sweep.base.number < cursor.number && sweep.canonical.get(&cursor.number) != Some(&cursor.hash)
+        };
+        if let Some(cursor) = cursor.filter(is_left) {
+            let (base, cursor) = (sweep.base, cursor.number);
             log::warn!("fork: our block {cursor} left the chain; reading again after block {base}");
             note(self.facts, |facts| facts.forks = facts.forks.saturating_add(1));
         }
         let gone = |_| Trouble::Stop(ChainStop::EngineGone);
         self.inputs.send(Input::Sweep(sweep)).await.map_err(|_| Trouble::Stop(ChainStop::EngineGone))?;
-        let committed = self.view.wait_for(|view| view.cursor == Some(target) || view.cursor != cursor);
+        let late_from = planned_on.late_from;
+        let committed = self.view.wait_for(|view| {
+            // A look back for a late fill may end where the cursor is already.
+            let looked_back = late_from.is_none() || view.late_from != late_from;
+            (view.cursor == Some(target) && looked_back) || view.cursor != cursor
+        });
         match timeout(COMMIT_S_MAX, committed).await {
             Ok(view) => drop(view.map_err(gone)?),
             Err(_) => {

@@ -28,6 +28,10 @@ impl Engine {
                     Some(known) if known.standing => {}
                     Some(_) => out.effects.push(Effect::Sweep),
                     None if self.may_stand(fill.block_number, fill.id) => {
+                        if self.cursor.is_some_and(|cursor| fill.block_number <= cursor.number) {
+                            self.late.insert((fill.block_number, fill.id));
+                            out.effects.push(Effect::Sweep);
+                        }
                         self.enter(fill, Source::Push, out)?;
                     }
                     None => out.effects.push(Effect::Sweep),
@@ -43,7 +47,8 @@ impl Engine {
     fn may_stand(&self, number: u64, id: FillId) -> bool {
         let Some(cursor) = self.cursor else { return false };
         let in_window = |block: &BlockRef| block.number == number && block.hash == id.block_hash;
-        number > cursor.number || self.window.iter().any(in_window)
+        // The window's first block is only its base: fills at that height may be forgotten already.
+        number > cursor.number || self.window.iter().skip(1).any(in_window)
     }
 
     pub(super) fn replay(
@@ -80,8 +85,8 @@ impl Engine {
         }
         out.effects.push(Effect::Sweep);
         let told = format!(
-            "{added} fills added, {standing} known already, {reversed} reversed (only the sweep reinstates), \
-             {other} skipped or dead"
+            "fills: {added} added, {standing} known already, {reversed} reversed (only the sweep reinstates); logs \
+             skipped or not understood: {other}"
         );
         out.effects.push(Effect::Reply(reply, Ok(told)));
         Ok(())
@@ -133,6 +138,8 @@ impl Engine {
         self.window.retain(|block| block.number >= floor);
         self.cursor = Some(target);
         out.writes.push(Write::Cursor { cursor: target, window: self.window.clone() });
+        self.late
+            .retain(|(number, _)| *number > floor && !(base.number + 1..=target.number).contains(number));
         self.count_confirmed(out)?;
         self.fills.retain(|_, state| state.fill.block_number > floor || (state.standing && !state.counted));
         Ok(())
@@ -226,6 +233,7 @@ impl Engine {
             .fills
             .values()
             .filter(|state| state.standing && !state.counted)
+            .filter(|state| !self.late.contains(&(state.fill.block_number, state.fill.id)))
             .filter(|state| state.fill.block_number.saturating_add(confirmations) <= cursor.number)
             .map(|state| state.fill.id)
             .collect();

@@ -73,6 +73,8 @@ pub struct Engine {
     cursor: Option<BlockRef>,
     window: Vec<BlockRef>,
     fills: BTreeMap<FillId, FillState>,
+    /// Fills pushed after the cursor had passed their block: the sweep, which did not see them, must look again.
+    late: BTreeSet<(u64, FillId)>,
     tokens: BTreeMap<Address, TokenFact>,
     fills_total: u64,
     reversals_total: u64,
@@ -101,8 +103,11 @@ pub struct Engine {
     unasked: BTreeSet<IntentId>,
     /// Whether the broker's book was compared with the ledger since the start.
     compared: bool,
-    /// When the ledger was last written before this start.
+    /// When the ledger was last written before this start; none where its book was never compared.
     last_commit: Option<Millis>,
+    /// When the book was first compared: orders of ours entered before it are an earlier ledger's, and a person has
+    /// been asked about them.
+    compared_at: Option<Millis>,
     /// Orders with our tag that nobody here knows, and when the list that first showed them began.
     strangers: BTreeMap<OrderId, Millis>,
 
@@ -141,6 +146,7 @@ impl Engine {
             cursor: loaded.chain.cursor,
             window: loaded.chain.window,
             fills: loaded.fills.into_iter().map(|state| (state.fill.id, state)).collect(),
+            late: BTreeSet::new(),
             tokens: loaded.chain.tokens.into_iter().map(|fact| (fact.address, fact)).collect(),
             fills_total: loaded.fills_total,
             reversals_total: loaded.reversals_total,
@@ -168,7 +174,9 @@ impl Engine {
                 .collect(),
             halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
             compared: false,
-            last_commit: loaded.last_commit,
+            // A bot that died before its first comparison is still a new one to the broker's book.
+            last_commit: loaded.last_commit.filter(|_| loaded.compared_at.is_some()),
+            compared_at: loaded.compared_at,
             strangers: BTreeMap::new(),
             session: None,
             must_read: false,
@@ -329,6 +337,7 @@ impl Engine {
                 .filter(|state| state.standing && state.fill.block_number > floor)
                 .map(|state| (state.fill.block_number, state.fill.id))
                 .collect(),
+            late_from: self.late.first().map(|(number, _)| *number),
             tokens: self.tokens.values().cloned().collect(),
         }
     }

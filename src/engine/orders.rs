@@ -229,6 +229,8 @@ impl Engine {
                 self.settle(&id, order, out)?;
             } else if by_name.is_some() {
                 // A candidate of a `Sent` or `Unknown` intent: its own question binds it.
+            } else if self.compared_at.is_some_and(|compared| order.entered_at < compared) {
+                // An earlier ledger's: a person was asked about it when this one was born.
             } else if self.has_our_tag(order) {
                 if at_start && self.last_commit.is_none() {
                     ours_without_intent += 1;
@@ -245,9 +247,14 @@ impl Engine {
         if ours_without_intent > 0 {
             let why = format!(
                 "this ledger is new, but the account holds {ours_without_intent} orders of an earlier one; put the \
-                 old ledger back, or type `bot resume --kind foreign_order --reason WHY` to start without them"
+                 old ledger back, or type `{}` to start without them",
+                HaltKind::ForeignOrder.lifted_by(None)
             );
             self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
+        }
+        if at_start && self.compared_at.is_none() {
+            self.compared_at = Some(begun_at);
+            out.writes.push(Write::Compared(begun_at));
         }
         self.compared = true;
         Ok(())

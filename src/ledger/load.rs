@@ -128,7 +128,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         Ok(())
     })?;
     Ok(Loaded {
-        chain: ChainView { cursor: cursor(conn)?, window, standing, tokens: tokens(conn)? },
+        chain: ChainView { cursor: cursor(conn)?, window, standing, late_from: None, tokens: tokens(conn)? },
         fills,
         fill_sums: fill_sums.into_iter().collect(),
         execution_sums: execution_sums(conn)?.into_iter().collect(),
@@ -139,6 +139,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         fills_total: count(conn, "SELECT count(*) FROM fills")?,
         reversals_total: count(conn, "SELECT count(*) FROM fill_entries WHERE sign = -1")?,
         dead_total: count(conn, "SELECT count(*) FROM dead_events")?,
+        compared_at: compared_at(conn)?,
         last_commit,
     })
 }
@@ -184,6 +185,12 @@ pub(super) fn last_commit(conn: &Connection) -> rusqlite::Result<Option<Millis>>
 
 fn block(r: &Row<'_>) -> rusqlite::Result<BlockRef> {
     Ok(BlockRef { number: row::number(r, 0)?, hash: row::parsed(r, 1)? })
+}
+
+fn compared_at(conn: &Connection) -> rusqlite::Result<Option<Millis>> {
+    let told: Option<Option<i64>> =
+        conn.query_row("SELECT compared_at FROM last_commit", [], |r| r.get(0)).optional()?;
+    Ok(told.flatten().map(Millis))
 }
 
 pub(super) fn cursor(conn: &Connection) -> rusqlite::Result<Option<BlockRef>> {

@@ -130,6 +130,8 @@ pub enum Write {
         /// The order's average price at that reading.
         average_price: Option<Price>,
     },
+    /// The broker's book, as it was then, was compared with this ledger for the first time.
+    Compared(Millis),
     /// A halt raised.
     Halt {
         /// The ticker; all tickers where none.
@@ -192,6 +194,8 @@ pub struct Loaded {
     pub reversals_total: u64,
     /// Dead events ever stored.
     pub dead_total: u64,
+    /// When the broker's book was first compared with this ledger.
+    pub compared_at: Option<Millis>,
     /// When the ledger was last written; none at birth.
     pub last_commit: Option<Millis>,
 }

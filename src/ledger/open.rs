@@ -116,15 +116,16 @@ impl Ledger {
         Self::open(path, &stamp, now)
     }
 
-    /// Whether a ledger could be opened for writing at `path` now, before anything else is taken or written: a second
-    /// instance is refused here, whatever else it shares with the first.
+    /// Whether a ledger could be written at `path` at `now` and nobody writes it, before anything else is written
+    /// beside it or a port is taken: a second instance must hear of the first one, not of its port.
     ///
     /// # Errors
-    /// [`LedgerError::Locked`], [`LedgerError::NotWritable`] and their like, with the remedy.
+    /// [`LedgerError::NotWritable`] and its like, with the remedy; [`LedgerError::Locked`].
     pub fn preflight(path: &Path, now: Millis) -> Result<(), LedgerError> {
-        let path = place::resolve(path)?;
-        let _lock = Lock::take(&path, now)?;
-        place::must_be_writable(&path)
+        let resolved = place::resolve(path)?;
+        // Two that tried the directory at once would take each other's file away.
+        let _lock = Lock::take(&resolved, now)?;
+        place::must_be_writable(&resolved)
     }
 
     /// What was odd but allowed when it was opened, in words.

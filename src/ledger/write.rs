@@ -35,7 +35,7 @@ impl Ledger {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(Refusal::from)
             .and_then(|tx| {
-                let mut batch = Batch { tx: &tx, at, owed: Owed::default() };
+                let mut batch = Batch { tx: &tx, at, owed: Owed::default(), compared_at: None };
                 writes.iter().try_for_each(|write| batch.apply(write))?;
                 batch.settle()?;
                 tx.commit().map_err(Refusal::from)
@@ -76,6 +76,7 @@ struct Batch<'a> {
     tx: &'a Transaction<'a>,
     at: Millis,
     owed: Owed,
+    compared_at: Option<i64>,
 }
 
 impl Batch<'_> {
@@ -92,6 +93,10 @@ impl Batch<'_> {
             Write::Transition { from, intent } => self.transition(*from, intent),
             Write::Execution { order_id, n, intent, quantity, average_price } => {
                 self.execution(order_id, *n, intent, *quantity, *average_price)
+            }
+            Write::Compared(at) => {
+                self.compared_at = Some(at.0);
+                Ok(())
             }
             Write::Halt { symbol, kind, reason, who } => self.halt(symbol.as_ref(), *kind, true, reason, who),
             Write::Lift { symbol, kind, reason, who } => {
@@ -460,9 +465,9 @@ impl Batch<'_> {
             }
         }
         self.run(
-            "INSERT INTO last_commit (one, at, commits) VALUES (1, ?1, 1) \
-             ON CONFLICT (one) DO UPDATE SET at = excluded.at, commits = commits + 1",
-            [self.at.0],
+            "INSERT INTO last_commit (one, at, commits, compared_at) VALUES (1, ?1, 1, ?2) ON CONFLICT (one) \
+             DO UPDATE SET at = excluded.at, commits = commits + 1, compared_at = coalesce(compared_at, excluded.compared_at)",
+            (self.at.0, self.compared_at),
         )?;
         Ok(())
     }

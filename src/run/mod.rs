@@ -237,7 +237,11 @@ async fn start(
 
     let ended_first = tokio::select! {
         stopped = chain::run(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell) => {
-            Some(Exit::from(stopped))
+            match stopped {
+                // The line drops its ends of the channels before it says why: its word counts.
+                ChainStop::EngineGone => None,
+                stopped => Some(Exit::from(stopped)),
+            }
         }
         never = tick(&inputs, &parts.database, &published.process) => match never {},
         ended = &mut line_ended => return Ok(ended.unwrap_or_else(|_| Exit::bug("the line panicked"))),

@@ -397,7 +397,8 @@ fn halts(_: &Scene<'_>, facts: &Facts) -> Finding {
         })
         .collect();
     let reasons: Vec<&str> = facts.halts.iter().map(|(_, _, reason)| reason.as_str()).collect();
-    let detail = format!("no order goes out for {}: `bot status`, then `bot resume`", text.join(", "));
+    let detail =
+        format!("no order goes out for {}: `bot status` says why and what lifts it", text.join(", "));
     Finding::of(text.is_empty(), text.len().to_string(), detail).quoting(Some(reasons.join("; ")))
 }
 

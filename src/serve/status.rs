@@ -230,7 +230,9 @@ impl StatusReport {
         for halt in &engine.halts {
             let symbol = halt.symbol.as_ref().map_or("all tickers", Symbol::as_str);
             let reason = halt.reason.as_deref().unwrap_or_default();
+            let lifted_by = halt.kind.lifted_by(halt.symbol.as_ref());
             writeln!(f, "  {symbol:<12} {}: {reason}", halt.kind.as_str())?;
+            writeln!(f, "  {:<12} lift it: {lifted_by}", "")?;
         }
         Ok(())
     }

@@ -39,7 +39,9 @@ pub(super) fn watch_and_hedge(config: &Config, warnings: &[String]) -> Ended {
         // Before a port is taken or anything is written beside the ledger: the message names the remedy.
         Ledger::preflight(&config.database, Millis::now())?;
         let listener = serve::bind(config.listen).await.map_err(|error| because(&error))?;
-        log::info!("health and metrics on http://{}", config.listen);
+        // Not what was asked for but what was given: port 0 asks for any free one.
+        let bound = listener.local_addr().unwrap_or(config.listen);
+        log::info!("health and metrics on http://{bound}");
         let parts = Parts {
             broker: broker(config)?,
             confirmations: config.confirmations,

@@ -65,6 +65,7 @@ fn every_write_is_read_back_also_after_a_restart() {
             cursor: Some(block(104, 4)),
             window,
             standing: vec![(103, seen.id), (104, reinstated.id)],
+            late_from: None,
             tokens: vec![token()],
         },
         fills: vec![state(&reversed, 1, true), state(&seen, 0, false), state(&reinstated, 2, false)],
@@ -82,6 +83,7 @@ fn every_write_is_read_back_also_after_a_restart() {
         fills_total: 4,
         reversals_total: 2,
         dead_total: 1,
+        compared_at: None,
         last_commit: Some(at(5)),
     };
     assert_eq!(ledger.load().unwrap(), expected);
@@ -121,6 +123,20 @@ fn the_reference_price_is_loaded_from_a_hundred_shares_and_dust_does_not_push_th
     ledger.commit(at(1), &writes).unwrap();
     let traded: Vec<String> = ledger.load().unwrap().traded.iter().map(|row| row.2.to_string()).collect();
     assert_eq!(traded, ["60", "60", "0.000000000000000001", "0.000000000000000001"]);
+}
+
+#[test]
+fn the_first_comparison_with_the_brokers_book_is_remembered_for_ever() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    assert_eq!(ledger.load().unwrap().compared_at, None);
+    ledger.commit(at(1), &[Write::Token(token())]).unwrap();
+    assert_eq!(ledger.load().unwrap().compared_at, None);
+    ledger.commit(at(2), &[Write::Compared(at(2))]).unwrap();
+    ledger.commit(at(3), &[Write::Compared(at(3))]).unwrap();
+    ledger.commit(at(3), &[Write::Token(token())]).unwrap();
+    ledger.close().unwrap();
+    assert_eq!(place.open().load().unwrap().compared_at, Some(at(2)));
 }
 
 #[test]

@@ -278,6 +278,7 @@ pub struct Shelf {
     pub cursor: Option<BlockRef>,
     pub window: Vec<BlockRef>,
     pub last_commit: Option<Millis>,
+    pub compared_at: Option<Millis>,
     pub halts: BTreeMap<(Option<Symbol>, HaltKind), String>,
 }
 
@@ -332,6 +333,7 @@ impl Shelf {
                 Write::Lift { symbol, kind, .. } => {
                     self.halts.remove(&(symbol, kind)).unwrap();
                 }
+                Write::Compared(at) => assert_eq!(self.compared_at.replace(at), None),
                 Write::Token(_) | Write::Skipped(_) | Write::Dead(_) => {}
             }
         }
@@ -357,6 +359,7 @@ impl Shelf {
                 cursor: self.cursor,
                 window: self.window.clone(),
                 standing: vec![],
+                late_from: None,
                 tokens: vec![],
             },
             fills: self.fills.values().filter(|state| state.fill.block_number > floor).cloned().collect(),
@@ -377,6 +380,7 @@ impl Shelf {
             fills_total: 0,
             reversals_total: 0,
             dead_total: 0,
+            compared_at: self.compared_at,
             last_commit: self.last_commit,
         }
     }

@@ -116,7 +116,7 @@ impl Memory {
             Write::Dead(dead) => {
                 Some(columns("dead", &dead.reason, "", &format!("tx {}", short(&dead.tx_hash))))
             }
-            Write::Entry { .. } | Write::Cursor { .. } | Write::Lift { .. } => None,
+            Write::Entry { .. } | Write::Cursor { .. } | Write::Lift { .. } | Write::Compared(_) => None,
         }
     }
 

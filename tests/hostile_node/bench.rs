@@ -1,0 +1,402 @@
+//! The bench: a scripted node on a thread of its own, the real bot as a process before it, and eyes from outside:
+//! HTTP, the reading verbs, the log, the broker's book.
+//!
+//! Nothing here waits for a time to pass: [`until`] looks again and again, with a bound that only a hang reaches.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alloy::primitives::B256;
+use counterfill::sim::{SimChain, SimNode, Token, Tx};
+use counterfill::units::BlockRef;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::truth::{self, Deal, OWNER, Rows, SHARES, Truth, USDC, V4, V5, Verdict};
+
+const BOT: &str = env!("CARGO_BIN_EXE_bot");
+pub const CHAIN_ID: u64 = 8453;
+pub const FIRST: u64 = 1_000;
+/// Far longer than anything here takes, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Looks until `holds`; panics with what `tell` says where it never does.
+pub fn until(what: &str, tell: impl Fn() -> String, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}\n{}", tell());
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// How a bot ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub log: String,
+}
+
+/// The running bot.
+struct Bot {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Bot {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub struct Bench {
+    pub node: SimNode,
+    pub truth: Truth,
+    pub confirmations: u64,
+    data: TempDir,
+    settings: Vec<(&'static str, String)>,
+    bot: Option<Bot>,
+    /// The node's runtime ends when this is dropped.
+    _node_thread: mpsc::Sender<()>,
+}
+
+fn a_chain() -> SimChain {
+    let mut chain = SimChain::new(CHAIN_ID, FIRST, 7);
+    chain.contracts.extend([V5.address, V4.address]);
+    chain.tokens.insert(USDC.address, Token::plain("USDC", 6));
+    for (_, symbol, asset, _) in SHARES {
+        chain.tokens.insert(asset.address, Token::plain(symbol, 18));
+    }
+    chain
+}
+
+/// The node lives on a thread, so that a test may block as it likes.
+fn serve(chain: SimChain) -> (SimNode, mpsc::Sender<()>) {
+    let (handle, handed) = mpsc::channel();
+    let (keep, kept) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            handle.send(SimNode::start(chain).await.unwrap()).unwrap();
+            let _ = tokio::task::spawn_blocking(move || kept.recv()).await;
+        });
+    });
+    (handed.recv().unwrap(), keep)
+}
+
+impl Bench {
+    /// A node with an empty chain, and no bot yet.
+    pub fn new() -> Self {
+        let (node, keep) = serve(a_chain());
+        let equities: Vec<String> =
+            SHARES.iter().map(|(ticker, _, asset, _)| format!("{ticker}={}", asset.address)).collect();
+        let settings = vec![
+            ("WS_RPC_URL", node.ws_url()),
+            ("ORDERBOOK", format!("{},{}", V5.address, V4.address)),
+            ("ORDER_OWNER", OWNER.to_string()),
+            ("DEPLOYMENT_BLOCK", (FIRST + 1).to_string()),
+            ("EQUITIES", equities.join(",")),
+            ("CASH", USDC.address.to_string()),
+            ("LISTEN", "127.0.0.1:0".to_owned()),
+            ("LOG_FORMAT", "text".to_owned()),
+            ("MAX_ORDERS_PER_MINUTE", "100000".to_owned()),
+            ("MAX_ORDERS_PER_DAY", "100000".to_owned()),
+        ];
+        let data = tempfile::tempdir().unwrap();
+        let truth = Truth::default();
+        Self { node, truth, confirmations: 0, data, settings, bot: None, _node_thread: keep }
+    }
+
+    /// A node, and a bot before it that is ready.
+    pub fn ready() -> Self {
+        Self::ready_with(&[])
+    }
+
+    pub fn ready_with(settings: &[(&'static str, &str)]) -> Self {
+        let mut bench = Self::new();
+        bench.set(settings);
+        bench.node.mine_empty(3);
+        bench.start();
+        bench.becomes_ready();
+        bench
+    }
+
+    pub fn set(&mut self, settings: &[(&'static str, &str)]) {
+        for (name, value) in settings {
+            self.settings.retain(|(known, _)| known != name);
+            self.settings.push((name, (*value).to_owned()));
+        }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.data.path().to_owned()
+    }
+
+    fn database(&self) -> String {
+        format!("sqlite:{}", self.data.path().join("bot.db").display())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(BOT);
+        command.env_clear().args(args).env("DATABASE_URL", self.database()).env("USER", "tester");
+        command
+    }
+
+    // ---- the process ----------------------------------------------------------------------------------------------
+
+    pub fn start(&mut self) {
+        assert!(self.bot.is_none(), "one bot at a time");
+        let mut command = self.command(&["run"]);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, written) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = written.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        self.bot = Some(Bot { child, log, reader: Some(reader) });
+    }
+
+    pub fn log(&self) -> String {
+        self.bot.as_ref().map_or_else(String::new, |bot| bot.log.lock().unwrap().clone())
+    }
+
+    pub fn until(&self, what: &str, holds: impl FnMut() -> bool) {
+        until(what, || format!("{:#?}\n{}", self.readyz(), self.log()), holds);
+    }
+
+    /// SIGTERM, as a service manager sends it.
+    pub fn signal_stop(&self) {
+        let pid = self.bot.as_ref().unwrap().child.id();
+        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
+    }
+
+    /// Waits until the bot has ended by itself.
+    pub fn ends(&mut self) -> Ended {
+        let mut bot = self.bot.take().unwrap();
+        let mut code = None;
+        let log = Arc::clone(&bot.log);
+        until(
+            "the bot ends",
+            || log.lock().unwrap().clone(),
+            || {
+                code = bot.child.try_wait().unwrap();
+                code.is_some()
+            },
+        );
+        bot.reader.take().unwrap().join().unwrap();
+        let log = bot.log.lock().unwrap().clone();
+        Ended { code: code.unwrap().code().unwrap_or(-1), log }
+    }
+
+    /// SIGTERM; it must exit 0.
+    pub fn stop(&mut self) -> Ended {
+        self.signal_stop();
+        let ended = self.ends();
+        assert_eq!(ended.code, 0, "{}", ended.log);
+        ended
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        drop(self.bot.take());
+    }
+
+    // ---- eyes -----------------------------------------------------------------------------------------------------
+
+    /// Where the bot listens, from its log.
+    pub fn address(&self) -> Option<String> {
+        let log = self.log();
+        let after = log.split("health and metrics on http://").nth(1)?;
+        Some(after.lines().next()?.trim().to_owned())
+    }
+
+    fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address()?).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let code = answer.split(' ').nth(1)?.parse().ok()?;
+        Some((code, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    }
+
+    pub fn readyz(&self) -> Option<(u16, Value)> {
+        let (code, body) = self.get("/readyz")?;
+        Some((code, serde_json::from_str(&body).unwrap_or(Value::Null)))
+    }
+
+    fn is_ready(&self, code: u16) -> bool {
+        self.readyz().is_some_and(|(found, _)| found == code)
+    }
+
+    /// `/readyz` says 200 and `bot health` agrees. It mines, as a living chain does; where it must not, see
+    /// [`Bench::becomes_ready_on_a_quiet_chain`].
+    pub fn becomes_ready(&self) {
+        let mut looks = 0_u32;
+        self.until("ready", || {
+            looks += 1;
+            if looks.is_multiple_of(25) {
+                self.node.mine_empty(1);
+            }
+            // Both or neither: between two looks the answer may change.
+            self.is_ready(200) && self.health() == 0
+        });
+    }
+
+    /// `/readyz` says 503 because of this check, and `bot health` exits 1.
+    pub fn becomes_unready(&self, check: &str) {
+        self.until(&format!("unready for {check}"), || {
+            let failing = |(code, body): (u16, Value)| {
+                let checks = body["checks"].as_array().cloned().unwrap_or_default();
+                code == 503 && checks.iter().any(|row| row["name"] == check && row["ok"] == false)
+            };
+            self.readyz().is_some_and(failing) && self.health() == 1
+        });
+    }
+
+    /// `bot health`'s exit code.
+    pub fn health(&self) -> i32 {
+        let address = self.address().unwrap();
+        let out = self.command(&["health"]).env("LISTEN", address).output().unwrap();
+        out.status.code().unwrap()
+    }
+
+    /// One number of `/metrics`; none before the first scrape succeeds.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        let (_, body) = self.get("/metrics")?;
+        let line = body.lines().find(|line| line.split(' ').next() == Some(name))?;
+        line.split(' ').nth(1)?.parse().ok()
+    }
+
+    pub fn reconnects(&self) -> u64 {
+        self.metric("counterfill_chain_reconnects_total").unwrap_or(0)
+    }
+
+    pub fn forks(&self) -> u64 {
+        self.metric("counterfill_forks_total").unwrap_or(0)
+    }
+
+    /// The cursor is the chain's tip.
+    pub fn catches_up(&self) {
+        self.until("the cursor at the tip", || {
+            let tip = self.node.chain(SimChain::tip);
+            self.status()["engine"]["cursor"]["hash"].as_str() == Some(tip.hash.to_string().as_str())
+        });
+    }
+
+    /// Runs another verb.
+    pub fn verb(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs another verb, which must exit 0; what it prints.
+    pub fn says(&self, args: &[&str]) -> String {
+        let out = self.verb(args);
+        let told = String::from_utf8(out.stdout).unwrap();
+        let complaint = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.success(), "bot {args:?}: {:?}\n{told}\n{complaint}", out.status);
+        told
+    }
+
+    fn rows_of(&self, verb: &str) -> Vec<Value> {
+        self.says(&[verb, "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.says(&["status", "--json"])).unwrap()
+    }
+
+    pub fn fills(&self) -> Vec<Value> {
+        self.rows_of("fills")
+    }
+
+    pub fn hedges(&self) -> Vec<Value> {
+        self.rows_of("hedges")
+    }
+
+    pub fn fill_states(&self) -> Vec<String> {
+        self.fills().iter().map(|row| row["state"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What the three reading verbs print.
+    pub fn rows(&self) -> Rows {
+        Rows { fills: self.fills(), positions: self.rows_of("positions"), hedges: self.hedges() }
+    }
+
+    pub fn orders(&self) -> usize {
+        truth::book(self.data.path()).len()
+    }
+
+    // ---- the chain ------------------------------------------------------------------------------------------------
+
+    /// A transaction with these trades of ours, not yet mined.
+    pub fn tx(&mut self, deals: &[Deal]) -> Tx {
+        let (mut logs, mut meant) = (Vec::new(), Vec::new());
+        for deal in deals {
+            let (more, named) = deal.logs();
+            meant.push((logs.len() + named, *deal));
+            logs.extend(more);
+        }
+        let tx = self.node.tx(logs);
+        self.truth.meant.insert(tx.hash, meant);
+        tx
+    }
+
+    /// A block of one transaction with these trades.
+    pub fn mine(&mut self, deals: &[Deal]) -> (BlockRef, B256) {
+        let tx = self.tx(deals);
+        let hash = tx.hash;
+        (self.node.mine(vec![tx]), hash)
+    }
+
+    // ---- the verdict ----------------------------------------------------------------------------------------------
+
+    pub fn verdict(&self) -> Verdict {
+        let (rows, book) = (self.rows(), truth::book(self.data.path()));
+        self.node.chain(|chain| truth::verdict(&self.truth, chain, self.confirmations, &rows, &book))
+    }
+
+    /// Waits until the verdict is clean and nothing is under way.
+    pub fn settles(&self) {
+        let open =
+            |row: &Value| matches!(row["state"].as_str(), Some("Planned" | "Sent" | "Unknown" | "Working"));
+        let mut last = String::new();
+        let begun = Instant::now();
+        loop {
+            let verdict = self.verdict();
+            if verdict.is_clean() && !self.hedges().iter().any(open) {
+                return;
+            }
+            last.clear();
+            last.push_str(&format!("{verdict:?}"));
+            assert!(begun.elapsed() < PATIENCE, "no clean verdict: {last}\n{}", self.log());
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Comes to rest, is ready, stops with exit 0, and the verdict still holds; the number of orders.
+    pub fn ends_clean(&mut self) -> usize {
+        self.settles();
+        self.becomes_ready();
+        self.settles();
+        self.stop();
+        let verdict = self.verdict();
+        assert!(verdict.is_clean(), "{verdict:?}");
+        assert!(!self.truth.meant.is_empty() || verdict.orders == 0);
+        verdict.orders
+    }
+}
