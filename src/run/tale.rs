@@ -1,4 +1,4 @@
-//! What a committed write means, in one sentence for a person: the bot's log, and the demo's screen.
+//! What a committed write means, in one sentence for a person: the bot's log (the demo's screen has words of its own).
 //!
 //! It knows no reader and no level but how much a sentence matters.
 

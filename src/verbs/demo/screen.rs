@@ -174,7 +174,7 @@ fn order(verb: &str, intent: &Intent) -> String {
     let why = match (verb, intent.reason.as_str()) {
         ("found", _) => "the broker had it all along",
         ("sent again", _) => "the broker never had it",
-        ("unknown", _) => "no answer; the broker is asked before anything else is sent",
+        ("unknown", _) => "no answer; the broker is asked",
         ("sent", _) => return columns(verb, &what, "", &format!("intent {}", number(&intent.id))),
         (_, reason) => reason,
     };
