@@ -17,7 +17,7 @@ const LIST_MS: i64 = 60_000;
 const LIST_NEEDED_MS: i64 = 1_000;
 /// How far the periodic list looks back: executions may change for a day.
 const LIST_BACK_MS: i64 = 24 * 3_600_000;
-/// How far the list at start looks back before the last commit.
+/// How far the list at start looks back before the ledger last knew the broker's orders.
 const START_BACK_MS: i64 = 5 * 60_000;
 /// The furthest any list looks back: the brokers' own limit, less a day.
 const LIST_BACK_MS_MAX: i64 = 59 * 24 * 3_600_000;
@@ -102,9 +102,10 @@ impl Engine {
         if free(&self.asked_list) && list_due && (self.compared || self.unasked.is_empty()) {
             self.asked_list = Some(Asked { at: self.now, out: true, times: 0 });
             let oldest = self.now.plus(-LIST_BACK_MS_MAX);
-            let since = match (self.compared, self.last_commit) {
+            let since = match (self.compared, self.compared_at) {
                 (true, _) => self.now.plus(-LIST_BACK_MS),
-                (false, Some(commit)) => commit.plus(-START_BACK_MS).max(oldest),
+                // A clock that was set back since must not make the list begin in the future.
+                (false, Some(known)) => known.min(self.now).plus(-START_BACK_MS).max(oldest),
                 (false, None) => oldest,
             };
             out.effects.push(Effect::Ask(Question::List { since }));

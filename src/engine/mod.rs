@@ -23,7 +23,7 @@ use crate::fills::TokenFact;
 use crate::hedges::{HaltKind, Intent, IntentState, Limits};
 use crate::ledger::{FillState, Loaded, Write};
 use crate::positions::Position;
-use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Symbol};
+use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Shares, Symbol};
 
 /// What the engine is told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,25 @@ struct Failures {
     until: Millis,
 }
 
+/// What the ledger alone decides of an engine: a restart must find again exactly what the process knew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durable {
+    /// What the chain side is told.
+    pub view: ChainView,
+    /// Every fill in memory.
+    pub fills: Vec<FillState>,
+    /// Fills, reversals and dead events ever stored.
+    pub totals: (u64, u64, u64),
+    /// Per ticker that ever moved: counting fills and executions.
+    pub positions: Vec<(Symbol, Shares, Shares)>,
+    /// Every live intent.
+    pub live: Vec<Intent>,
+    /// Halts in force.
+    pub halts: Vec<(Option<Symbol>, HaltKind, String)>,
+    /// Per ticker: attempts in a row without an execution.
+    pub failures: Vec<(Symbol, u32)>,
+}
+
 /// The state. Everything in it follows from the ledger and from inputs since the start.
 #[derive(Debug)]
 pub struct Engine {
@@ -101,8 +120,9 @@ pub struct Engine {
     unasked: BTreeSet<IntentId>,
     /// Whether the broker's book was compared with the ledger since the start.
     compared: bool,
-    /// When the ledger was last written before this start.
-    last_commit: Option<Millis>,
+    /// Up to when the ledger knew the broker's orders, before this start. Not when it was last written: a process that
+    /// was stopped before it had compared the book wrote too, and so does an operator's verb.
+    compared_at: Option<Millis>,
     /// Orders with our tag that nobody here knows, and when the list that first showed them began.
     strangers: BTreeMap<OrderId, Millis>,
 
@@ -168,7 +188,7 @@ impl Engine {
                 .collect(),
             halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
             compared: false,
-            last_commit: loaded.last_commit,
+            compared_at: loaded.compared_at,
             strangers: BTreeMap::new(),
             session: None,
             must_read: false,
@@ -254,11 +274,8 @@ impl Engine {
                 Ok(told)
             }
             Command::Resume { symbol, kind, reason, who } => {
-                let stuck = self.live.iter().filter_map(|id| self.intents.get(id)).find(|intent| {
-                    matches!(intent.state, IntentState::Unknown | IntentState::Stuck)
-                        && symbol.as_ref().is_none_or(|s| *s == intent.symbol)
-                });
-                if let Some(intent) = stuck {
+                let unsettled = symbol.as_ref().and_then(|symbol| self.unsettled(symbol));
+                if let Some(intent) = unsettled {
                     Err(format!(
                         "{} has intent {} in {}; settle it first",
                         intent.symbol, intent.id, intent.state
@@ -280,6 +297,18 @@ impl Engine {
             }
         };
         out.effects.push(Effect::Reply(reply, answer));
+    }
+
+    /// The intent that keeps a ticker from being resumed. It holds its ticker whatever halts there are, so that lifting
+    /// the global one resumes the others only. An `Unknown` one that the broker said it does not have holds nothing:
+    /// it goes out again under its name, and only a resumed ticker lets it.
+    fn unsettled<'a>(&'a self, symbol: &'a Symbol) -> Option<&'a Intent> {
+        let ready = move |id: &IntentId| self.resends.get(id).is_some_and(|resend| resend.ready);
+        self.live_of(symbol).find(move |intent| match intent.state {
+            IntentState::Stuck => true,
+            IntentState::Unknown => !(self.policy.profile.client_ids && ready(&intent.id)),
+            _ => false,
+        })
     }
 
     fn halt(&mut self, symbol: Option<Symbol>, kind: HaltKind, reason: String, who: String, out: &mut Out) {
@@ -330,6 +359,32 @@ impl Engine {
                 .map(|state| (state.fill.block_number, state.fill.id))
                 .collect(),
             tokens: self.tokens.values().cloned().collect(),
+        }
+    }
+
+    /// What a restart must find again.
+    #[must_use]
+    pub fn durable(&self) -> Durable {
+        let moved = |(_, position): &(&Symbol, &Position)| {
+            !position.fills.is_zero() || !position.executions.is_zero()
+        };
+        Durable {
+            view: self.view(),
+            fills: self.fills.values().cloned().collect(),
+            totals: (self.fills_total, self.reversals_total, self.dead_total),
+            positions: self
+                .positions
+                .iter()
+                .filter(moved)
+                .map(|(symbol, position)| (symbol.clone(), position.fills, position.executions))
+                .collect(),
+            live: self.live.iter().filter_map(|id| self.intents.get(id)).cloned().collect(),
+            halts: self
+                .halts
+                .iter()
+                .map(|((symbol, kind), why)| (symbol.clone(), *kind, why.clone()))
+                .collect(),
+            failures: self.failures.iter().map(|(symbol, failed)| (symbol.clone(), failed.count)).collect(),
         }
     }
 

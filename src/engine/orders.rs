@@ -230,14 +230,14 @@ impl Engine {
             } else if by_name.is_some() {
                 // A candidate of a `Sent` or `Unknown` intent: its own question binds it.
             } else if self.has_our_tag(order) {
-                if at_start && self.last_commit.is_none() {
+                if at_start && self.compared_at.is_none() {
                     ours_without_intent += 1;
                 } else if at_start {
                     self.adopt(order, IntentState::Working, "found in the broker's book at start", out)?;
                 } else {
                     self.stranger(order, begun_at, out)?;
                 }
-            } else if at_start && self.last_commit.is_some() && self.positions.contains_key(&order.symbol) {
+            } else if at_start && self.compared_at.is_some() && self.positions.contains_key(&order.symbol) {
                 let why = format!("order {} in {} was not entered by this bot", order.id, order.symbol);
                 self.halt(Some(order.symbol.clone()), HaltKind::ForeignOrder, why, "engine".into(), out);
             }
@@ -248,6 +248,9 @@ impl Engine {
                  old ledger back, or type `bot resume --kind foreign_order --reason …` to start without them"
             );
             self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
+        }
+        if at_start {
+            out.writes.push(Write::Compared);
         }
         self.compared = true;
         Ok(())

@@ -140,6 +140,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         reversals_total: count(conn, "SELECT count(*) FROM fill_entries WHERE sign = -1")?,
         dead_total: count(conn, "SELECT count(*) FROM dead_events")?,
         last_commit,
+        compared_at: compared_at(conn)?,
     })
 }
 
@@ -180,6 +181,11 @@ pub(super) fn count(conn: &Connection, sql: &str) -> rusqlite::Result<u64> {
 
 pub(super) fn last_commit(conn: &Connection) -> rusqlite::Result<Option<Millis>> {
     conn.query_row("SELECT at FROM last_commit", [], |r| r.get(0).map(Millis)).optional()
+}
+
+fn compared_at(conn: &Connection) -> rusqlite::Result<Option<Millis>> {
+    let found = conn.query_row("SELECT compared_at FROM last_commit", [], |r| r.get::<_, Option<i64>>(0));
+    Ok(found.optional()?.flatten().map(Millis))
 }
 
 fn block(r: &Row<'_>) -> rusqlite::Result<BlockRef> {

@@ -130,6 +130,8 @@ pub enum Write {
         /// The order's average price at that reading.
         average_price: Option<Price>,
     },
+    /// The broker's book was compared with the ledger: from here on this process' commits say up to when they agree.
+    Compared,
     /// A halt raised.
     Halt {
         /// The ticker; all tickers where none.
@@ -194,4 +196,7 @@ pub struct Loaded {
     pub dead_total: u64,
     /// When the ledger was last written; none at birth.
     pub last_commit: Option<Millis>,
+    /// When it was last written by a process that had compared the broker's book with it. An order that is older is
+    /// known here; none where there was no such process.
+    pub compared_at: Option<Millis>,
 }

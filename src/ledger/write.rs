@@ -27,20 +27,26 @@ impl Ledger {
             return Ok(());
         }
         let path = self.path.clone();
+        let compared = self.compared || writes.contains(&Write::Compared);
         let failed = |error| match error {
             Refusal::Says(error) => error,
             Refusal::Sql(error) => LedgerError::sql(&path, "wrote a batch", error),
         };
-        self.conn
+        let done = self
+            .conn
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(Refusal::from)
             .and_then(|tx| {
                 let mut batch = Batch { tx: &tx, at, owed: Owed::default() };
                 writes.iter().try_for_each(|write| batch.apply(write))?;
-                batch.settle()?;
+                batch.settle(compared)?;
                 tx.commit().map_err(Refusal::from)
             })
-            .map_err(failed)
+            .map_err(failed);
+        if done.is_ok() {
+            self.compared = compared;
+        }
+        done
     }
 }
 
@@ -93,6 +99,7 @@ impl Batch<'_> {
             Write::Execution { order_id, n, intent, quantity, average_price } => {
                 self.execution(order_id, *n, intent, *quantity, *average_price)
             }
+            Write::Compared => Ok(()),
             Write::Halt { symbol, kind, reason, who } => self.halt(symbol.as_ref(), *kind, true, reason, who),
             Write::Lift { symbol, kind, reason, who } => {
                 self.halt(symbol.as_ref(), *kind, false, reason, who)
@@ -441,7 +448,7 @@ impl Batch<'_> {
     }
 
     /// Checks that nothing is owed, and notes the commit.
-    fn settle(&self) -> Result<(), Refusal> {
+    fn settle(&self, compared: bool) -> Result<(), Refusal> {
         if let Some(fill) = self.owed.entries.first() {
             return contradiction(format!("fill in row {fill} came without an entry"));
         }
@@ -460,9 +467,10 @@ impl Batch<'_> {
             }
         }
         self.run(
-            "INSERT INTO last_commit (one, at, commits) VALUES (1, ?1, 1) \
-             ON CONFLICT (one) DO UPDATE SET at = excluded.at, commits = commits + 1",
-            [self.at.0],
+            "INSERT INTO last_commit (one, at, commits, compared_at) VALUES (1, ?1, 1, ?2) \
+             ON CONFLICT (one) DO UPDATE SET at = excluded.at, commits = commits + 1, \
+             compared_at = coalesce(excluded.compared_at, compared_at)",
+            (self.at.0, compared.then_some(self.at.0)),
         )?;
         Ok(())
     }

@@ -43,6 +43,7 @@ pub fn said(write: &Write) -> Option<(Level, String)> {
         }
         // The engine's alert has said halts and dead events already; the rest is bookkeeping.
         Write::Halt { .. } | Write::Dead(_) | Write::Count { .. } | Write::Cursor { .. } => return None,
+        Write::Compared => return None,
         Write::Entry { .. } | Write::Transition { .. } => return None,
     };
     Some(told)

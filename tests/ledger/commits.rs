@@ -83,6 +83,7 @@ fn every_write_is_read_back_also_after_a_restart() {
         reversals_total: 2,
         dead_total: 1,
         last_commit: Some(at(5)),
+        compared_at: None,
     };
     assert_eq!(ledger.load().unwrap(), expected);
     assert_eq!(ledger.fill_states(reinstated.id.tx_hash).unwrap(), vec![state(&reinstated, 2, false)]);
