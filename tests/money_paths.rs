@@ -5,7 +5,7 @@
 mod world;
 
 use counterfill::engine::{Command, Effect, Input};
-use counterfill::hedges::HaltKind;
+use counterfill::hedges::{HaltKind, IntentState};
 use counterfill::units::{Shares, Side};
 use world::{Deal, Mood, World, symbol, verdict};
 
@@ -71,4 +71,48 @@ fn an_unclear_order_does_not_keep_a_halt_from_being_lifted_for_ever() {
         world.settle();
         verdict(&world);
     }
+}
+
+#[test]
+fn an_order_sent_by_a_later_ledger_under_a_planned_name_is_adopted() {
+    let mut world = ready();
+    sold(&mut world, 0, 2);
+    sold(&mut world, 1, 5);
+    // One is on its way, the other planned; then the ledger is copied, and the planned one leaves and trades.
+    assert!(world.shelf.intents.values().any(|intent| intent.state == IntentState::Planned));
+    world.backups.push(world.shelf.clone());
+    world.settle();
+    world.restore(0);
+    // What is wanted now is less than what was sent under that name.
+    world.chain.unwind(1);
+    world.chain.mine(vec![]);
+    world.chain.mine(vec![]);
+    world.settle();
+    assert_eq!(
+        lift(&mut world, Some(1), HaltKind::Stuck),
+        Err("AAPL has no `stuck` halt; `bot status` lists halts".into())
+    );
+    verdict(&world);
+}
+
+#[test]
+fn an_order_that_came_into_being_though_it_was_refused_is_not_passed_over() {
+    let mut world = ready();
+    sold(&mut world, 0, 2);
+    world.desk.mood = Some(Mood::RefusesAndAccepts);
+    world.perform(None);
+    // Before the next attempt a person stops the ticker.
+    let (reason, who) = ("odd".to_owned(), "operator".to_owned());
+    world.input(Input::Command(Command::Halt { symbol: Some(symbol(0)), reason, who }, 1));
+    for _ in 0..20 {
+        world.now = world.now.plus(10_000);
+        world.input(Input::Tick);
+        world.perform(None);
+        world.desk.trade(world.now);
+    }
+    let halts: Vec<_> =
+        world.engine.facts().halts.into_iter().map(|(symbol, kind, _)| (symbol, kind)).collect();
+    assert_eq!(halts, [(Some(symbol(0)), HaltKind::Operator), (Some(symbol(0)), HaltKind::Stuck)]);
+    let executed = world.desk.executed(&symbol(0));
+    assert_eq!(world.shelf.executions.get(&symbol(0)).copied(), Some(executed), "what it traded is booked");
 }

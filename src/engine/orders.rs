@@ -221,14 +221,17 @@ impl Engine {
         let at_start = !self.compared;
         let mut ours_without_intent: u32 = 0;
         for order in &orders {
-            let by_name = order
-                .client_id
-                .as_deref()
-                .and_then(|name| self.intents.keys().find(|id| id.as_str() == name).cloned());
+            let by_name = self.named(order).map(|intent| (intent.id.clone(), intent.state));
+            if let Some((id, IntentState::Planned)) = &by_name {
+                // A later ledger than this one sent it: the name is taken, and nobody asks for a planned intent.
+                let why = format!("order {} at the broker has this name already", order.id);
+                self.become_state(id, IntentState::Withdrawn, why, out)?;
+            }
+            let blocks = |state: IntentState| state.is_live() && state != IntentState::Planned;
             if let Some(id) = self.orders.get(&order.id).cloned() {
                 self.settle(&id, order, out)?;
-            } else if by_name.is_some() {
-                // A candidate of a `Sent` or `Unknown` intent: its own question binds it.
+            } else if by_name.is_some_and(|(_, state)| blocks(state)) {
+                // Its intent waits for it, or for a person: its own question binds it.
             } else if self.has_our_tag(order) {
                 if at_start && self.compared_at.is_none() {
                     ours_without_intent += 1;
@@ -254,6 +257,12 @@ impl Engine {
         }
         self.compared = true;
         Ok(())
+    }
+
+    /// The intent whose name the order carries.
+    fn named(&self, order: &BrokerOrder) -> Option<&Intent> {
+        let name: IntentId = order.client_id.as_deref()?.parse().ok()?;
+        self.intents.get(&name)
     }
 
     fn has_our_tag(&self, order: &BrokerOrder) -> bool {

@@ -166,6 +166,8 @@ pub enum Mood {
     CancelsHalfway,
     /// A no about us, not about the order.
     RateLimits,
+    /// Says no, and has it all the same: a broken gateway.
+    RefusesAndAccepts,
     /// Trades one share more than was ordered.
     Overfills,
 }
@@ -231,6 +233,7 @@ impl Desk {
                 Placed::Unknown("timeout".into())
             }
             Mood::AcceptsAndLosesTheAnswer => Placed::Unknown("timeout".into()),
+            Mood::RefusesAndAccepts => Placed::Refused { reason: "error".into(), gate_ms: None },
             _ => Placed::Accepted(id),
         }
     }
