@@ -1,7 +1,7 @@
 //! Once per step: what to ask the broker, what to send it, and why not (`protocol.md` 2 to 4).
 
 use super::orders::pause_ms;
-use super::{Asked, Effect, Engine, Out, Question, Resend, Stop};
+use super::{Asked, Effect, Engine, Out, Pause, Question, Resend, Stop};
 use crate::broker::Session;
 use crate::hedges::{Intent, IntentState};
 use crate::ledger::Write;
@@ -59,10 +59,10 @@ impl Engine {
 
     /// Why no order may leave for any ticker; none when one may.
     pub(super) fn gate_closed(&self) -> Option<String> {
-        if let Some((until, why)) = &self.gate
-            && self.now < *until
+        if let Some((pause, why)) = &self.gate
+            && !pause.over(self.now)
         {
-            return Some(format!("until {until}: {why}"));
+            return Some(format!("until {}: {why}", pause.until()));
         }
         if self.must_read {
             return Some("an order call went wrong; one read of the broker must succeed first".into());
@@ -182,14 +182,14 @@ impl Engine {
         }
         let may_go = |(id, resend): &(&IntentId, &Resend)| {
             let halted = self.intents.get(*id).is_none_or(|intent| self.halted(&intent.symbol).is_some());
-            resend.ready && self.now >= resend.until && !halted
+            resend.ready && resend.pause.over(self.now) && !halted
         };
         let Some(id) = self.resends.iter().find(may_go).map(|(id, _)| id.clone()) else { return Ok(()) };
         let now = self.now;
         let resend = self.resends.entry(id.clone()).or_default();
         resend.ready = false;
         resend.count += 1;
-        resend.until = now.plus(pause_ms(resend.count));
+        resend.pause = Pause { since: now, ms: pause_ms(resend.count) };
         self.send(
             &id,
             "the broker did not have it; the same order again under the same name".into(),
@@ -263,8 +263,8 @@ impl Engine {
 
     fn pausing(&self, symbol: &Symbol) -> Option<String> {
         let failures = self.failures.get(symbol)?;
-        (self.now < failures.until)
-            .then(|| format!("until {} after {} failed attempts", failures.until, failures.count))
+        (!failures.pause.over(self.now))
+            .then(|| format!("until {} after {} failed attempts", failures.pause.until(), failures.count))
     }
 
     /// Cuts to the caps, or says which one is used up.

@@ -38,6 +38,25 @@ pub struct Policy {
     pub nonce: String,
 }
 
+/// A time in which something rests. Kept as a beginning and a length: a clock that was set back must not make it last for
+/// the hours it was wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Pause {
+    since: Millis,
+    ms: i64,
+}
+
+impl Pause {
+    const fn over(self, now: Millis) -> bool {
+        let passed = now.since(self.since);
+        passed < 0 || passed >= self.ms
+    }
+
+    const fn until(self) -> Millis {
+        self.since.plus(self.ms)
+    }
+}
+
 /// A question to the broker: when it was last asked, and whether it is still out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Asked {
@@ -53,15 +72,15 @@ struct Resend {
     ready: bool,
     /// How often it went out again. From then on a clear no is only about the last send, not about the first.
     count: u32,
-    /// Not before this moment.
-    until: Millis,
+    /// Not during it.
+    pause: Pause,
 }
 
 /// A ticker's attempts in a row that brought no execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Failures {
     count: u32,
-    until: Millis,
+    pause: Pause,
 }
 
 /// What the ledger alone decides of an engine: a restart must find again exactly what the process knew.
@@ -129,7 +148,7 @@ pub struct Engine {
     session: Option<Session>,
     /// After a failed or unclear order call nothing leaves until one read has succeeded.
     must_read: bool,
-    gate: Option<(Millis, String)>,
+    gate: Option<(Pause, String)>,
     broker_answers: Option<bool>,
     asked_orders: BTreeMap<IntentId, Asked>,
     asked_list: Option<Asked>,
@@ -183,7 +202,7 @@ impl Engine {
                 .failures
                 .into_iter()
                 .map(|(symbol, count, ended)| {
-                    (symbol, Failures { count, until: ended.plus(orders::pause_ms(count)) })
+                    (symbol, Failures { count, pause: Pause { since: ended, ms: orders::pause_ms(count) } })
                 })
                 .collect(),
             halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
@@ -325,8 +344,7 @@ impl Engine {
     /// Whether `interval_ms` have passed since `earlier`. A clock that went back makes everything due: asking once too
     /// often is harmless, never asking again is not.
     const fn due(&self, earlier: Millis, interval_ms: i64) -> bool {
-        let passed = self.now.since(earlier);
-        passed < 0 || passed >= interval_ms
+        Pause { since: earlier, ms: interval_ms }.over(self.now)
     }
 
     fn ticket(intent: &Intent) -> Ticket {

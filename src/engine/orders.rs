@@ -1,6 +1,6 @@
 //! What the broker says, folded: transitions, executions, adoptions (`protocol.md` 3 and 5.2).
 
-use super::{Asked, Engine, Failures, Out, Stop};
+use super::{Asked, Engine, Out, Pause, Stop};
 use crate::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
 use crate::hedges::{HaltKind, Intent, IntentState};
 use crate::ledger::Write;
@@ -30,8 +30,8 @@ impl Engine {
         }
         self.in_flight = None;
         let again = self.resends.get(id).is_some_and(|resend| resend.count > 0);
-        if let Placed::Refused { reason, gate_ms: Some(pause) } = &outcome {
-            self.gate = Some((self.now.plus(*pause), reason.clone()));
+        if let Placed::Refused { reason, gate_ms: Some(ms) } = &outcome {
+            self.gate = Some((Pause { since: self.now, ms: *ms }, reason.clone()));
         }
         match outcome {
             Placed::Refused { reason, .. } | Placed::NotSent(reason) if again => {
@@ -407,9 +407,9 @@ impl Engine {
         else {
             return;
         };
-        let failures = self.failures.entry(symbol.clone()).or_insert(Failures { count: 0, until: self.now });
+        let failures = self.failures.entry(symbol.clone()).or_default();
         failures.count += 1;
-        failures.until = self.now.plus(pause_ms(failures.count));
+        failures.pause = Pause { since: self.now, ms: pause_ms(failures.count) };
         if failures.count >= FAILURES_MAX {
             let why =
                 format!("{} attempts in a row without an execution; the last: {reason}", failures.count);
