@@ -4,35 +4,20 @@
 
 mod world;
 
-use counterfill::ledger::{Ledger, Stamp};
-use counterfill::units::Millis;
 use proptest::prelude::*;
 use world::World;
 use world::ops::{Op, apply, confirmations, op};
 
-fn ledger(folder: &tempfile::TempDir) -> Ledger {
-    let stamp = Stamp {
-        chain_id: world::CHAIN_ID,
-        orderbooks: vec![],
-        owners: vec![],
-        broker: "paper".into(),
-        account: "TEST".into(),
-        hedge_from_block: None,
-        deployment_block: 100,
-    };
-    Ledger::open(&folder.path().join("bot.db"), &stamp, Millis(1)).unwrap()
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::with_cases(60) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::with_cases(40) })]
 
     #[test]
     fn a_restart_knows_what_the_process_knew(
-        ops in prop::collection::vec(prop_oneof![12 => op(), 2 => Just(Op::Resume)], 1..50),
+        ops in prop::collection::vec(prop_oneof![12 => op(), 2 => Just(Op::Resume), 1 => Just(Op::OperateAlone), 1 => (0_i64..200_000_000).prop_map(Op::Tick)], 1..50),
         confirmations in confirmations(),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let mut world = World::with(confirmations, Some(ledger(&folder)));
+        let mut world = World::with(confirmations, Some(folder.path().join("bot.db")));
         let mut tx = 0;
         for op in ops {
             // The world compares after every step.

@@ -1,11 +1,13 @@
 //! Once per step: what to ask the broker, what to send it, and why not (`protocol.md` 2 to 4).
 
+use std::collections::BTreeMap;
+
 use super::orders::pause_ms;
 use super::{Asked, Effect, Engine, Out, Pause, Question, Resend, Stop};
 use crate::broker::Session;
 use crate::hedges::{Intent, IntentState};
 use crate::ledger::Write;
-use crate::units::{Cash, IntentId, Price, Shares, Side, Symbol};
+use crate::units::{Cash, IntentId, Millis, Price, Shares, Side, Symbol};
 
 /// No order leaves in the last 15 s of a session.
 const CLOSING_MS: i64 = 15_000;
@@ -20,7 +22,7 @@ const LIST_BACK_MS: i64 = 24 * 3_600_000;
 /// How far the list at start looks back before the ledger last knew the broker's orders.
 const START_BACK_MS: i64 = 5 * 60_000;
 /// The furthest any list looks back: the brokers' own limit, less a day.
-const LIST_BACK_MS_MAX: i64 = 59 * 24 * 3_600_000;
+pub(super) const LIST_BACK_MS_MAX: i64 = 59 * 24 * 3_600_000;
 /// First pause between questions about an `Unknown` intent, doubling to [`UNKNOWN_MS_MAX`].
 const UNKNOWN_MS_FIRST: i64 = 500;
 /// Longest pause between questions about an `Unknown` intent.
@@ -167,11 +169,24 @@ impl Engine {
             return Ok(());
         }
         self.send_again(out)?;
-        let symbols: Vec<Symbol> = self.positions.keys().cloned().collect();
-        for symbol in symbols {
+        for symbol in self.queue() {
             self.decide_ticker(&symbol, out)?;
         }
         Ok(())
+    }
+
+    /// All tickers, those first whose plan has waited longest: what is scarce (the one call on its way, the orders of a
+    /// minute) must not always go to the first of the alphabet.
+    fn queue(&self) -> Vec<Symbol> {
+        let mut waiting: BTreeMap<&Symbol, Millis> = BTreeMap::new();
+        for intent in self.live.iter().filter_map(|id| self.intents.get(id)) {
+            if intent.state == IntentState::Planned {
+                waiting.insert(&intent.symbol, intent.created_at);
+            }
+        }
+        let mut queue: Vec<&Symbol> = self.positions.keys().collect();
+        queue.sort_by_key(|symbol| waiting.get(symbol).copied().unwrap_or(self.now));
+        queue.into_iter().cloned().collect()
     }
 
     /// `protocol.md` 3.5, last sentence: at a broker with client order ids, an intent it does not have goes out again
@@ -274,18 +289,23 @@ impl Engine {
         let sent_within = |ms: i64| {
             self.intents
                 .values()
-                .filter(move |i| !i.adopted && i.sent_at.is_some_and(|sent| self.now.since(sent) < ms))
+                // Of both sides of now: after the clock was set back, a minute is not as long as it was wrong.
+                .filter(move |i| {
+                    !i.adopted && i.sent_at.is_some_and(|sent| self.now.since(sent).saturating_abs() < ms)
+                })
         };
+        // Every attempt is one of the minute's; of the day's orders and dollars only what the broker may have.
+        let orders_today = || sent_within(DAY_MS).filter(|i| i.state != IntentState::Refused);
         let fits = |count: usize, max: u32| u32::try_from(count).is_ok_and(|count| count < max);
         if !fits(sent_within(MINUTE_MS).count(), limits.max_orders_per_minute) {
             return Err(format!("MAX_ORDERS_PER_MINUTE={} is used up", limits.max_orders_per_minute));
         }
-        if !fits(sent_within(DAY_MS).count(), limits.max_orders_per_day) {
+        if !fits(orders_today().count(), limits.max_orders_per_day) {
             return Err(format!("MAX_ORDERS_PER_DAY={} is used up", limits.max_orders_per_day));
         }
         let mut quantity = shares.min(limits.max_order_shares);
         if let Some(price) = price {
-            let spent = sent_within(DAY_MS)
+            let spent = orders_today()
                 .filter_map(|i| i.reference.and_then(|reference| reference.times(i.quantity)))
                 .try_fold(Cash::ZERO, Cash::checked_add)
                 .ok_or("the day's notional leaves the range")?;

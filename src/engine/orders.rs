@@ -1,5 +1,6 @@
 //! What the broker says, folded: transitions, executions, adoptions (`protocol.md` 3 and 5.2).
 
+use super::decide::LIST_BACK_MS_MAX;
 use super::{Asked, Engine, Out, Pause, Stop};
 use crate::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
 use crate::hedges::{HaltKind, Intent, IntentState};
@@ -156,7 +157,10 @@ impl Engine {
             self.become_with(id, IntentState::Working, reason, out, |i| i.order_id = Some(order_id))?;
         }
         self.book(id, order, out)?;
-        let whole = order.status.is_terminal() && order.executed == order.filled;
+        // `Filled` means whole: a broker whose status is ahead of its figures has still to tell what it traded.
+        let told = order.executed == order.filled
+            && (order.status != OrderStatus::Filled || order.filled >= order.quantity);
+        let whole = order.status.is_terminal() && told;
         if whole && self.intents.get(id).is_some_and(|intent| intent.state == IntentState::Working) {
             let end = match order.status {
                 OrderStatus::Live => return Ok(()),
@@ -219,6 +223,9 @@ impl Engine {
         }
         let Some(orders) = self.heard(answer) else { return Ok(()) };
         let at_start = !self.compared;
+        if at_start {
+            self.halt_if_too_old(out);
+        }
         let mut ours_without_intent: u32 = 0;
         for order in &orders {
             let by_name = self.named(order).map(|intent| (intent.id.clone(), intent.state));
@@ -257,6 +264,17 @@ impl Engine {
         }
         self.compared = true;
         Ok(())
+    }
+
+    /// A ledger that knows the broker's orders only up to a moment that no list reaches back to.
+    fn halt_if_too_old(&mut self, out: &mut Out) {
+        let oldest = self.now.plus(-LIST_BACK_MS_MAX);
+        let Some(known) = self.compared_at.filter(|known| *known < oldest) else { return };
+        let why = format!(
+            "this ledger knows the broker's orders up to {known}, and the broker lists them from {oldest} on; look at \
+             the account's history, then type `bot resume --kind foreign_order --reason …`"
+        );
+        self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
     }
 
     /// The intent whose name the order carries.
@@ -387,6 +405,9 @@ impl Engine {
             self.live.remove(id);
             self.asked_orders.remove(id);
         }
+        if !matches!(to, IntentState::Sent | IntentState::Unknown) {
+            self.resends.remove(id);
+        }
         if to != from {
             // A new state is asked for at once.
             self.asked_orders.remove(id);
@@ -396,7 +417,10 @@ impl Engine {
     }
 
     pub(super) fn stuck(&mut self, id: &IntentId, why: String, out: &mut Out) -> Result<(), Stop> {
-        self.become_state(id, IntentState::Stuck, why.clone(), out)?;
+        // An answer may come after the intent ended, or find it stuck already: the ticker halts all the same.
+        if self.intents.get(id).is_some_and(|intent| intent.state.may_become(IntentState::Stuck)) {
+            self.become_state(id, IntentState::Stuck, why.clone(), out)?;
+        }
         let symbol = self.intents.get(id).map(|intent| intent.symbol.clone());
         self.halt(symbol, HaltKind::Stuck, format!("intent {id}: {why}"), "engine".into(), out);
         Ok(())
@@ -418,8 +442,15 @@ impl Engine {
     }
 
     pub(super) fn prune(&mut self) {
+        if !self.compared {
+            // The list at start reaches back to the last run, however long ago that was.
+            return;
+        }
         let now = self.now;
-        let old = |intent: &Intent| !intent.state.is_live() && now.since(intent.changed_at) > ENDED_KEPT_MS;
+        // By the later of both: the broker lists an order by when it was entered, and our clock may be set back since.
+        let last =
+            |intent: &Intent| intent.sent_at.map_or(intent.changed_at, |sent| sent.max(intent.changed_at));
+        let old = |intent: &Intent| !intent.state.is_live() && now.since(last(intent)) > ENDED_KEPT_MS;
         let gone: Vec<(IntentId, Option<OrderId>)> =
             self.intents.values().filter(|i| old(i)).map(|i| (i.id.clone(), i.order_id.clone())).collect();
         for (id, order) in gone {

@@ -17,8 +17,9 @@ use crate::hedges::{HaltKind, Intent, IntentState};
 use crate::positions::TRADED_SHARES_MAX;
 use crate::units::{BlockRef, Cash, Millis, Shares, Side, Symbol};
 
-/// Terminal intents younger than this before the last commit are read too: terminal orders are asked again for a day.
-const TERMINAL_MS: i64 = 24 * 60 * 60 * 1000;
+/// Terminal intents younger than this before the ledger last knew the broker's orders are read too: the list at start
+/// begins there, terminal orders are asked again for a day, and an hour is for clocks that differ.
+const TERMINAL_MS: i64 = 25 * 60 * 60 * 1000;
 
 impl Ledger {
     /// Reads what the engine starts from.
@@ -110,6 +111,7 @@ pub(super) fn sum(left: Shares, right: Shares) -> rusqlite::Result<Shares> {
 
 fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
     let last_commit = last_commit(conn)?;
+    let compared_at = compared_at(conn)?;
     let window = window(conn)?;
     let floor = window.first().map(|first| first.number);
     let mut fills = Vec::new();
@@ -133,14 +135,14 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         fill_sums: fill_sums.into_iter().collect(),
         execution_sums: execution_sums(conn)?.into_iter().collect(),
         traded: traded(conn)?,
-        intents: intents(conn, last_commit)?,
+        intents: intents(conn, compared_at)?,
         failures: failures(conn)?,
         halts: halts(conn)?,
         fills_total: count(conn, "SELECT count(*) FROM fills")?,
         reversals_total: count(conn, "SELECT count(*) FROM fill_entries WHERE sign = -1")?,
         dead_total: count(conn, "SELECT count(*) FROM dead_events")?,
         last_commit,
-        compared_at: compared_at(conn)?,
+        compared_at,
     })
 }
 
@@ -227,11 +229,11 @@ pub(super) fn execution_sums(conn: &Connection) -> rusqlite::Result<BTreeMap<Sym
     Ok(sums)
 }
 
-fn intents(conn: &Connection, last_commit: Option<Millis>) -> rusqlite::Result<Vec<Intent>> {
-    let since = last_commit.map_or(i64::MIN, |at| at.plus(-TERMINAL_MS).0);
+fn intents(conn: &Connection, compared_at: Option<Millis>) -> rusqlite::Result<Vec<Intent>> {
+    let since = compared_at.map_or(i64::MIN, |at| at.plus(-TERMINAL_MS).0);
     conn.prepare(
         "SELECT id, symbol, side, quantity, state, transitions, created_at, sent_at, changed_at, order_id, executed, \
-         executions, adopted, reference, reason FROM intents WHERE live = 1 OR changed_at >= ?1 ORDER BY intent",
+         executions, adopted, reference, reason FROM intents WHERE live = 1 OR changed_at >= ?1 OR sent_at >= ?1 ORDER BY intent",
     )?
     .query_map([since], |r| {
         Ok(Intent {

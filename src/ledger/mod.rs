@@ -182,7 +182,7 @@ pub struct Loaded {
     pub execution_sums: Vec<(Symbol, Shares)>,
     /// Per ticker the newest fills that make up 100 shares (or all there are), ascending, for the reference price.
     pub traded: Vec<(Symbol, Cash, Shares)>,
-    /// Every live intent, and every terminal one that changed in the last day before `last_commit`.
+    /// Every live intent, and every terminal one that was sent or changed in the last 25 h before `compared_at`.
     pub intents: Vec<Intent>,
     /// Per ticker: attempts that ended without an execution since the last one that had one, and when the last ended.
     pub failures: Vec<(Symbol, u32, Millis)>,

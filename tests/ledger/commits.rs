@@ -288,11 +288,20 @@ fn terminal_intents_are_loaded_for_a_day() {
     let mut done = intent("cf-a-1", "TSLA", IntentState::Planned, 0);
     let writes = [Write::Intent(done.clone()), step(&mut done, IntentState::Withdrawn, 0, "")];
     ledger.commit(at(0), &writes).unwrap();
-    let day = 24 * 60 * 60;
+    let day = 25 * 60 * 60;
     let tick = |byte| Write::Cursor { cursor: block(200, byte), window: vec![block(200, byte)] };
-    ledger.commit(at(day), &[tick(1)]).unwrap();
+    // A process that has not compared the broker's book may write as it likes.
+    ledger.commit(at(9 * day), &[tick(1)]).unwrap();
+    assert_eq!(ledger.load().unwrap().compared_at, None);
+    assert_eq!(ledger.load().unwrap().intents, vec![done.clone()]);
+    ledger.commit(at(day), &[Write::Compared]).unwrap();
+    assert_eq!(ledger.load().unwrap().compared_at, Some(at(day)));
+    assert_eq!(ledger.load().unwrap().intents, vec![done.clone()]);
+    drop(ledger);
+    let mut ledger = place.open();
+    ledger.commit(at(9 * day), &[tick(2)]).unwrap();
     assert_eq!(ledger.load().unwrap().intents, vec![done]);
-    ledger.commit(Millis(at(day).0 + 1), &[tick(2)]).unwrap();
+    ledger.commit(Millis(at(day).0 + 1), &[tick(3), Write::Compared]).unwrap();
     assert_eq!(ledger.load().unwrap().intents, vec![]);
 }
 

@@ -5,6 +5,7 @@
 pub mod ops;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use alloy::primitives::{Address, B256, keccak256};
 use counterfill::broker::{BrokerOrder, OrderStatus, Placed, Profile, ReadError, Session, Ticket};
@@ -12,7 +13,7 @@ use counterfill::chain::{ChainView, Push, Sweep};
 use counterfill::engine::{Command, Effect, Engine, Input, Policy, Question, Stop};
 use counterfill::fills::{Event, Fill};
 use counterfill::hedges::{HaltKind, Intent, IntentState, Limits};
-use counterfill::ledger::{FillState, Ledger, Loaded, Write};
+use counterfill::ledger::{FillState, Ledger, Loaded, Stamp, Write};
 use counterfill::units::{BlockRef, Cash, FillId, Millis, Price, Shares, Side, Symbol};
 
 pub const CHAIN_ID: u64 = 8453;
@@ -461,8 +462,9 @@ pub struct World {
     pub stop: Option<Stop>,
     /// Earlier copies of the ledger.
     pub backups: Vec<Shelf>,
-    /// The real ledger, where a test gives one: written beside the shelf, and what a restart reads.
+    /// The real ledger, where a test gives it a place: written beside the shelf, and what a restart reads.
     pub ledger: Option<Ledger>,
+    place: Option<PathBuf>,
 }
 
 impl World {
@@ -470,7 +472,7 @@ impl World {
         Self::with(confirmations, None)
     }
 
-    pub fn with(confirmations: u64, ledger: Option<Ledger>) -> Self {
+    pub fn with(confirmations: u64, place: Option<PathBuf>) -> Self {
         let shelf = Shelf::default();
         let engine = Engine::new(policy(confirmations, 0), shelf.load());
         let mut world = Self {
@@ -484,8 +486,10 @@ impl World {
             confirmations,
             stop: None,
             backups: vec![],
-            ledger,
+            ledger: None,
+            place,
         };
+        world.reopen();
         world.connect();
         world
     }
@@ -574,7 +578,7 @@ impl World {
     pub fn restart(&mut self) {
         self.starts += 1;
         self.effects.clear();
-        self.shelf.compared = false;
+        self.reopen();
         self.desk.told = None;
         let loaded = match &self.ledger {
             Some(ledger) => ledger.load().unwrap(),
@@ -582,6 +586,24 @@ impl World {
         };
         self.engine = Engine::new(policy(self.confirmations, self.starts), loaded);
         self.connect();
+    }
+
+    /// Another process takes the ledger.
+    fn reopen(&mut self) {
+        self.shelf.compared = false;
+        drop(self.ledger.take());
+        self.ledger = self.place.as_deref().map(|place| {
+            let stamp = Stamp {
+                chain_id: CHAIN_ID,
+                orderbooks: vec![],
+                owners: vec![],
+                broker: "paper".into(),
+                account: "TEST".into(),
+                hedge_from_block: None,
+                deployment_block: 100,
+            };
+            Ledger::open(place, &stamp, Millis(1)).unwrap()
+        });
     }
 
     /// The ledger becomes an earlier copy of itself; the broker's book stays.
@@ -612,10 +634,13 @@ impl World {
         let (symbol, kind) = (None, HaltKind::Operator);
         let halt = Command::Halt { symbol: symbol.clone(), reason: reason.clone(), who: who.clone() };
         let lift = Command::Resume { symbol, kind, reason, who };
-        self.shelf.compared = false;
+        self.reopen();
         for command in [halt, lift] {
             let out = engine.step(self.now, [Input::Stop, Input::Command(command, 0)]).unwrap();
             self.shelf.commit(self.now, &out.writes);
+            if let Some(ledger) = &mut self.ledger {
+                ledger.commit(self.now, &out.writes).unwrap();
+            }
         }
         self.restart();
     }
