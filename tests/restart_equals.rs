@@ -4,6 +4,8 @@
 
 mod world;
 
+use counterfill::engine::Input;
+use counterfill::units::{Shares, Side};
 use proptest::prelude::*;
 use world::World;
 use world::ops::{Op, apply, confirmations, op};
@@ -25,4 +27,25 @@ proptest! {
             prop_assert!(world.stop.is_none(), "{:?}", world.stop);
         }
     }
+}
+
+#[test]
+fn a_lifted_halt_begins_a_new_count_for_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::with(0, Some(folder.path().join("bot.db")));
+    let deal = world::Deal { ticker: 0, side: Side::Sell, atoms: Shares::whole(2).atoms(), tx: 1 };
+    world.chain.mine(vec![deal]);
+    for _ in 0..200 {
+        world.desk.mood = Some(world::Mood::Refuses);
+        world.now = world.now.plus(5_000);
+        world.sweep(64);
+        world.input(Input::Tick);
+        world.perform(None);
+    }
+    assert_eq!(world.engine.durable().halts.len(), 1, "five refusals halt");
+    assert_eq!(world.engine.durable().failures, vec![(world::symbol(0), 5)]);
+    world.resume_all();
+    assert_eq!(world.engine.durable().failures, vec![]);
+    world.settle();
+    world::verdict(&world);
 }

@@ -257,12 +257,14 @@ fn intents(conn: &Connection, compared_at: Option<Millis>) -> rusqlite::Result<V
     .collect()
 }
 
-/// Attempts of ours that ended without an execution since the last one that had one. What says something about us and
+/// Attempts that ended without an execution since the last one that had one, or since a person lifted the halt that
+/// they led to. What says something about us and
 /// not about the order (login, rate, a request that never left) and a day that ended are not counted.
 fn failures(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, u32, Millis)>> {
     let mut statement = conn.prepare(
-        "SELECT symbol, state, executed, changed_at, reason FROM intents WHERE adopted = 0 \
-         ORDER BY changed_at, intent",
+        "SELECT symbol, state, executed, changed_at, reason FROM intents i \
+         WHERE changed_at > coalesce((SELECT max(at) FROM halts h WHERE h.symbol = i.symbol AND h.kind = 'rejects' \
+         AND h.raised = 0), changed_at - 1) ORDER BY changed_at, intent",
     )?;
     let mut rows = statement.query([])?;
     let mut failures: BTreeMap<Symbol, (u32, Millis)> = BTreeMap::new();
