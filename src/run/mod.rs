@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::broker::{Broker, Profile};
 use crate::chain::{self, ChainConfig, ChainFacts, ChainStop};
@@ -236,7 +236,8 @@ async fn start(
 
     let ended_first = tokio::select! {
         stopped = chain::run(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell) => {
-            Some(Exit::from(stopped))
+            // The line's own reason counts, and it is about to say it.
+            (stopped != ChainStop::EngineGone).then(|| Exit::from(stopped))
         }
         never = tick(&inputs, &parts.database, &published.process) => never,
         ended = &mut line_ended => return Ok(ended.unwrap_or_else(|_| Exit::bug("the line panicked"))),
@@ -247,7 +248,13 @@ async fn start(
     let closed = timeout(LINE_STOP_WAIT, async {
         // The line may have ended in the meantime; then its exit is there to be read.
         let _ = inputs.send(Input::Stop).await;
-        line_ended.await
+        // The line sleeps between inputs; time itself must wake it when its patience with the broker is over.
+        loop {
+            tokio::select! {
+                ended = &mut line_ended => return ended,
+                () = sleep(TICK) => drop(inputs.try_send(Input::Tick)),
+            }
+        }
     });
     let line_exit = match closed.await {
         Ok(Ok(exit)) => exit,
