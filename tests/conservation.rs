@@ -48,7 +48,7 @@ fn cases(number: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(cases(450))]
+    #![proptest_config(cases(900))]
 
     #[test]
     fn shares_are_conserved(ops in prop::collection::vec(op(), 1..60), confirmations in confirmations()) {

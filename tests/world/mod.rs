@@ -185,7 +185,12 @@ pub struct Desk {
     pub closes: Option<Millis>,
     /// What the engine was last told of the session.
     pub told: Option<Session>,
+    /// When the running process was last told to slow down.
+    pub slowed: Option<Millis>,
 }
+
+/// For how long the broker wants to be left alone after a rate limit.
+const SLOWED_MS: i64 = 30_000;
 
 impl Desk {
     pub fn place(&mut self, ticket: &Ticket, now: Millis) -> Placed {
@@ -201,7 +206,10 @@ impl Desk {
         }
         match mood {
             Mood::Refuses => return Placed::Refused { reason: "validation".into(), gate_ms: None },
-            Mood::RateLimits => return Placed::Refused { reason: "slower".into(), gate_ms: Some(30_000) },
+            Mood::RateLimits => {
+                self.slowed = Some(now);
+                return Placed::Refused { reason: "slower".into(), gate_ms: Some(SLOWED_MS) };
+            }
             _ => {}
         }
         let id: counterfill::units::OrderId = format!("{}", 1000 + self.orders.len()).parse().unwrap();
@@ -535,6 +543,8 @@ impl World {
             Some(Session::Closed { .. }) | None => false,
         };
         assert!(open, "{ticket:?} leaves while the session is {:?}", self.desk.told);
+        let slowed = self.desk.slowed.is_some_and(|at| (50..SLOWED_MS).contains(&self.now.since(at)));
+        assert!(!slowed, "{ticket:?} leaves in a rate pause");
         let symbol = &ticket.symbol;
         let halted = self.shelf.halts.keys().any(|(s, _)| s.as_ref().is_none_or(|s| s == symbol));
         assert!(!halted, "{ticket:?} leaves while its ticker is halted");
@@ -579,7 +589,7 @@ impl World {
         self.starts += 1;
         self.effects.clear();
         self.reopen();
-        self.desk.told = None;
+        (self.desk.told, self.desk.slowed) = (None, None);
         let loaded = match &self.ledger {
             Some(ledger) => ledger.load().unwrap(),
             None => self.shelf.load(),
