@@ -196,13 +196,15 @@ CREATE TABLE halts (
     at     INTEGER NOT NULL
 ) STRICT;
 
--- When the last batch was committed, and how many there have been.
+-- When the last batch was committed, and how many there have been. Every order that the broker had at `compared_at`
+-- is in here: only a process that has compared the broker's book with this ledger moves it.
 CREATE TABLE last_commit (
-    one     INTEGER PRIMARY KEY CHECK (one = 1),
-    at      INTEGER NOT NULL,
-    commits INTEGER NOT NULL CHECK (commits > 0),
-    -- When the broker's book was first compared with this ledger; until then the ledger counts as new.
-    compared_at INTEGER
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    at          INTEGER NOT NULL,
+    commits     INTEGER NOT NULL CHECK (commits > 0),
+    compared_at INTEGER,
+    -- When it was compared for the first time: the broker's older orders are an earlier ledger's.
+    first_compared_at INTEGER
 ) STRICT;
 
 CREATE TRIGGER stamp_is_final BEFORE UPDATE OF one, chain_id, orderbooks, owners, broker, account, hedge_from_block,

@@ -1,11 +1,13 @@
 //! Once per step: what to ask the broker, what to send it, and why not (`protocol.md` 2 to 4).
 
+use std::collections::BTreeMap;
+
 use super::orders::pause_ms;
-use super::{Asked, Effect, Engine, Out, Question, Resend, Stop};
+use super::{Asked, Effect, Engine, Out, Pause, Question, Resend, Stop};
 use crate::broker::Session;
 use crate::hedges::{Intent, IntentState};
 use crate::ledger::Write;
-use crate::units::{Cash, IntentId, Price, Shares, Side, Symbol};
+use crate::units::{Cash, IntentId, Millis, Price, Shares, Side, Symbol};
 
 /// No order leaves in the last 15 s of a session.
 const CLOSING_MS: i64 = 15_000;
@@ -17,10 +19,10 @@ const LIST_MS: i64 = 60_000;
 const LIST_NEEDED_MS: i64 = 1_000;
 /// How far the periodic list looks back: executions may change for a day.
 const LIST_BACK_MS: i64 = 24 * 3_600_000;
-/// How far the list at start looks back before the last commit.
+/// How far the list at start looks back before the ledger last knew the broker's orders.
 const START_BACK_MS: i64 = 5 * 60_000;
 /// The furthest any list looks back: the brokers' own limit, less a day.
-const LIST_BACK_MS_MAX: i64 = 59 * 24 * 3_600_000;
+pub(super) const LIST_BACK_MS_MAX: i64 = 59 * 24 * 3_600_000;
 /// First pause between questions about an `Unknown` intent, doubling to [`UNKNOWN_MS_MAX`].
 const UNKNOWN_MS_FIRST: i64 = 500;
 /// Longest pause between questions about an `Unknown` intent.
@@ -59,10 +61,10 @@ impl Engine {
 
     /// Why no order may leave for any ticker; none when one may.
     pub(super) fn gate_closed(&self) -> Option<String> {
-        if let Some((until, why)) = &self.gate
-            && self.now < *until
+        if let Some((pause, why)) = &self.gate
+            && !pause.over(self.now)
         {
-            return Some(format!("until {until}: {why}"));
+            return Some(format!("until {}: {why}", pause.until()));
         }
         if self.must_read {
             return Some("an order call went wrong; one read of the broker must succeed first".into());
@@ -102,9 +104,10 @@ impl Engine {
         if free(&self.asked_list) && list_due && (self.compared || self.unasked.is_empty()) {
             self.asked_list = Some(Asked { at: self.now, out: true, times: 0 });
             let oldest = self.now.plus(-LIST_BACK_MS_MAX);
-            let since = match (self.compared, self.last_commit) {
+            let since = match (self.compared, self.compared_at) {
                 (true, _) => self.now.plus(-LIST_BACK_MS),
-                (false, Some(commit)) => commit.plus(-START_BACK_MS).max(oldest),
+                // A clock that was set back since must not make the list begin in the future.
+                (false, Some(known)) => known.min(self.now).plus(-START_BACK_MS).max(oldest),
                 (false, None) => oldest,
             };
             out.effects.push(Effect::Ask(Question::List { since }));
@@ -166,11 +169,24 @@ impl Engine {
             return Ok(());
         }
         self.send_again(out)?;
-        let symbols: Vec<Symbol> = self.positions.keys().cloned().collect();
-        for symbol in symbols {
+        for symbol in self.queue() {
             self.decide_ticker(&symbol, out)?;
         }
         Ok(())
+    }
+
+    /// All tickers, those first whose plan has waited longest: what is scarce (the one call on its way, the orders of a
+    /// minute) must not always go to the first of the alphabet.
+    fn queue(&self) -> Vec<Symbol> {
+        let mut waiting: BTreeMap<&Symbol, Millis> = BTreeMap::new();
+        for intent in self.live.iter().filter_map(|id| self.intents.get(id)) {
+            if intent.state == IntentState::Planned {
+                waiting.insert(&intent.symbol, intent.created_at);
+            }
+        }
+        let mut queue: Vec<&Symbol> = self.positions.keys().collect();
+        queue.sort_by_key(|symbol| waiting.get(symbol).copied().unwrap_or(self.now));
+        queue.into_iter().cloned().collect()
     }
 
     /// `protocol.md` 3.5, last sentence: at a broker with client order ids, an intent it does not have goes out again
@@ -181,14 +197,14 @@ impl Engine {
         }
         let may_go = |(id, resend): &(&IntentId, &Resend)| {
             let halted = self.intents.get(*id).is_none_or(|intent| self.halted(&intent.symbol).is_some());
-            resend.ready && self.now >= resend.until && !halted
+            resend.ready && resend.pause.over(self.now) && !halted
         };
         let Some(id) = self.resends.iter().find(may_go).map(|(id, _)| id.clone()) else { return Ok(()) };
         let now = self.now;
         let resend = self.resends.entry(id.clone()).or_default();
         resend.ready = false;
         resend.count += 1;
-        resend.until = now.plus(pause_ms(resend.count));
+        resend.pause = Pause { since: now, ms: pause_ms(resend.count) };
         self.send(
             &id,
             "the broker did not have it; the same order again under the same name".into(),
@@ -262,8 +278,8 @@ impl Engine {
 
     fn pausing(&self, symbol: &Symbol) -> Option<String> {
         let failures = self.failures.get(symbol)?;
-        (self.now < failures.until)
-            .then(|| format!("until {} after {} failed attempts", failures.until, failures.count))
+        (!failures.pause.over(self.now))
+            .then(|| format!("until {} after {} failed attempts", failures.pause.until(), failures.count))
     }
 
     /// Cuts to the caps, or says which one is used up.
@@ -273,18 +289,23 @@ impl Engine {
         let sent_within = |ms: i64| {
             self.intents
                 .values()
-                .filter(move |i| !i.adopted && i.sent_at.is_some_and(|sent| self.now.since(sent) < ms))
+                // Of both sides of now: after the clock was set back, a minute is not as long as it was wrong.
+                .filter(move |i| {
+                    !i.adopted && i.sent_at.is_some_and(|sent| self.now.since(sent).saturating_abs() < ms)
+                })
         };
+        // Every attempt is one of the minute's; of the day's orders and dollars only what the broker may have.
+        let orders_today = || sent_within(DAY_MS).filter(|i| i.state != IntentState::Refused);
         let fits = |count: usize, max: u32| u32::try_from(count).is_ok_and(|count| count < max);
         if !fits(sent_within(MINUTE_MS).count(), limits.max_orders_per_minute) {
             return Err(format!("MAX_ORDERS_PER_MINUTE={} is used up", limits.max_orders_per_minute));
         }
-        if !fits(sent_within(DAY_MS).count(), limits.max_orders_per_day) {
+        if !fits(orders_today().count(), limits.max_orders_per_day) {
             return Err(format!("MAX_ORDERS_PER_DAY={} is used up", limits.max_orders_per_day));
         }
         let mut quantity = shares.min(limits.max_order_shares);
         if let Some(price) = price {
-            let spent = sent_within(DAY_MS)
+            let spent = orders_today()
                 .filter_map(|i| i.reference.and_then(|reference| reference.times(i.quantity)))
                 .try_fold(Cash::ZERO, Cash::checked_add)
                 .ok_or("the day's notional leaves the range")?;

@@ -51,6 +51,11 @@ impl Engine {
         number > cursor.number || self.window.iter().skip(1).any(in_window)
     }
 
+    /// Whether the window, which has read that height, has another block there.
+    fn is_orphan(&self, number: u64, id: FillId) -> bool {
+        self.window.iter().any(|block| block.number == number && block.hash != id.block_hash)
+    }
+
     pub(super) fn replay(
         &mut self,
         push: Push,
@@ -58,6 +63,17 @@ impl Engine {
         reply: u64,
         out: &mut Out,
     ) -> Result<(), Stop> {
+        let orphan = |event: &Event| match event {
+            Event::Fill(fill) => self.is_orphan(fill.block_number, fill.id),
+            Event::Skipped(_) | Event::Dead(_) => false,
+        };
+        if push.events.iter().any(orphan) {
+            // Nothing would ever reverse it: the sweep has passed that height on another block.
+            let told = "the node has this transaction in a block that is not the one read here at that height; try \
+                        again when the chain has settled";
+            out.effects.extend([Effect::Sweep, Effect::Reply(reply, Err(told.into()))]);
+            return Ok(());
+        }
         self.learn(push.tokens, out)?;
         for state in known {
             self.fills.entry(state.fill.id).or_insert(state);

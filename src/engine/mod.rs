@@ -23,7 +23,7 @@ use crate::fills::TokenFact;
 use crate::hedges::{HaltKind, Intent, IntentState, Limits};
 use crate::ledger::{FillState, Loaded, Write};
 use crate::positions::Position;
-use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Symbol};
+use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Shares, Symbol};
 
 /// What the engine is told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,25 @@ pub struct Policy {
     pub limits: Limits,
     /// New at every start; part of every intent's name.
     pub nonce: String,
+}
+
+/// A time in which something rests. Kept as a beginning and a length: a clock that was set back must not make it last for
+/// the hours it was wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Pause {
+    since: Millis,
+    ms: i64,
+}
+
+impl Pause {
+    const fn over(self, now: Millis) -> bool {
+        let passed = now.since(self.since);
+        passed < 0 || passed >= self.ms
+    }
+
+    const fn until(self) -> Millis {
+        self.since.plus(self.ms)
+    }
 }
 
 /// A question to the broker: when it was last asked, and whether it is still out.
@@ -53,15 +72,34 @@ struct Resend {
     ready: bool,
     /// How often it went out again. From then on a clear no is only about the last send, not about the first.
     count: u32,
-    /// Not before this moment.
-    until: Millis,
+    /// Not during it.
+    pause: Pause,
 }
 
 /// A ticker's attempts in a row that brought no execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Failures {
     count: u32,
-    until: Millis,
+    pause: Pause,
+}
+
+/// What the ledger alone decides of an engine: a restart must find again exactly what the process knew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durable {
+    /// What the chain side is told.
+    pub view: ChainView,
+    /// Every fill in memory.
+    pub fills: Vec<FillState>,
+    /// Fills, reversals and dead events ever stored.
+    pub totals: (u64, u64, u64),
+    /// Per ticker that ever moved: counting fills and executions.
+    pub positions: Vec<(Symbol, Shares, Shares)>,
+    /// Every live intent.
+    pub live: Vec<Intent>,
+    /// Halts in force.
+    pub halts: Vec<(Option<Symbol>, HaltKind, String)>,
+    /// Per ticker: attempts in a row without an execution.
+    pub failures: Vec<(Symbol, u32)>,
 }
 
 /// The state. Everything in it follows from the ledger and from inputs since the start.
@@ -103,18 +141,19 @@ pub struct Engine {
     unasked: BTreeSet<IntentId>,
     /// Whether the broker's book was compared with the ledger since the start.
     compared: bool,
-    /// When the ledger was last written before this start; none where its book was never compared.
-    last_commit: Option<Millis>,
+    /// Up to when the ledger knew the broker's orders, before this start. Not when it was last written: a process that
+    /// was stopped before it had compared the book wrote too, and so does an operator's verb.
+    compared_at: Option<Millis>,
     /// When the book was first compared: orders of ours entered before it are an earlier ledger's, and a person has
     /// been asked about them.
-    compared_at: Option<Millis>,
+    first_compared_at: Option<Millis>,
     /// Orders with our tag that nobody here knows, and when the list that first showed them began.
     strangers: BTreeMap<OrderId, Millis>,
 
     session: Option<Session>,
     /// After a failed or unclear order call nothing leaves until one read has succeeded.
     must_read: bool,
-    gate: Option<(Millis, String)>,
+    gate: Option<(Pause, String)>,
     broker_answers: Option<bool>,
     asked_orders: BTreeMap<IntentId, Asked>,
     asked_list: Option<Asked>,
@@ -169,14 +208,13 @@ impl Engine {
                 .failures
                 .into_iter()
                 .map(|(symbol, count, ended)| {
-                    (symbol, Failures { count, until: ended.plus(orders::pause_ms(count)) })
+                    (symbol, Failures { count, pause: Pause { since: ended, ms: orders::pause_ms(count) } })
                 })
                 .collect(),
             halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
             compared: false,
-            // A bot that died before its first comparison is still a new one to the broker's book.
-            last_commit: loaded.last_commit.filter(|_| loaded.compared_at.is_some()),
             compared_at: loaded.compared_at,
+            first_compared_at: loaded.first_compared_at,
             strangers: BTreeMap::new(),
             session: None,
             must_read: false,
@@ -262,11 +300,8 @@ impl Engine {
                 Ok(told)
             }
             Command::Resume { symbol, kind, reason, who } => {
-                let stuck = self.live.iter().filter_map(|id| self.intents.get(id)).find(|intent| {
-                    matches!(intent.state, IntentState::Unknown | IntentState::Stuck)
-                        && symbol.as_ref().is_none_or(|s| *s == intent.symbol)
-                });
-                if let Some(intent) = stuck {
+                let unsettled = symbol.as_ref().and_then(|symbol| self.unsettled(symbol));
+                if let Some(intent) = unsettled {
                     Err(format!(
                         "{} has intent {} in {}; settle it first",
                         intent.symbol, intent.id, intent.state
@@ -290,6 +325,18 @@ impl Engine {
         out.effects.push(Effect::Reply(reply, answer));
     }
 
+    /// The intent that keeps a ticker from being resumed. It holds its ticker whatever halts there are, so that lifting
+    /// the global one resumes the others only. An `Unknown` one that the broker said it does not have holds nothing:
+    /// it goes out again under its name, and only a resumed ticker lets it.
+    fn unsettled<'a>(&'a self, symbol: &'a Symbol) -> Option<&'a Intent> {
+        let ready = move |id: &IntentId| self.resends.get(id).is_some_and(|resend| resend.ready);
+        self.live_of(symbol).find(move |intent| match intent.state {
+            IntentState::Stuck => true,
+            IntentState::Unknown => !(self.policy.profile.client_ids && ready(&intent.id)),
+            _ => false,
+        })
+    }
+
     fn halt(&mut self, symbol: Option<Symbol>, kind: HaltKind, reason: String, who: String, out: &mut Out) {
         let scope = (symbol.clone(), kind);
         if self.halts.contains_key(&scope) {
@@ -304,8 +351,7 @@ impl Engine {
     /// Whether `interval_ms` have passed since `earlier`. A clock that went back makes everything due: asking once too
     /// often is harmless, never asking again is not.
     const fn due(&self, earlier: Millis, interval_ms: i64) -> bool {
-        let passed = self.now.since(earlier);
-        passed < 0 || passed >= interval_ms
+        Pause { since: earlier, ms: interval_ms }.over(self.now)
     }
 
     fn ticket(intent: &Intent) -> Ticket {
@@ -339,6 +385,32 @@ impl Engine {
                 .collect(),
             late_from: self.late.first().map(|(number, _)| *number),
             tokens: self.tokens.values().cloned().collect(),
+        }
+    }
+
+    /// What a restart must find again.
+    #[must_use]
+    pub fn durable(&self) -> Durable {
+        let moved = |(_, position): &(&Symbol, &Position)| {
+            !position.fills.is_zero() || !position.executions.is_zero()
+        };
+        Durable {
+            view: self.view(),
+            fills: self.fills.values().cloned().collect(),
+            totals: (self.fills_total, self.reversals_total, self.dead_total),
+            positions: self
+                .positions
+                .iter()
+                .filter(moved)
+                .map(|(symbol, position)| (symbol.clone(), position.fills, position.executions))
+                .collect(),
+            live: self.live.iter().filter_map(|id| self.intents.get(id)).cloned().collect(),
+            halts: self
+                .halts
+                .iter()
+                .map(|((symbol, kind), why)| (symbol.clone(), *kind, why.clone()))
+                .collect(),
+            failures: self.failures.iter().map(|(symbol, failed)| (symbol.clone(), failed.count)).collect(),
         }
     }
 

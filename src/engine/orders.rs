@@ -1,6 +1,7 @@
 //! What the broker says, folded: transitions, executions, adoptions (`protocol.md` 3 and 5.2).
 
-use super::{Asked, Engine, Failures, Out, Stop};
+use super::decide::LIST_BACK_MS_MAX;
+use super::{Asked, Engine, Out, Pause, Stop};
 use crate::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
 use crate::hedges::{HaltKind, Intent, IntentState};
 use crate::ledger::Write;
@@ -30,8 +31,8 @@ impl Engine {
         }
         self.in_flight = None;
         let again = self.resends.get(id).is_some_and(|resend| resend.count > 0);
-        if let Placed::Refused { reason, gate_ms: Some(pause) } = &outcome {
-            self.gate = Some((self.now.plus(*pause), reason.clone()));
+        if let Placed::Refused { reason, gate_ms: Some(ms) } = &outcome {
+            self.gate = Some((Pause { since: self.now, ms: *ms }, reason.clone()));
         }
         match outcome {
             Placed::Refused { reason, .. } | Placed::NotSent(reason) if again => {
@@ -156,7 +157,10 @@ impl Engine {
             self.become_with(id, IntentState::Working, reason, out, |i| i.order_id = Some(order_id))?;
         }
         self.book(id, order, out)?;
-        let whole = order.status.is_terminal() && order.executed == order.filled;
+        // `Filled` means whole: a broker whose status is ahead of its figures has still to tell what it traded.
+        let told = order.executed == order.filled
+            && (order.status != OrderStatus::Filled || order.filled >= order.quantity);
+        let whole = order.status.is_terminal() && told;
         if whole && self.intents.get(id).is_some_and(|intent| intent.state == IntentState::Working) {
             let end = match order.status {
                 OrderStatus::Live => return Ok(()),
@@ -219,27 +223,33 @@ impl Engine {
         }
         let Some(orders) = self.heard(answer) else { return Ok(()) };
         let at_start = !self.compared;
+        if at_start {
+            self.halt_if_too_old(out);
+        }
         let mut ours_without_intent: u32 = 0;
         for order in &orders {
-            let by_name = order
-                .client_id
-                .as_deref()
-                .and_then(|name| self.intents.keys().find(|id| id.as_str() == name).cloned());
+            let by_name = self.named(order).map(|intent| (intent.id.clone(), intent.state));
+            if let Some((id, IntentState::Planned)) = &by_name {
+                // A later ledger than this one sent it: the name is taken, and nobody asks for a planned intent.
+                let why = format!("order {} at the broker has this name already", order.id);
+                self.become_state(id, IntentState::Withdrawn, why, out)?;
+            }
+            let blocks = |state: IntentState| state.is_live() && state != IntentState::Planned;
             if let Some(id) = self.orders.get(&order.id).cloned() {
                 self.settle(&id, order, out)?;
-            } else if by_name.is_some() {
-                // A candidate of a `Sent` or `Unknown` intent: its own question binds it.
-            } else if self.compared_at.is_some_and(|compared| order.entered_at < compared) {
+            } else if by_name.is_some_and(|(_, state)| blocks(state)) {
+                // Its intent waits for it, or for a person: its own question binds it.
+            } else if self.first_compared_at.is_some_and(|compared| order.entered_at < compared) {
                 // An earlier ledger's: a person was asked about it when this one was born.
             } else if self.has_our_tag(order) {
-                if at_start && self.last_commit.is_none() {
+                if at_start && self.compared_at.is_none() {
                     ours_without_intent += 1;
                 } else if at_start {
                     self.adopt(order, IntentState::Working, "found in the broker's book at start", out)?;
                 } else {
                     self.stranger(order, begun_at, out)?;
                 }
-            } else if at_start && self.last_commit.is_some() && self.positions.contains_key(&order.symbol) {
+            } else if at_start && self.compared_at.is_some() && self.positions.contains_key(&order.symbol) {
                 let why = format!("order {} in {} was not entered by this bot", order.id, order.symbol);
                 self.halt(Some(order.symbol.clone()), HaltKind::ForeignOrder, why, "engine".into(), out);
             }
@@ -252,12 +262,29 @@ impl Engine {
             );
             self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
         }
-        if at_start && self.compared_at.is_none() {
-            self.compared_at = Some(begun_at);
+        if at_start {
+            self.first_compared_at.get_or_insert(begun_at);
             out.writes.push(Write::Compared(begun_at));
         }
         self.compared = true;
         Ok(())
+    }
+
+    /// A ledger that knows the broker's orders only up to a moment that no list reaches back to.
+    fn halt_if_too_old(&mut self, out: &mut Out) {
+        let oldest = self.now.plus(-LIST_BACK_MS_MAX);
+        let Some(known) = self.compared_at.filter(|known| *known < oldest) else { return };
+        let why = format!(
+            "this ledger knows the broker's orders up to {known}, and the broker lists them from {oldest} on; look at \
+             the account's history, then type `bot resume --kind foreign_order --reason …`"
+        );
+        self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
+    }
+
+    /// The intent whose name the order carries.
+    fn named(&self, order: &BrokerOrder) -> Option<&Intent> {
+        let name: IntentId = order.client_id.as_deref()?.parse().ok()?;
+        self.intents.get(&name)
     }
 
     fn has_our_tag(&self, order: &BrokerOrder) -> bool {
@@ -382,6 +409,9 @@ impl Engine {
             self.live.remove(id);
             self.asked_orders.remove(id);
         }
+        if !matches!(to, IntentState::Sent | IntentState::Unknown) {
+            self.resends.remove(id);
+        }
         if to != from {
             // A new state is asked for at once.
             self.asked_orders.remove(id);
@@ -391,7 +421,10 @@ impl Engine {
     }
 
     pub(super) fn stuck(&mut self, id: &IntentId, why: String, out: &mut Out) -> Result<(), Stop> {
-        self.become_state(id, IntentState::Stuck, why.clone(), out)?;
+        // An answer may come after the intent ended, or find it stuck already: the ticker halts all the same.
+        if self.intents.get(id).is_some_and(|intent| intent.state.may_become(IntentState::Stuck)) {
+            self.become_state(id, IntentState::Stuck, why.clone(), out)?;
+        }
         let symbol = self.intents.get(id).map(|intent| intent.symbol.clone());
         self.halt(symbol, HaltKind::Stuck, format!("intent {id}: {why}"), "engine".into(), out);
         Ok(())
@@ -402,9 +435,9 @@ impl Engine {
         else {
             return;
         };
-        let failures = self.failures.entry(symbol.clone()).or_insert(Failures { count: 0, until: self.now });
+        let failures = self.failures.entry(symbol.clone()).or_default();
         failures.count += 1;
-        failures.until = self.now.plus(pause_ms(failures.count));
+        failures.pause = Pause { since: self.now, ms: pause_ms(failures.count) };
         if failures.count >= FAILURES_MAX {
             let why =
                 format!("{} attempts in a row without an execution; the last: {reason}", failures.count);
@@ -413,8 +446,15 @@ impl Engine {
     }
 
     pub(super) fn prune(&mut self) {
+        if !self.compared {
+            // The list at start reaches back to the last run, however long ago that was.
+            return;
+        }
         let now = self.now;
-        let old = |intent: &Intent| !intent.state.is_live() && now.since(intent.changed_at) > ENDED_KEPT_MS;
+        // By the later of both: the broker lists an order by when it was entered, and our clock may be set back since.
+        let last =
+            |intent: &Intent| intent.sent_at.map_or(intent.changed_at, |sent| sent.max(intent.changed_at));
+        let old = |intent: &Intent| !intent.state.is_live() && now.since(last(intent)) > ENDED_KEPT_MS;
         let gone: Vec<(IntentId, Option<OrderId>)> =
             self.intents.values().filter(|i| old(i)).map(|i| (i.id.clone(), i.order_id.clone())).collect();
         for (id, order) in gone {

@@ -17,8 +17,9 @@ use crate::hedges::{HaltKind, Intent, IntentState};
 use crate::positions::TRADED_SHARES_MAX;
 use crate::units::{BlockRef, Cash, Millis, Shares, Side, Symbol};
 
-/// Terminal intents younger than this before the last commit are read too: terminal orders are asked again for a day.
-const TERMINAL_MS: i64 = 24 * 60 * 60 * 1000;
+/// Terminal intents younger than this before the ledger last knew the broker's orders are read too: the list at start
+/// begins there, terminal orders are asked again for a day, and an hour is for clocks that differ.
+const TERMINAL_MS: i64 = 25 * 60 * 60 * 1000;
 
 impl Ledger {
     /// Reads what the engine starts from.
@@ -110,6 +111,7 @@ pub(super) fn sum(left: Shares, right: Shares) -> rusqlite::Result<Shares> {
 
 fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
     let last_commit = last_commit(conn)?;
+    let compared_at = moment(conn, "compared_at")?;
     let window = window(conn)?;
     let floor = window.first().map(|first| first.number);
     let mut fills = Vec::new();
@@ -133,14 +135,15 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         fill_sums: fill_sums.into_iter().collect(),
         execution_sums: execution_sums(conn)?.into_iter().collect(),
         traded: traded(conn)?,
-        intents: intents(conn, last_commit)?,
+        intents: intents(conn, compared_at)?,
         failures: failures(conn)?,
         halts: halts(conn)?,
         fills_total: count(conn, "SELECT count(*) FROM fills")?,
         reversals_total: count(conn, "SELECT count(*) FROM fill_entries WHERE sign = -1")?,
         dead_total: count(conn, "SELECT count(*) FROM dead_events")?,
-        compared_at: compared_at(conn)?,
+        first_compared_at: moment(conn, "first_compared_at")?,
         last_commit,
+        compared_at,
     })
 }
 
@@ -183,14 +186,15 @@ pub(super) fn last_commit(conn: &Connection) -> rusqlite::Result<Option<Millis>>
     conn.query_row("SELECT at FROM last_commit", [], |r| r.get(0).map(Millis)).optional()
 }
 
-fn block(r: &Row<'_>) -> rusqlite::Result<BlockRef> {
-    Ok(BlockRef { number: row::number(r, 0)?, hash: row::parsed(r, 1)? })
+/// A moment of `last_commit` that may not have come yet.
+fn moment(conn: &Connection, column: &str) -> rusqlite::Result<Option<Millis>> {
+    let sql = format!("SELECT {column} FROM last_commit");
+    let found = conn.query_row(&sql, [], |r| r.get::<_, Option<i64>>(0));
+    Ok(found.optional()?.flatten().map(Millis))
 }
 
-fn compared_at(conn: &Connection) -> rusqlite::Result<Option<Millis>> {
-    let told: Option<Option<i64>> =
-        conn.query_row("SELECT compared_at FROM last_commit", [], |r| r.get(0)).optional()?;
-    Ok(told.flatten().map(Millis))
+fn block(r: &Row<'_>) -> rusqlite::Result<BlockRef> {
+    Ok(BlockRef { number: row::number(r, 0)?, hash: row::parsed(r, 1)? })
 }
 
 pub(super) fn cursor(conn: &Connection) -> rusqlite::Result<Option<BlockRef>> {
@@ -228,11 +232,11 @@ pub(super) fn execution_sums(conn: &Connection) -> rusqlite::Result<BTreeMap<Sym
     Ok(sums)
 }
 
-fn intents(conn: &Connection, last_commit: Option<Millis>) -> rusqlite::Result<Vec<Intent>> {
-    let since = last_commit.map_or(i64::MIN, |at| at.plus(-TERMINAL_MS).0);
+fn intents(conn: &Connection, compared_at: Option<Millis>) -> rusqlite::Result<Vec<Intent>> {
+    let since = compared_at.map_or(i64::MIN, |at| at.plus(-TERMINAL_MS).0);
     conn.prepare(
         "SELECT id, symbol, side, quantity, state, transitions, created_at, sent_at, changed_at, order_id, executed, \
-         executions, adopted, reference, reason FROM intents WHERE live = 1 OR changed_at >= ?1 ORDER BY intent",
+         executions, adopted, reference, reason FROM intents WHERE live = 1 OR changed_at >= ?1 OR sent_at >= ?1 ORDER BY intent",
     )?
     .query_map([since], |r| {
         Ok(Intent {
@@ -256,12 +260,14 @@ fn intents(conn: &Connection, last_commit: Option<Millis>) -> rusqlite::Result<V
     .collect()
 }
 
-/// Attempts of ours that ended without an execution since the last one that had one. What says something about us and
+/// Attempts that ended without an execution since the last one that had one, or since a person lifted the halt that
+/// they led to. What says something about us and
 /// not about the order (login, rate, a request that never left) and a day that ended are not counted.
 fn failures(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, u32, Millis)>> {
     let mut statement = conn.prepare(
-        "SELECT symbol, state, executed, changed_at, reason FROM intents WHERE adopted = 0 \
-         ORDER BY changed_at, intent",
+        "SELECT symbol, state, executed, changed_at, reason FROM intents i \
+         WHERE changed_at > coalesce((SELECT max(at) FROM halts h WHERE h.symbol = i.symbol AND h.kind = 'rejects' \
+         AND h.raised = 0), changed_at - 1) ORDER BY changed_at, intent",
     )?;
     let mut rows = statement.query([])?;
     let mut failures: BTreeMap<Symbol, (u32, Millis)> = BTreeMap::new();

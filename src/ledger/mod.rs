@@ -130,7 +130,8 @@ pub enum Write {
         /// The order's average price at that reading.
         average_price: Option<Price>,
     },
-    /// The broker's book, as it was then, was compared with this ledger for the first time.
+    /// The broker's book, as it was then, was compared with the ledger: from here on this process' commits say up to
+    /// when they agree.
     Compared(Millis),
     /// A halt raised.
     Halt {
@@ -182,7 +183,7 @@ pub struct Loaded {
     pub execution_sums: Vec<(Symbol, Shares)>,
     /// Per ticker the newest fills that make up 100 shares (or all there are), ascending, for the reference price.
     pub traded: Vec<(Symbol, Cash, Shares)>,
-    /// Every live intent, and every terminal one that changed in the last day before `last_commit`.
+    /// Every live intent, and every terminal one that was sent or changed in the last 25 h before `compared_at`.
     pub intents: Vec<Intent>,
     /// Per ticker: attempts that ended without an execution since the last one that had one, and when the last ended.
     pub failures: Vec<(Symbol, u32, Millis)>,
@@ -194,8 +195,11 @@ pub struct Loaded {
     pub reversals_total: u64,
     /// Dead events ever stored.
     pub dead_total: u64,
-    /// When the broker's book was first compared with this ledger.
-    pub compared_at: Option<Millis>,
+    /// When the broker's book was first compared with this ledger: older orders of ours are an earlier ledger's.
+    pub first_compared_at: Option<Millis>,
     /// When the ledger was last written; none at birth.
     pub last_commit: Option<Millis>,
+    /// When it was last written by a process that had compared the broker's book with it. An order that is older is
+    /// known here; none where there was no such process.
+    pub compared_at: Option<Millis>,
 }

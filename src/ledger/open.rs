@@ -45,6 +45,8 @@ pub struct Ledger {
     pub(super) conn: Connection,
     pub(super) path: PathBuf,
     warnings: Vec<String>,
+    /// Whether this process has compared the broker's book with the ledger ([`super::Write::Compared`]).
+    pub(super) compared: bool,
     // Last, so that the lock outlives the connection.
     _lock: Lock,
 }
@@ -86,7 +88,7 @@ impl Ledger {
             migrate(&mut conn, path, migrations)?;
             must_be_whole(&conn, path)?;
         }
-        Ok(Self { conn, path: path.to_owned(), warnings, _lock: lock })
+        Ok(Self { conn, path: path.to_owned(), warnings, compared: false, _lock: lock })
     }
 
     /// The chain a ledger was born on; `None` where there is no ledger yet. Takes no lock.

@@ -27,20 +27,26 @@ impl Ledger {
             return Ok(());
         }
         let path = self.path.clone();
+        let compared = self.compared || writes.iter().any(|write| matches!(write, Write::Compared(_)));
         let failed = |error| match error {
             Refusal::Says(error) => error,
             Refusal::Sql(error) => LedgerError::sql(&path, "wrote a batch", error),
         };
-        self.conn
+        let done = self
+            .conn
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(Refusal::from)
             .and_then(|tx| {
-                let mut batch = Batch { tx: &tx, at, owed: Owed::default(), compared_at: None };
+                let mut batch = Batch { tx: &tx, at, owed: Owed::default(), first_compared_at: None };
                 writes.iter().try_for_each(|write| batch.apply(write))?;
-                batch.settle()?;
+                batch.settle(compared)?;
                 tx.commit().map_err(Refusal::from)
             })
-            .map_err(failed)
+            .map_err(failed);
+        if done.is_ok() {
+            self.compared = compared;
+        }
+        done
     }
 }
 
@@ -76,7 +82,7 @@ struct Batch<'a> {
     tx: &'a Transaction<'a>,
     at: Millis,
     owed: Owed,
-    compared_at: Option<i64>,
+    first_compared_at: Option<i64>,
 }
 
 impl Batch<'_> {
@@ -94,8 +100,8 @@ impl Batch<'_> {
             Write::Execution { order_id, n, intent, quantity, average_price } => {
                 self.execution(order_id, *n, intent, *quantity, *average_price)
             }
-            Write::Compared(at) => {
-                self.compared_at = Some(at.0);
+            Write::Compared(then) => {
+                self.first_compared_at = Some(then.0);
                 Ok(())
             }
             Write::Halt { symbol, kind, reason, who } => self.halt(symbol.as_ref(), *kind, true, reason, who),
@@ -446,7 +452,7 @@ impl Batch<'_> {
     }
 
     /// Checks that nothing is owed, and notes the commit.
-    fn settle(&self) -> Result<(), Refusal> {
+    fn settle(&self, compared: bool) -> Result<(), Refusal> {
         if let Some(fill) = self.owed.entries.first() {
             return contradiction(format!("fill in row {fill} came without an entry"));
         }
@@ -465,9 +471,11 @@ impl Batch<'_> {
             }
         }
         self.run(
-            "INSERT INTO last_commit (one, at, commits, compared_at) VALUES (1, ?1, 1, ?2) ON CONFLICT (one) \
-             DO UPDATE SET at = excluded.at, commits = commits + 1, compared_at = coalesce(compared_at, excluded.compared_at)",
-            (self.at.0, self.compared_at),
+            "INSERT INTO last_commit (one, at, commits, compared_at, first_compared_at) VALUES (1, ?1, 1, ?2, ?3) \
+             ON CONFLICT (one) DO UPDATE SET at = excluded.at, commits = commits + 1, \
+             compared_at = coalesce(excluded.compared_at, compared_at), \
+             first_compared_at = coalesce(first_compared_at, excluded.first_compared_at)",
+            (self.at.0, compared.then_some(self.at.0), self.first_compared_at),
         )?;
         Ok(())
     }

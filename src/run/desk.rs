@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::mpsc;
 
@@ -24,6 +24,7 @@ const QUESTIONS_MAX: usize = 4_096;
 pub(super) struct Desk {
     tickets: SyncSender<Ticket>,
     questions: SyncSender<Question>,
+    threads: [JoinHandle<()>; 2],
 }
 
 impl Desk {
@@ -33,9 +34,23 @@ impl Desk {
         let (questions, asked) = sync_channel(QUESTIONS_MAX);
         let (orders, reads) = (Arc::clone(broker), Arc::clone(broker));
         let (placed, answered) = (inputs.clone(), inputs.clone());
-        thread::Builder::new().name("orders".into()).spawn(move || place_all(&*orders, &ordered, &placed))?;
-        thread::Builder::new().name("reads".into()).spawn(move || answer_all(&*reads, &asked, &answered))?;
-        Ok(Self { tickets, questions })
+        let named = |name: &str| thread::Builder::new().name(name.into());
+        let threads = [
+            named("orders").spawn(move || place_all(&*orders, &ordered, &placed))?,
+            named("reads").spawn(move || answer_all(&*reads, &asked, &answered))?,
+        ];
+        Ok(Self { tickets, questions, threads })
+    }
+
+    /// A thread that died holds an order or a question that nobody will ever answer: the process must end, so that the
+    /// next one asks.
+    pub(super) fn must_be_whole(&self) -> Result<(), Exit> {
+        match self.threads.iter().find(|thread| thread.is_finished()) {
+            Some(dead) => {
+                Err(Exit::bug(&format!("the {} thread ended", dead.thread().name().unwrap_or("broker"))))
+            }
+            None => Ok(()),
+        }
     }
 
     pub(super) fn place(&self, ticket: Ticket) -> Result<(), Exit> {

@@ -69,6 +69,7 @@ impl Line {
     }
 
     fn batch(&mut self, mut batch: Vec<Input>) -> Result<(), Exit> {
+        self.desk.must_be_whole()?;
         for input in &mut batch {
             self.remember(input)?;
         }

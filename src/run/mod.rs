@@ -237,21 +237,19 @@ async fn start(
 
     let ended_first = tokio::select! {
         stopped = chain::run(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell) => {
-            match stopped {
-                // The line drops its ends of the channels before it says why: its word counts.
-                ChainStop::EngineGone => None,
-                stopped => Some(Exit::from(stopped)),
-            }
+            // The line's own reason counts, and it is about to say it.
+            (stopped != ChainStop::EngineGone).then(|| Exit::from(stopped))
         }
         never = tick(&inputs, &parts.database, &published.process) => match never {},
         ended = &mut line_ended => return Ok(ended.unwrap_or_else(|_| Exit::bug("the line panicked"))),
         () = asked_to_stop(stop) => None,
         Some(()) = stop_by_operator.recv() => None,
     };
-    // The intake is gone with its future; what is on its way is still booked. Time goes on: the line's own bound needs it.
+    // The intake is gone with its future; what is on its way is still booked.
     let closed = timeout(LINE_STOP_WAIT, async {
         // The line may have ended in the meantime; then its exit is there to be read.
         let _ = inputs.send(Input::Stop).await;
+        // The line sleeps between inputs; time itself must wake it when its patience with the broker is over.
         tokio::select! {
             exit = &mut line_ended => exit.unwrap_or_else(|_| Exit::bug("the line panicked")),
             never = tick(&inputs, &parts.database, &published.process) => match never {},

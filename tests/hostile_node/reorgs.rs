@@ -76,7 +76,7 @@ fn a_reorg_of_65_ends_the_bot() {
     assert_eq!(ended.code, 65, "{}", ended.log);
     let said = ended.log.lines().last().unwrap();
     let lowest = format!("block {}", tip.number - 64);
-    for word in ["at least 65 blocks deep", "window is 64", &lowest, "bot restore"] {
+    for word in ["at least 65 blocks deep", "window is 64", &lowest, "put back a backup"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     // What was pushed of the new chain may be in the ledger; what was there before stands as it was.

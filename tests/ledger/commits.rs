@@ -83,8 +83,9 @@ fn every_write_is_read_back_also_after_a_restart() {
         fills_total: 4,
         reversals_total: 2,
         dead_total: 1,
-        compared_at: None,
+        first_compared_at: None,
         last_commit: Some(at(5)),
+        compared_at: None,
     };
     assert_eq!(ledger.load().unwrap(), expected);
     assert_eq!(ledger.fill_states(reinstated.id.tx_hash).unwrap(), vec![state(&reinstated, 2, false)]);
@@ -129,14 +130,15 @@ fn the_reference_price_is_loaded_from_a_hundred_shares_and_dust_does_not_push_th
 fn the_first_comparison_with_the_brokers_book_is_remembered_for_ever() {
     let place = Place::new();
     let mut ledger = place.open();
-    assert_eq!(ledger.load().unwrap().compared_at, None);
+    assert_eq!(ledger.load().unwrap().first_compared_at, None);
     ledger.commit(at(1), &[Write::Token(token())]).unwrap();
-    assert_eq!(ledger.load().unwrap().compared_at, None);
+    assert_eq!(ledger.load().unwrap().first_compared_at, None);
     ledger.commit(at(2), &[Write::Compared(at(2))]).unwrap();
     ledger.commit(at(3), &[Write::Compared(at(3))]).unwrap();
     ledger.commit(at(3), &[Write::Token(token())]).unwrap();
     ledger.close().unwrap();
-    assert_eq!(place.open().load().unwrap().compared_at, Some(at(2)));
+    let loaded = place.open().load().unwrap();
+    assert_eq!((loaded.first_compared_at, loaded.compared_at), (Some(at(2)), Some(at(3))));
 }
 
 #[test]
@@ -303,11 +305,20 @@ fn terminal_intents_are_loaded_for_a_day() {
     let mut done = intent("cf-a-1", "TSLA", IntentState::Planned, 0);
     let writes = [Write::Intent(done.clone()), step(&mut done, IntentState::Withdrawn, 0, "")];
     ledger.commit(at(0), &writes).unwrap();
-    let day = 24 * 60 * 60;
+    let day = 25 * 60 * 60;
     let tick = |byte| Write::Cursor { cursor: block(200, byte), window: vec![block(200, byte)] };
-    ledger.commit(at(day), &[tick(1)]).unwrap();
+    // A process that has not compared the broker's book may write as it likes.
+    ledger.commit(at(9 * day), &[tick(1)]).unwrap();
+    assert_eq!(ledger.load().unwrap().compared_at, None);
+    assert_eq!(ledger.load().unwrap().intents, vec![done.clone()]);
+    ledger.commit(at(day), &[Write::Compared(at(day))]).unwrap();
+    assert_eq!(ledger.load().unwrap().compared_at, Some(at(day)));
+    assert_eq!(ledger.load().unwrap().intents, vec![done.clone()]);
+    drop(ledger);
+    let mut ledger = place.open();
+    ledger.commit(at(9 * day), &[tick(2)]).unwrap();
     assert_eq!(ledger.load().unwrap().intents, vec![done]);
-    ledger.commit(Millis(at(day).0 + 1), &[tick(2)]).unwrap();
+    ledger.commit(Millis(at(day).0 + 1), &[tick(3), Write::Compared]).unwrap();
     assert_eq!(ledger.load().unwrap().intents, vec![]);
 }
 

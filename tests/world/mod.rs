@@ -2,15 +2,18 @@
 //! the writes alone. It shares no code with the engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, dead_code, unreachable_pub)]
 
+pub mod ops;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use alloy::primitives::{Address, B256, keccak256};
 use counterfill::broker::{BrokerOrder, OrderStatus, Placed, Profile, ReadError, Session, Ticket};
 use counterfill::chain::{ChainView, Push, Sweep};
-use counterfill::engine::{Effect, Engine, Input, Policy, Question, Stop};
+use counterfill::engine::{Command, Effect, Engine, Input, Policy, Question, Stop};
 use counterfill::fills::{Event, Fill};
 use counterfill::hedges::{HaltKind, Intent, IntentState, Limits};
-use counterfill::ledger::{FillState, Loaded, Write};
+use counterfill::ledger::{FillState, Ledger, Loaded, Stamp, Write};
 use counterfill::units::{BlockRef, Cash, FillId, Millis, Price, Shares, Side, Symbol};
 
 pub const CHAIN_ID: u64 = 8453;
@@ -162,6 +165,12 @@ pub enum Mood {
     Refuses,
     RejectsLater,
     CancelsHalfway,
+    /// A no about us, not about the order.
+    RateLimits,
+    /// Says no, and has it all the same: a broken gateway.
+    RefusesAndAccepts,
+    /// Trades one share more than was ordered.
+    Overfills,
 }
 
 /// A broker with client order ids.
@@ -172,7 +181,16 @@ pub struct Desk {
     pub mood: Option<Mood>,
     pub away: bool,
     pub hidden_reads: u32,
+    /// When the session ends; none: never.
+    pub closes: Option<Millis>,
+    /// What the engine was last told of the session.
+    pub told: Option<Session>,
+    /// When the running process was last told to slow down.
+    pub slowed: Option<Millis>,
 }
+
+/// For how long the broker wants to be left alone after a rate limit.
+const SLOWED_MS: i64 = 30_000;
 
 impl Desk {
     pub fn place(&mut self, ticket: &Ticket, now: Millis) -> Placed {
@@ -186,8 +204,13 @@ impl Desk {
         if self.orders.iter().any(|order| order.client_id.as_deref() == Some(ticket.intent.as_str())) {
             return Placed::Duplicate;
         }
-        if mood == Mood::Refuses {
-            return Placed::Refused { reason: "validation".into(), gate_ms: None };
+        match mood {
+            Mood::Refuses => return Placed::Refused { reason: "validation".into(), gate_ms: None },
+            Mood::RateLimits => {
+                self.slowed = Some(now);
+                return Placed::Refused { reason: "slower".into(), gate_ms: Some(SLOWED_MS) };
+            }
+            _ => {}
         }
         let id: counterfill::units::OrderId = format!("{}", 1000 + self.orders.len()).parse().unwrap();
         let (status, executed) = match mood {
@@ -196,6 +219,7 @@ impl Desk {
                 let half = Shares::from_atoms(ticket.quantity.atoms() / 2).truncate_to(Shares::whole(1));
                 (OrderStatus::Canceled, half)
             }
+            Mood::Overfills => (OrderStatus::Filled, ticket.quantity.checked_add(Shares::whole(1)).unwrap()),
             _ => (OrderStatus::Live, Shares::ZERO),
         };
         self.orders.push(BrokerOrder {
@@ -218,12 +242,49 @@ impl Desk {
                 Placed::Unknown("timeout".into())
             }
             Mood::AcceptsAndLosesTheAnswer => Placed::Unknown("timeout".into()),
+            Mood::RefusesAndAccepts => Placed::Refused { reason: "error".into(), gate_ms: None },
             _ => Placed::Accepted(id),
         }
     }
 
-    /// Every live order trades one share, and ends when it is full.
-    pub fn trade(&mut self) {
+    /// An order in our ticker that was typed by hand, or entered by another program.
+    pub fn type_by_hand(&mut self, ticker: usize, now: Millis) {
+        let quantity = Shares::whole(3);
+        self.orders.push(BrokerOrder {
+            id: format!("{}", 1000 + self.orders.len()).parse().unwrap(),
+            client_id: None,
+            tag: Some("theirs".into()),
+            symbol: symbol(ticker),
+            side: Side::Buy,
+            quantity,
+            filled: quantity,
+            executed: quantity,
+            average_price: None,
+            status: OrderStatus::Filled,
+            status_text: "Filled".into(),
+            entered_at: now,
+        });
+    }
+
+    fn ours(&self) -> impl Iterator<Item = &BrokerOrder> {
+        self.orders.iter().filter(|order| order.tag.as_deref() == Some("ours"))
+    }
+
+    /// What our orders of a ticker have traded, and what its live ones may still trade.
+    pub fn committed(&self, symbol: &Symbol) -> i128 {
+        let whole = |order: &BrokerOrder| match order.status {
+            OrderStatus::Live => order.quantity,
+            _ => order.executed,
+        };
+        self.ours().filter(|o| o.symbol == *symbol).map(|o| o.side.signed(whole(o)).atoms()).sum()
+    }
+
+    /// Every live order trades one share, and ends when it is full or its session is over.
+    pub fn trade(&mut self, now: Millis) {
+        let over = self.closes.is_some_and(|closes| now >= closes);
+        for order in self.orders.iter_mut().filter(|order| over && order.status == OrderStatus::Live) {
+            order.status = OrderStatus::Expired;
+        }
         for order in self.orders.iter_mut().filter(|order| order.status == OrderStatus::Live) {
             let left = order.quantity.checked_sub(order.executed).unwrap();
             order.executed = order.executed.checked_add(left.min(Shares::whole(1))).unwrap();
@@ -235,7 +296,7 @@ impl Desk {
     }
 
     pub fn executed(&self, symbol: &Symbol) -> i128 {
-        self.orders.iter().filter(|o| o.symbol == *symbol).map(|o| o.side.signed(o.executed).atoms()).sum()
+        self.ours().filter(|o| o.symbol == *symbol).map(|o| o.side.signed(o.executed).atoms()).sum()
     }
 
     pub fn answer(&mut self, question: Question, now: Millis) -> Input {
@@ -263,7 +324,14 @@ impl Desk {
                 Input::List { begun_at: now, answer }
             }
             Question::Session if self.away => Input::Session(Err(ReadError("away".into()))),
-            Question::Session => Input::Session(Ok(Session::Open { until: None })),
+            Question::Session => {
+                let session = match self.closes {
+                    Some(closes) if now >= closes => Session::Closed { reason: "night".into() },
+                    until => Session::Open { until },
+                };
+                self.told = Some(session.clone());
+                Input::Session(Ok(session))
+            }
         }
     }
 }
@@ -279,6 +347,9 @@ pub struct Shelf {
     pub window: Vec<BlockRef>,
     pub last_commit: Option<Millis>,
     pub compared_at: Option<Millis>,
+    pub first_compared_at: Option<Millis>,
+    /// Whether the process that writes has compared the broker's book with this ledger.
+    pub compared: bool,
     pub halts: BTreeMap<(Option<Symbol>, HaltKind), String>,
 }
 
@@ -333,9 +404,15 @@ impl Shelf {
                 Write::Lift { symbol, kind, .. } => {
                     self.halts.remove(&(symbol, kind)).unwrap();
                 }
-                Write::Compared(at) => assert_eq!(self.compared_at.replace(at), None),
+                Write::Compared(then) => {
+                    self.compared = true;
+                    self.first_compared_at.get_or_insert(then);
+                }
                 Write::Token(_) | Write::Skipped(_) | Write::Dead(_) => {}
             }
+        }
+        if self.compared && !writes.is_empty() {
+            self.compared_at = Some(now);
         }
     }
 
@@ -380,8 +457,9 @@ impl Shelf {
             fills_total: 0,
             reversals_total: 0,
             dead_total: 0,
-            compared_at: self.compared_at,
+            first_compared_at: self.first_compared_at,
             last_commit: self.last_commit,
+            compared_at: self.compared_at,
         }
     }
 }
@@ -396,16 +474,36 @@ pub struct World {
     pub effects: Vec<Effect>,
     pub confirmations: u64,
     pub stop: Option<Stop>,
+    /// Earlier copies of the ledger.
+    pub backups: Vec<Shelf>,
+    /// The real ledger, where a test gives it a place: written beside the shelf, and what a restart reads.
+    pub ledger: Option<Ledger>,
+    place: Option<PathBuf>,
 }
 
 impl World {
     pub fn new(confirmations: u64) -> Self {
+        Self::with(confirmations, None)
+    }
+
+    pub fn with(confirmations: u64, place: Option<PathBuf>) -> Self {
         let shelf = Shelf::default();
         let engine = Engine::new(policy(confirmations, 0), shelf.load());
-        let (chain, desk) = (Chain::default(), Desk::default());
-        let now = Millis(1_700_000_000_000);
-        let (effects, stop) = (vec![], None);
-        let mut world = Self { chain, desk, shelf, engine, now, starts: 0, effects, confirmations, stop };
+        let mut world = Self {
+            chain: Chain::default(),
+            desk: Desk::default(),
+            shelf,
+            engine,
+            now: Millis(1_700_000_000_000),
+            starts: 0,
+            effects: vec![],
+            confirmations,
+            stop: None,
+            backups: vec![],
+            ledger: None,
+            place,
+        };
+        world.reopen();
         world.connect();
         world
     }
@@ -420,10 +518,53 @@ impl World {
         match self.engine.step(self.now, [input]) {
             Ok(out) => {
                 self.shelf.commit(self.now, &out.writes);
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.commit(self.now, &out.writes).unwrap();
+                    let again = Engine::new(policy(self.confirmations, self.starts), ledger.load().unwrap());
+                    assert_eq!(
+                        again.durable(),
+                        self.engine.durable(),
+                        "a restart knows what the process knew"
+                    );
+                }
+                for effect in &out.effects {
+                    let Effect::Place(ticket) = effect else { continue };
+                    let again = out.writes.iter().any(|write| {
+                        matches!(write, Write::Transition { from: IntentState::Unknown, intent } if intent.id == ticket.intent)
+                    });
+                    self.may_leave(ticket, again);
+                }
                 self.effects.extend(out.effects);
             }
             Err(stop) => self.stop = Some(stop),
         }
+    }
+
+    /// What must hold of every order at the moment it becomes durable, by what the broker really has: it brings the
+    /// exposure nearer to zero and not past it. The same order again may be out of date, but never a second one.
+    fn may_leave(&self, ticket: &Ticket, again: bool) {
+        let open = match &self.desk.told {
+            Some(Session::Open { until: None }) => true,
+            Some(Session::Open { until: Some(until) }) => until.since(self.now) > 15_000,
+            Some(Session::Closed { .. }) | None => false,
+        };
+        assert!(open, "{ticket:?} leaves while the session is {:?}", self.desk.told);
+        let slowed = self.desk.slowed.is_some_and(|at| (50..SLOWED_MS).contains(&self.now.since(at)));
+        assert!(!slowed, "{ticket:?} leaves in a rate pause");
+        let symbol = &ticket.symbol;
+        let halted = self.shelf.halts.keys().any(|(s, _)| s.as_ref().is_none_or(|s| s == symbol));
+        assert!(!halted, "{ticket:?} leaves while its ticker is halted");
+        let named = |o: &&BrokerOrder| o.client_id.as_deref() == Some(ticket.intent.as_str());
+        if again || self.desk.orders.iter().any(|order| named(&order)) {
+            assert!(again, "{ticket:?} leaves under a name that the broker has");
+            return;
+        }
+        let before = self.shelf.sums.get(symbol).copied().unwrap_or(0) + self.desk.committed(symbol);
+        let after = before + ticket.side.signed(ticket.quantity).atoms();
+        assert!(
+            after.abs() < before.abs() && (after == 0 || (after > 0) == (before > 0)),
+            "{ticket:?} moves {symbol} from {before} to {after}: doubled"
+        );
     }
 
     /// Performs what the engine wanted; with `crash` the process dies before the n-th effect.
@@ -453,8 +594,71 @@ impl World {
     pub fn restart(&mut self) {
         self.starts += 1;
         self.effects.clear();
-        self.engine = Engine::new(policy(self.confirmations, self.starts), self.shelf.load());
+        self.reopen();
+        (self.desk.told, self.desk.slowed) = (None, None);
+        let loaded = match &self.ledger {
+            Some(ledger) => ledger.load().unwrap(),
+            None => self.shelf.load(),
+        };
+        self.engine = Engine::new(policy(self.confirmations, self.starts), loaded);
         self.connect();
+    }
+
+    /// Another process takes the ledger.
+    fn reopen(&mut self) {
+        self.shelf.compared = false;
+        drop(self.ledger.take());
+        self.ledger = self.place.as_deref().map(|place| {
+            let stamp = Stamp {
+                chain_id: CHAIN_ID,
+                orderbooks: vec![],
+                owners: vec![],
+                broker: "paper".into(),
+                account: "TEST".into(),
+                hedge_from_block: None,
+                deployment_block: 100,
+            };
+            Ledger::open(place, &stamp, Millis(1)).unwrap()
+        });
+    }
+
+    /// The ledger becomes an earlier copy of itself; the broker's book stays.
+    pub fn restore(&mut self, backup: usize) {
+        let Some(backup) = self.backups.get(backup % self.backups.len().max(1)) else { return };
+        if backup.compared_at.is_none() {
+            // Born and never compared: a person decides what becomes of the orders of an earlier ledger.
+            return;
+        }
+        self.shelf = backup.clone();
+        // A broker that does not show an order at once can hide it from the one comparison there is.
+        self.desk.hidden_reads = 0;
+        self.restart();
+    }
+
+    /// What only a person may lift, a person lifts.
+    pub fn resume_all(&mut self) {
+        for (symbol, kind, _) in self.engine.facts().halts {
+            let (reason, who) = ("tested".to_owned(), "operator".to_owned());
+            self.input(Input::Command(Command::Resume { symbol, kind, reason, who }, 0));
+        }
+    }
+
+    /// `bot halt` and `bot resume` while no bot runs; then it starts.
+    pub fn operate_alone(&mut self) {
+        let mut engine = Engine::new(policy(0, 0), self.shelf.load());
+        let (reason, who) = ("a look".to_owned(), "operator".to_owned());
+        let (symbol, kind) = (None, HaltKind::Operator);
+        let halt = Command::Halt { symbol: symbol.clone(), reason: reason.clone(), who: who.clone() };
+        let lift = Command::Resume { symbol, kind, reason, who };
+        self.reopen();
+        for command in [halt, lift] {
+            let out = engine.step(self.now, [Input::Stop, Input::Command(command, 0)]).unwrap();
+            self.shelf.commit(self.now, &out.writes);
+            if let Some(ledger) = &mut self.ledger {
+                ledger.commit(self.now, &out.writes).unwrap();
+            }
+        }
+        self.restart();
     }
 
     pub fn push(&mut self, block: &Block) {
@@ -469,16 +673,24 @@ impl World {
         true
     }
 
+    /// Lets time pass in a world without trouble until nothing is written any more.
     pub fn settle(&mut self) {
-        (self.desk.away, self.desk.mood) = (false, None);
+        (self.desk.away, self.desk.mood, self.desk.closes) = (false, None, None);
+        let mut quiet = 0;
         for _ in 0..400 {
+            let before = self.shelf.last_commit;
             self.now = self.now.plus(10_000);
             while self.sweep(64) {
                 assert!(self.stop.is_none(), "{:?}", self.stop);
             }
             self.input(Input::Tick);
             self.perform(None);
-            self.desk.trade();
+            self.desk.trade(self.now);
+            quiet = if self.shelf.last_commit == before { quiet + 1 } else { 0 };
+            // The longest pause there is has passed.
+            if quiet > 40 {
+                break;
+            }
         }
     }
 }
@@ -523,12 +735,12 @@ pub fn verdict(world: &World) {
         assert!((ripe + executed).abs() < lot, "{symbol}: {ripe} onchain, {executed} at the broker");
     }
     let mut bound: BTreeMap<String, u32> = BTreeMap::new();
-    for order in &world.desk.orders {
-        let name = order.client_id.clone().unwrap();
-        let intent = &world.shelf.intents[&name];
-        assert_eq!(intent.order_id.as_ref(), Some(&order.id), "every order is bound to its intent");
+    for order in world.desk.ours() {
+        let intent = world.shelf.intents.values().find(|intent| intent.order_id.as_ref() == Some(&order.id));
+        let intent = intent.unwrap_or_else(|| panic!("every order is bound to an intent: {order:?}"));
+        assert!(intent.adopted || order.client_id.as_deref() == Some(intent.id.as_str()));
         assert_eq!((intent.quantity, intent.side), (order.quantity, order.side));
-        *bound.entry(name).or_default() += 1;
+        *bound.entry(intent.id.to_string()).or_default() += 1;
     }
     assert!(bound.values().all(|count| *count == 1), "one order per intent");
     let open = |state| matches!(state, IntentState::Sent | IntentState::Unknown | IntentState::Working);
