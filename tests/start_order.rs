@@ -21,11 +21,11 @@ fn order_in_the_book(world: &World, client: &str, tag: Option<&str>) -> BrokerOr
         symbol: symbol(0),
         side: Side::Buy,
         quantity: Shares::whole(1),
-        filled: Shares::whole(1),
-        executed: Shares::whole(1),
+        filled: Shares::ZERO,
+        executed: Shares::ZERO,
         average_price: None,
-        status: OrderStatus::Filled,
-        status_text: "FILLED".into(),
+        status: OrderStatus::Canceled,
+        status_text: "CANCELED".into(),
         entered_at: world.now,
     }
 }

@@ -318,7 +318,7 @@ fn terminal_intents_are_loaded_for_a_day() {
     let mut ledger = place.open();
     ledger.commit(at(9 * day), &[tick(2)]).unwrap();
     assert_eq!(ledger.load().unwrap().intents, vec![done]);
-    ledger.commit(Millis(at(day).0 + 1), &[tick(3), Write::Compared]).unwrap();
+    ledger.commit(Millis(at(day).0 + 1), &[tick(3), Write::Compared(Millis(at(day).0 + 1))]).unwrap();
     assert_eq!(ledger.load().unwrap().intents, vec![]);
 }
 
