@@ -7,6 +7,9 @@ use crate::units::{Cash, Price, Shares, Side};
 
 /// Beyond this many shares the traded sums are halved, so that old prices fade.
 pub const TRADED_SHARES_MAX: Shares = Shares::from_atoms(100 * crate::units::ONE);
+/// Fills of less than a thousandth of a share say nothing of the price: where there is nothing else yet, a dollar
+/// against one wei would be 1e18 dollars a share.
+const TRADED_SHARES_MIN: Shares = Shares::from_atoms(crate::units::ONE / 1_000);
 
 /// One ticker's sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +34,9 @@ impl Position {
     /// Takes a fill into the reference price. Any taker can print one wei at any price, so a single fill is no
     /// reference: weighted by shares, moving the price costs the taker as much as it moves.
     pub fn traded(&mut self, cash: Cash, shares: Shares) {
+        if shares < TRADED_SHARES_MIN {
+            return;
+        }
         let sums = (self.traded_cash.checked_add(cash), self.traded_shares.checked_add(shares));
         if let (Some(cash), Some(shares)) = sums {
             (self.traded_cash, self.traded_shares) = (cash, shares);
@@ -106,7 +112,9 @@ mod tests {
         let mut position = Position::default();
         position.traded("400".parse().unwrap(), "2".parse().unwrap());
         position.traded("1".parse().unwrap(), Shares::from_atoms(1));
-        assert_eq!(position.reference().unwrap().to_string(), "200.499999999999999899");
+        assert_eq!(position.reference().unwrap().to_string(), "200");
+        position.traded("1".parse().unwrap(), "0.001".parse().unwrap());
+        assert!(position.reference().unwrap() < "201".parse().unwrap());
         for _ in 0..10_000 {
             position.traded("300".parse().unwrap(), "1".parse().unwrap());
         }

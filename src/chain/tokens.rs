@@ -129,11 +129,17 @@ impl Tokens {
         Ok(None)
     }
 
+    /// Whether a token that is not listed may still be a share or cash, by what it calls itself.
+    fn names_decide(&self) -> bool {
+        self.equities.is_empty() || self.cash.is_none()
+    }
+
     fn is_listed(&self, address: Address) -> bool {
         self.equities.contains_key(&address) || self.cash == Some(address)
     }
 
-    /// What the chain says of one token; none for a listed token that does not say its decimals.
+    /// What the chain says of one token; none where it does not say what decides: a listed token's decimals, or the
+    /// name of one that only its name can place. What is none is asked again at its next trade.
     async fn ask(&self, rpc: &Rpc, address: Address) -> Result<Option<TokenFact>, RpcError> {
         let symbol = read(rpc, address, &symbolCall {}, At::Latest).await?;
         let symbol = symbol.as_deref().and_then(sound).unwrap_or_default();
@@ -143,8 +149,15 @@ impl Tokens {
                 log::error!("token {address} is listed in EQUITIES or CASH but has no readable decimals()");
                 return Ok(None);
             }
+            if self.names_decide() {
+                return Ok(None);
+            }
             return Ok(Some(TokenFact { address, symbol, decimals: 0, kind: TokenKind::Foreign }));
         };
+        if symbol.is_empty() && !self.is_listed(address) && self.names_decide() {
+            // A node's bad moment must not make a share a stranger's token for ever.
+            return Ok(None);
+        }
         // A listed token without a symbol is told from a wrapped one by what only a vault can answer.
         let vault = symbol.is_empty()
             && self.equities.contains_key(&address)

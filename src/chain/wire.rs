@@ -85,7 +85,8 @@ impl<'de> Deserialize<'de> for Quantity {
 
 fn quantity_of(text: &str) -> Option<u64> {
     let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
-    u64::from_str_radix(digits, 16).ok()
+    // What the ledger can not hold (a signed 64-bit integer) no chain has said yet.
+    u64::from_str_radix(digits, 16).ok().filter(|number| i64::try_from(*number).is_ok())
 }
 
 fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -183,7 +184,8 @@ mod tests {
     #[test]
     fn quantities_are_hexadecimal_and_fit() {
         assert_eq!(quantity_of("0x0"), Some(0));
-        assert_eq!(quantity_of("0xffffffffffffffff"), Some(u64::MAX));
+        assert_eq!(quantity_of("0x7fffffffffffffff"), Some(u64::MAX / 2));
+        assert_eq!(quantity_of("0x8000000000000000"), None);
         for bad in ["", "0x", "10", "0x10000000000000000", "0x-1", "0x+1", "0x 1"] {
             assert_eq!(quantity_of(bad), None, "{bad}");
         }

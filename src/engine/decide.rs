@@ -66,7 +66,7 @@ impl Engine {
         {
             return Some(format!("until {}: {why}", pause.until()));
         }
-        if self.must_read {
+        if self.must_read.is_some() {
             return Some("an order call went wrong; one read of the broker must succeed first".into());
         }
         if self.broker_answers == Some(false) {
@@ -92,17 +92,17 @@ impl Engine {
             self.due(asked.at, every)
         });
         if free(&self.asked_session) && session_due {
-            self.asked_session = Some(Asked { at: self.now, out: true, times: 0 });
+            self.asked_session = Some(self.question(0));
             out.effects.push(Effect::Ask(Question::Session));
         }
         self.ask_orders(out)?;
-        let needed = !self.compared || self.must_read || self.broker_answers == Some(false);
+        let needed = !self.compared || self.must_read.is_some() || self.broker_answers == Some(false);
         let list_due = self
             .asked_list
             .is_none_or(|asked| self.due(asked.at, if needed { LIST_NEEDED_MS } else { LIST_MS }));
         // At start the list is read after every open intent was asked for (`protocol.md` 5.2).
         if free(&self.asked_list) && list_due && (self.compared || self.unasked.is_empty()) {
-            self.asked_list = Some(Asked { at: self.now, out: true, times: 0 });
+            self.asked_list = Some(self.question(0));
             let oldest = self.now.plus(-LIST_BACK_MS_MAX);
             let since = match (self.compared, self.compared_at) {
                 (true, _) => self.now.plus(-LIST_BACK_MS),
@@ -277,6 +277,9 @@ impl Engine {
     }
 
     fn pausing(&self, symbol: &Symbol) -> Option<String> {
+        if let Some(rest) = self.rests.get(symbol).filter(|rest| !rest.over(self.now)) {
+            return Some(format!("until {} after an order that ended early", rest.until()));
+        }
         let failures = self.failures.get(symbol)?;
         (!failures.pause.over(self.now))
             .then(|| format!("until {} after {} failed attempts", failures.pause.until(), failures.count))
@@ -380,9 +383,13 @@ impl Engine {
     }
 }
 
-/// How many shares `cash` buys at `price`.
+/// How many shares `cash` buys at `price`; more than fit are as many as fit.
 fn affordable(cash: Cash, price: Price) -> Shares {
-    Price::of(cash, Shares::from_atoms(price.atoms())).map_or(Shares::ZERO, |n| Shares::from_atoms(n.atoms()))
+    if !cash.is_positive() {
+        return Shares::ZERO;
+    }
+    let most = Shares::from_atoms(i128::MAX);
+    Price::of(cash, Shares::from_atoms(price.atoms())).map_or(most, |n| Shares::from_atoms(n.atoms()))
 }
 
 #[cfg(test)]
@@ -394,5 +401,7 @@ mod tests {
         let shares = affordable("250".parse().unwrap(), "100".parse().unwrap());
         assert_eq!(shares.to_string(), "2.5");
         assert_eq!(affordable(Cash::ZERO, "1".parse().unwrap()), Shares::ZERO);
+        let nearly_free = affordable(Cash::whole(250_000), Price::from_atoms(1));
+        assert!(nearly_free > Shares::whole(1_000_000), "a price of next to nothing is no cap");
     }
 }

@@ -10,11 +10,15 @@ use crate::units::{BlockRef, FillId, Shares, Symbol};
 
 /// A gap after a reconnect that makes deciding wait until it is swept, in blocks.
 const GAP_BLOCKS_MAX: u64 = 64;
+/// A pushed fill so far above the newest head told is no fill: nothing would ever sweep, and so reverse, its height.
+const AHEAD_BLOCKS_MAX: u64 = 64;
 
 impl Engine {
     pub(super) fn connected(&mut self, head: BlockRef) {
+        self.head = self.head.max(head.number);
         let behind = self.cursor.map_or(u64::MAX, |cursor| head.number.saturating_sub(cursor.number));
-        if self.reach.is_none() || behind > GAP_BLOCKS_MAX {
+        // A lower head than the one waited for: the higher one was a fork's, or never was.
+        if self.reach.is_none_or(|reach| head.number < reach) || behind > GAP_BLOCKS_MAX {
             self.reach = Some(head.number);
         }
     }
@@ -27,7 +31,7 @@ impl Engine {
                 Event::Fill(fill) => match self.fills.get(&fill.id) {
                     Some(known) if known.standing => {}
                     Some(_) => out.effects.push(Effect::Sweep),
-                    None if self.may_stand(fill.block_number, fill.id) => {
+                    None if self.may_stand(fill.block_number, fill.id) && !self.stands_elsewhere(&fill) => {
                         if self.cursor.is_some_and(|cursor| fill.block_number <= cursor.number) {
                             self.late.insert((fill.block_number, fill.id));
                             out.effects.push(Effect::Sweep);
@@ -47,8 +51,19 @@ impl Engine {
     fn may_stand(&self, number: u64, id: FillId) -> bool {
         let Some(cursor) = self.cursor else { return false };
         let in_window = |block: &BlockRef| block.number == number && block.hash == id.block_hash;
+        let ahead = number > cursor.number && number <= self.head.saturating_add(AHEAD_BLOCKS_MAX);
         // The window's first block is only its base: fills at that height may be forgotten already.
-        number > cursor.number || self.window.iter().skip(1).any(in_window)
+        ahead || self.window.iter().skip(1).any(in_window)
+    }
+
+    /// Whether a fill of the same transaction stands in another block: a reorg moved it, and until the sweep has taken
+    /// the old copy back the exposure would hold both, and an order would go out for the difference.
+    fn stands_elsewhere(&self, fill: &Fill) -> bool {
+        self.fills.values().any(|state| {
+            state.standing
+                && state.fill.id.tx_hash == fill.id.tx_hash
+                && state.fill.id.block_hash != fill.id.block_hash
+        })
     }
 
     /// Whether the window, which has read that height, has another block there.
@@ -115,13 +130,17 @@ impl Engine {
             out.effects.push(Effect::Sweep);
             return Ok(());
         }
-        let Sweep { base, target, canonical, events, refuted, tokens, .. } = sweep;
+        let Sweep { base, target, canonical, events, refuted, tokens, head } = sweep;
+        self.head = self.head.max(head);
         self.learn(tokens, out)?;
         for event in events {
             match event {
                 Event::Fill(fill) => self.swept(fill, out)?,
                 Event::Skipped(skipped) => out.writes.push(Write::Skipped(skipped)),
                 Event::Dead(dead) => {
+                    if !self.dead.insert((dead.block_number, dead.block_hash, dead.log_index)) {
+                        continue;
+                    }
                     self.dead_total += 1;
                     out.effects.push(Effect::Alert(format!(
                         "log {} in {} was not understood: {}",
@@ -156,6 +175,7 @@ impl Engine {
         out.writes.push(Write::Cursor { cursor: target, window: self.window.clone() });
         self.late
             .retain(|(number, _)| *number > floor && !(base.number + 1..=target.number).contains(number));
+        self.dead.retain(|(number, _, _)| *number > floor);
         self.count_confirmed(out)?;
         self.fills.retain(|_, state| state.fill.block_number > floor || (state.standing && !state.counted));
         Ok(())

@@ -13,7 +13,7 @@ mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 
 pub use types::{Command, Effect, Facts, Input, Out, Question, Stop, TickerFacts};
 
@@ -60,9 +60,18 @@ impl Pause {
 /// A question to the broker: when it was last asked, and whether it is still out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Asked {
+    number: u64,
     at: Millis,
     out: bool,
     times: u32,
+}
+
+impl Asked {
+    /// The answer is here; the number of its question.
+    const fn returned(&mut self) -> u64 {
+        self.out = false;
+        self.number
+    }
 }
 
 /// An `Unknown` intent at a broker with client order ids (`protocol.md` 3.5, last sentence).
@@ -117,6 +126,10 @@ pub struct Engine {
     fills_total: u64,
     reversals_total: u64,
     dead_total: u64,
+    /// Logs not understood above the window's first block, so that a fork does not tell of them again.
+    dead: BTreeSet<(u64, B256, u64)>,
+    /// The highest head told since the start.
+    head: u64,
     /// Deciding waits until the cursor is here; none before the first connection.
     reach: Option<u64>,
 
@@ -135,6 +148,8 @@ pub struct Engine {
     /// Intents that were `Unknown` since this start, and how often they went out again.
     resends: BTreeMap<IntentId, Resend>,
     failures: BTreeMap<Symbol, Failures>,
+    /// After an order that ended early with executions; not a failure, but not at once again either.
+    rests: BTreeMap<Symbol, Pause>,
     halts: BTreeMap<(Option<Symbol>, HaltKind), String>,
 
     /// Intents whose fate must be asked for before anything is decided.
@@ -152,7 +167,12 @@ pub struct Engine {
 
     session: Option<Session>,
     /// After a failed or unclear order call nothing leaves until one read has succeeded.
-    must_read: bool,
+    /// It must be one that was asked after the call went wrong: this is the last question before.
+    must_read: Option<u64>,
+    /// Questions asked since the start.
+    questions: u64,
+    /// Order calls in a row that provably never left.
+    not_sent: u32,
     gate: Option<(Pause, String)>,
     broker_answers: Option<bool>,
     asked_orders: BTreeMap<IntentId, Asked>,
@@ -190,6 +210,8 @@ impl Engine {
             fills_total: loaded.fills_total,
             reversals_total: loaded.reversals_total,
             dead_total: loaded.dead_total,
+            dead: BTreeSet::new(),
+            head: 0,
             reach: None,
             positions,
             waiting: BTreeMap::new(),
@@ -212,12 +234,15 @@ impl Engine {
                 })
                 .collect(),
             halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
+            rests: BTreeMap::new(),
             compared: false,
             compared_at: loaded.compared_at,
             first_compared_at: loaded.first_compared_at,
             strangers: BTreeMap::new(),
             session: None,
-            must_read: false,
+            must_read: None,
+            questions: 0,
+            not_sent: 0,
             gate: None,
             broker_answers: None,
             asked_orders: BTreeMap::new(),

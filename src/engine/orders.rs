@@ -34,9 +34,16 @@ impl Engine {
         if let Placed::Refused { reason, gate_ms: Some(ms) } = &outcome {
             self.gate = Some((Pause { since: self.now, ms: *ms }, reason.clone()));
         }
+        if let Placed::NotSent(reason) = &outcome {
+            self.not_sent = self.not_sent.saturating_add(1);
+            // Reads may work where order calls do not: without a pause that would be an intent a second, for ever.
+            self.gate = Some((Pause { since: self.now, ms: pause_ms(self.not_sent) }, reason.clone()));
+        } else {
+            self.not_sent = 0;
+        }
         match outcome {
             Placed::Refused { reason, .. } | Placed::NotSent(reason) if again => {
-                self.must_read = true;
+                self.must_read = Some(self.questions);
                 let why = format!("the send before this one may have arrived; this one: {reason}");
                 self.become_state(id, IntentState::Unknown, why, out)
             }
@@ -58,31 +65,32 @@ impl Engine {
                 Ok(())
             }
             Placed::NotSent(reason) => {
-                self.must_read = true;
+                self.must_read = Some(self.questions);
                 self.become_state(id, IntentState::Refused, format!("not sent: {reason}"), out)
             }
             Placed::Duplicate => {
                 self.become_state(id, IntentState::Unknown, "an earlier send did arrive".into(), out)
             }
             Placed::Unknown(reason) => {
-                self.must_read = true;
+                self.must_read = Some(self.questions);
                 self.become_state(id, IntentState::Unknown, reason, out)
             }
         }
     }
 
-    /// Takes the measure of a read: any success opens the gate that an unclear order call closed.
-    fn heard<T>(&mut self, answer: Result<T, ReadError>) -> Option<T> {
+    /// Takes the measure of a read: a success opens the gate that an unclear order call closed, if it was asked for
+    /// after that call went wrong.
+    fn heard<T>(&mut self, number: u64, answer: Result<T, ReadError>) -> Option<T> {
         self.broker_answers = Some(answer.is_ok());
         let value = answer.ok()?;
-        self.must_read = false;
+        if self.must_read.is_some_and(|last_before| number > last_before) {
+            self.must_read = None;
+        }
         Some(value)
     }
 
-    fn returned(&mut self, id: &IntentId) {
-        if let Some(asked) = self.asked_orders.get_mut(id) {
-            asked.out = false;
-        }
+    fn returned(&mut self, id: &IntentId) -> u64 {
+        self.asked_orders.get_mut(id).map_or(0, Asked::returned)
     }
 
     pub(super) fn order(
@@ -92,8 +100,8 @@ impl Engine {
         answer: Result<Option<BrokerOrder>, ReadError>,
         out: &mut Out,
     ) -> Result<(), Stop> {
-        self.returned(id);
-        let Some(answer) = self.heard(answer) else { return Ok(()) };
+        let number = self.returned(id);
+        let Some(answer) = self.heard(number, answer) else { return Ok(()) };
         self.unasked.remove(id);
         let Some(intent) = self.intents.get(id) else { return Ok(()) };
         match answer {
@@ -114,8 +122,8 @@ impl Engine {
         answer: Result<Option<BrokerOrder>, ReadError>,
         out: &mut Out,
     ) -> Result<(), Stop> {
-        self.returned(id);
-        let Some(answer) = self.heard(answer) else { return Ok(()) };
+        let number = self.returned(id);
+        let Some(answer) = self.heard(number, answer) else { return Ok(()) };
         self.unasked.remove(id);
         if self.intents.get(id).is_none_or(|intent| intent.state != IntentState::Unknown) {
             return Ok(());
@@ -173,8 +181,12 @@ impl Engine {
                 }
             };
             self.become_state(id, end, order.status_text.clone(), out)?;
-            if matches!(end, IntentState::Canceled | IntentState::Rejected) && order.executed.is_zero() {
-                self.failed(id, out);
+            if matches!(end, IntentState::Canceled | IntentState::Rejected) {
+                if order.executed.is_zero() {
+                    self.failed(id, out);
+                } else {
+                    self.rests.insert(order.symbol.clone(), Pause { since: self.now, ms: PAUSE_MS_FIRST });
+                }
             }
         }
         Ok(())
@@ -218,10 +230,8 @@ impl Engine {
         answer: Result<Vec<BrokerOrder>, ReadError>,
         out: &mut Out,
     ) -> Result<(), Stop> {
-        if let Some(asked) = &mut self.asked_list {
-            asked.out = false;
-        }
-        let Some(orders) = self.heard(answer) else { return Ok(()) };
+        let number = self.asked_list.as_mut().map_or(0, Asked::returned);
+        let Some(orders) = self.heard(number, answer) else { return Ok(()) };
         let at_start = !self.compared;
         if at_start {
             self.halt_if_too_old(out);
@@ -360,11 +370,9 @@ impl Engine {
     }
 
     pub(super) fn session(&mut self, answer: Result<Session, ReadError>) {
-        if let Some(asked) = &mut self.asked_session {
-            asked.out = false;
-        }
+        let number = self.asked_session.as_mut().map_or(0, Asked::returned);
         // A broker that can not say is closed; the broker's own implementation falls back to its table.
-        self.session = self.heard(answer);
+        self.session = self.heard(number, answer);
     }
 
     pub(super) fn next_id(&mut self) -> Result<IntentId, Stop> {
@@ -470,9 +478,14 @@ impl Engine {
         self.live.iter().filter_map(|id| self.intents.get(id)).filter(move |intent| intent.symbol == *symbol)
     }
 
+    pub(super) fn question(&mut self, times: u32) -> Asked {
+        self.questions += 1;
+        Asked { number: self.questions, at: self.now, out: true, times }
+    }
+
     pub(super) fn ask_again(&mut self, id: &IntentId) -> Asked {
         let times = self.asked_orders.get(id).map_or(0, |asked| asked.times);
-        let asked = Asked { at: self.now, out: true, times: times.saturating_add(1) };
+        let asked = self.question(times.saturating_add(1));
         self.asked_orders.insert(id.clone(), asked);
         asked
     }
