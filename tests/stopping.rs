@@ -9,7 +9,7 @@ use counterfill::broker::{Broker, BrokerOrder, Placed, Profile, ReadError, Sessi
 use counterfill::chain::ChainConfig;
 use counterfill::exit;
 use counterfill::hedges::{IntentState, Limits};
-use counterfill::ledger::Ledger;
+use counterfill::ledger::{Claim, Ledger};
 use counterfill::run::{Exit, Parts, Published, run};
 use counterfill::serve::metrics::{Meters, recorder};
 use counterfill::sim::Story;
@@ -95,6 +95,7 @@ async fn run_until_an_order(
             log_range_blocks: 1_000,
             head_age_max: Duration::from_secs(30),
         },
+        claim: Claim::on(&folder.path().join("bot.db"), Millis::now()).unwrap(),
         database: folder.path().join("bot.db"),
         broker: Arc::new(Odd { profile, came, answer: answer.map(Mutex::new) }),
         confirmations: 0,

@@ -24,7 +24,7 @@ use crate::units::{BlockRef, Cash, FillId, IntentId, Millis, OrderId, Price, Sha
 
 pub use error::{Difference, LedgerError};
 pub use lock::Lock;
-pub use open::{Ledger, migrations};
+pub use open::{Claim, Ledger, migrations};
 pub use read::{FillRow, Filter, HaltRow, HedgeRow, PositionRow, Reader, Summary};
 pub use trace::{
     DeadRow, EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow,

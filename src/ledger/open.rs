@@ -51,6 +51,28 @@ pub struct Ledger {
     _lock: Lock,
 }
 
+/// The right to write the ledger at a place that can be written, held before anything else is taken: a second instance
+/// must hear of the first one and not of its port, and the first may wait for its chain before it opens anything.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    lock: Lock,
+}
+
+impl Claim {
+    /// Claims the ledger at `path`, which need not exist.
+    ///
+    /// # Errors
+    /// [`LedgerError::Locked`], [`LedgerError::NotWritable`] and their like, with the remedy.
+    pub fn on(path: &Path, now: Millis) -> Result<Self, LedgerError> {
+        let path = place::resolve(path)?;
+        // Two that tried the directory at once would take each other's file away.
+        let lock = Lock::take(&path, now)?;
+        place::must_be_writable(&path)?;
+        Ok(Self { path, lock })
+    }
+}
+
 impl Ledger {
     /// Opens the ledger at `path`, or gives birth to it, stamped with `stamp`.
     ///
@@ -70,10 +92,21 @@ impl Ledger {
         now: Millis,
         migrations: &[Migration],
     ) -> Result<Self, LedgerError> {
-        let resolved = place::resolve(path)?;
+        Self::open_claimed(Claim::on(path, now)?, stamp, now, migrations)
+    }
+
+    /// [`Ledger::open_with`] on a claim that is held already.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_claimed(
+        claim: Claim,
+        stamp: &Stamp,
+        now: Millis,
+        migrations: &[Migration],
+    ) -> Result<Self, LedgerError> {
+        let Claim { path: resolved, lock } = claim;
         let path = resolved.as_path();
-        let lock = Lock::take(path, now)?;
-        place::must_be_writable(path)?;
         if !path.exists() {
             give_birth(path, stamp, now, migrations)?;
         }
@@ -116,18 +149,6 @@ impl Ledger {
         must_not_be_empty(path)?;
         let stamp = stamp::read(&connect_reading(path)?, path)?;
         Self::open(path, &stamp, now)
-    }
-
-    /// Whether a ledger could be written at `path` at `now` and nobody writes it, before anything else is written
-    /// beside it or a port is taken: a second instance must hear of the first one, not of its port.
-    ///
-    /// # Errors
-    /// [`LedgerError::NotWritable`] and its like, with the remedy; [`LedgerError::Locked`].
-    pub fn preflight(path: &Path, now: Millis) -> Result<(), LedgerError> {
-        let resolved = place::resolve(path)?;
-        // Two that tried the directory at once would take each other's file away.
-        let _lock = Lock::take(&resolved, now)?;
-        place::must_be_writable(&resolved)
     }
 
     /// What was odd but allowed when it was opened, in words.

@@ -25,7 +25,7 @@ use crate::chain::{self, ChainConfig, ChainFacts, ChainStop};
 use crate::engine::{Engine, Facts, Input, Policy, Stop};
 use crate::exit;
 use crate::hedges::Limits;
-use crate::ledger::{Ledger, LedgerError, Stamp, Write};
+use crate::ledger::{Claim, Ledger, LedgerError, Stamp, Write, migrations};
 use crate::serve::health::{self, ProcessFacts};
 use crate::serve::metrics::Meters;
 use crate::serve::{self, Site, control};
@@ -101,6 +101,8 @@ pub struct Parts {
     pub chain: ChainConfig,
     /// The ledger's file; `control.sock` lies beside it.
     pub database: PathBuf,
+    /// The right to write it.
+    pub claim: Claim,
     /// The broker.
     pub broker: Arc<dyn Broker>,
     /// `CONFIRMATIONS`.
@@ -195,7 +197,13 @@ async fn start(
         },
     };
     let profile = parts.broker.profile().clone();
-    let (ledger, engine) = open(&parts, chain_id, &profile).await?;
+    let policy = Policy {
+        confirmations: parts.confirmations,
+        profile: profile.clone(),
+        limits: parts.limits,
+        nonce: nonce(),
+    };
+    let (ledger, engine) = open(parts.claim, stamp(&parts.chain, chain_id, &profile), policy).await?;
     let control = bind_control(&parts.database)?;
 
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
@@ -295,19 +303,9 @@ fn file_identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Opens the ledger, away from the tasks that answer health: a backup of a large file takes a while.
-async fn open(parts: &Parts, chain_id: u64, profile: &Profile) -> Result<(Ledger, Engine), Exit> {
-    let stamp = Stamp {
-        chain_id,
-        orderbooks: parts.chain.orderbooks.clone(),
-        owners: parts.chain.owners.clone(),
-        broker: profile.name.to_owned(),
-        account: profile.account.clone(),
-        hedge_from_block: parts.chain.hedge_from_block,
-        deployment_block: parts.chain.deployment_block,
-    };
-    let database = parts.database.clone();
+async fn open(claim: Claim, stamp: Stamp, policy: Policy) -> Result<(Ledger, Engine), Exit> {
     let opened = tokio::task::spawn_blocking(move || -> Result<_, LedgerError> {
-        let ledger = Ledger::open(&database, &stamp, Millis::now())?;
+        let ledger = Ledger::open_claimed(claim, &stamp, Millis::now(), &migrations()?)?;
         let loaded = ledger.load()?;
         Ok((ledger, loaded))
     });
@@ -315,13 +313,19 @@ async fn open(parts: &Parts, chain_id: u64, profile: &Profile) -> Result<(Ledger
     for warning in ledger.warnings() {
         log::warn!("{warning}");
     }
-    let policy = Policy {
-        confirmations: parts.confirmations,
-        profile: profile.clone(),
-        limits: parts.limits,
-        nonce: nonce(),
-    };
     Ok((ledger, Engine::new(policy, loaded)))
+}
+
+fn stamp(chain: &ChainConfig, chain_id: u64, profile: &Profile) -> Stamp {
+    Stamp {
+        chain_id,
+        orderbooks: chain.orderbooks.clone(),
+        owners: chain.owners.clone(),
+        broker: profile.name.to_owned(),
+        account: profile.account.clone(),
+        hedge_from_block: chain.hedge_from_block,
+        deployment_block: chain.deployment_block,
+    }
 }
 
 fn bind_control(database: &Path) -> Result<UnixListener, Exit> {

@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::broker::paper::{self, PaperBroker, PaperOptions};
 use crate::chain::ChainConfig;
 use crate::config::{Config, Logs, PaperSessions};
-use crate::ledger::Ledger;
+use crate::ledger::Claim;
 use crate::run::{Parts, Published, Tell, run, said};
 use crate::serve::{self, metrics::Meters};
 use crate::units::Millis;
@@ -37,7 +37,7 @@ pub(super) fn watch_and_hedge(config: &Config, warnings: &[String]) -> Ended {
             log::warn!("{warning}");
         }
         // Before a port is taken or anything is written beside the ledger: the message names the remedy.
-        Ledger::preflight(&config.database, Millis::now())?;
+        let claim = Claim::on(&config.database, Millis::now())?;
         let listener = serve::bind(config.listen).await.map_err(|error| because(&error))?;
         // Not what was asked for but what was given: port 0 asks for any free one.
         let bound = listener.local_addr().unwrap_or(config.listen);
@@ -50,6 +50,7 @@ pub(super) fn watch_and_hedge(config: &Config, warnings: &[String]) -> Ended {
             meters: Meters::install().map_err(|error| Failure::bug(&error.to_string()))?,
             tell: tell(),
             database: config.database.clone(),
+            claim,
             chain: chain(config),
         };
         Ok::<_, Failure>(run(parts, &Published::default(), stop).await)

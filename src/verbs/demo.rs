@@ -23,7 +23,7 @@ use crate::chain::ChainConfig;
 use crate::cli::DemoTerms;
 use crate::config::Logs;
 use crate::hedges::Limits;
-use crate::ledger::{self, FillRow, Filter, LedgerError, Reader};
+use crate::ledger::{self, Claim, FillRow, Filter, LedgerError, Reader};
 use crate::run::{Exit, Parts, Published, Tell, run};
 use crate::serve::{self, metrics::Meters};
 use crate::sim::Story;
@@ -133,6 +133,7 @@ async fn play(stage: &Stage, screen: &mut Screen<'_>) -> Result<Verdict, Failure
     let listener = serve::bind(stage.listen).await.ok();
     let parts = Parts {
         chain: chain(&story),
+        claim: Claim::on(&database, now).map_err(|error| bug(&error))?,
         database: database.clone(),
         broker: broker.clone(),
         confirmations: 0,
