@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::abi::{LogKind, RawLog};
-use super::line::{End, note};
+use super::link::{End, note};
 use super::rpc::{Feed, Notice, Rpc, RpcError};
 use super::tokens::Tokens;
 use super::wire::{PushedLog, pushed_head, pushed_log};

@@ -6,7 +6,7 @@
 
 pub mod abi;
 pub mod bloom;
-mod line;
+mod link;
 mod live;
 mod progress;
 mod reading;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
-pub use self::line::{TransactionError, identify, run, transaction};
+pub use self::link::{TransactionError, identify, run, transaction};
 pub use self::socket::shown;
 use crate::fills::{Book, Event, TokenFact};
 use crate::units::{BlockRef, FillId, Millis, Symbol};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use super::line::{End, check_code, jittered, note};
+use super::link::{End, check_code, jittered, note};
 use super::progress::Progress;
 use super::reading::{Reader, Reading, Trouble};
 use super::rpc::{Rpc, RpcError};

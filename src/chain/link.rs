@@ -107,13 +107,13 @@ pub async fn run(
     facts: watch::Sender<ChainFacts>,
     bell: Arc<Notify>,
 ) -> ChainStop {
-    let line = Line { config: &config, chain_id, inputs: &inputs, view: &view, facts: &facts, bell: &bell };
+    let link = Link { config: &config, chain_id, inputs: &inputs, view: &view, facts: &facts, bell: &bell };
     let mut memory = Memory::new(&config);
     let mut connections: u64 = 0;
     let mut pause = PAUSE_MS_MIN;
     loop {
         memory.healthy = false;
-        let why = match line.connection(&mut memory, &mut connections).await {
+        let why = match link.connection(&mut memory, &mut connections).await {
             End::Stop(stop) => return stop,
             End::Lost(why) => why,
         };
@@ -159,7 +159,7 @@ pub async fn transaction(
     Ok(Push { events, tokens: weighed.tokens })
 }
 
-struct Line<'a> {
+struct Link<'a> {
     config: &'a ChainConfig,
     chain_id: u64,
     inputs: &'a mpsc::Sender<Input>,
@@ -168,7 +168,7 @@ struct Line<'a> {
     bell: &'a Notify,
 }
 
-impl Line<'_> {
+impl Link<'_> {
     async fn connection(&self, memory: &mut Memory, connections: &mut u64) -> End {
         match self.work(memory, connections).await {
             Ok(end) | Err(end) => end,
