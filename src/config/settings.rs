@@ -161,7 +161,7 @@ pub static GROUPS: [Group; 4] = [
                 "LISTEN",
                 "127.0.0.1:8080",
                 Form::Socket,
-                "Where health, metrics, page and API are served",
+                "Where health and metrics are served",
             ),
             defaulted("RUST_LOG", "info", Form::Filter, "What is logged"),
             defaulted(
