@@ -63,7 +63,7 @@ impl IntentState {
 
     /// Whether the drawing in `protocol.md` 3 has an arrow from here to `to`. `Sent → Sent` is the claim
     /// of the order id in the broker's yes (3.3; Schwab answers 201); `Unknown → Sent` is the same POST with the same
-    /// client order id (3.5, last sentence).
+    /// client order id (3.5).
     #[must_use]
     pub const fn may_become(self, to: Self) -> bool {
         use IntentState::{
