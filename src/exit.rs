@@ -2,7 +2,7 @@
 
 /// Done.
 pub const DONE: u8 = 0;
-/// A verdict that is not clean (`demo`, `sim`, `doctor`, `health`).
+/// A verdict that is not clean (`demo`, `health`).
 pub const NOT_CLEAN: u8 = 1;
 /// The command line was not understood.
 pub const USAGE: u8 = 64;

@@ -62,7 +62,8 @@ impl IntentState {
     }
 
     /// Whether the drawing in `protocol.md` 3 has an arrow from here to `to`. `Sent → Sent` is the claim
-    /// of the id in a 201 (3.3); `Unknown → Sent` is the same POST with the same client order id (3.5, last sentence).
+    /// of the order id in the broker's yes (3.3; Schwab answers 201); `Unknown → Sent` is the same POST with the same
+    /// client order id (3.5).
     #[must_use]
     pub const fn may_become(self, to: Self) -> bool {
         use IntentState::{
@@ -136,7 +137,7 @@ pub struct Intent {
     pub sent_at: Option<Millis>,
     /// When it last changed its state.
     pub changed_at: Millis,
-    /// The broker's order: claimed at the 201, verified when `Working`.
+    /// The broker's order: claimed when the broker said yes, verified when `Working`.
     pub order_id: Option<OrderId>,
     /// Sum of its executions so far (a magnitude).
     pub executed: Shares,

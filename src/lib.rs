@@ -1,7 +1,8 @@
 //! counterfill answers every onchain fill of your Raindex orders with one opposite order at your broker.
 //!
 //! One direction: chain → fills → positions → hedges → broker, with the ledger beneath. A module may use types to its
-//! left, never to its right. See ARCHITECTURE.md for the drawing and the invariants.
+//! left, never to its right. See ARCHITECTURE.md for the drawing and the invariants. Comments that say
+//! `protocol.md 1.4` mean that section of docs/protocol.md, the rules about money.
 
 pub mod broker;
 pub mod chain;

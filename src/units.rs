@@ -1,7 +1,7 @@
 //! The quantities and names everything else is written in.
 //!
 //! Amounts are integers of 1e-18 in an `i128`: exact, checked, never a float. The three kinds of amount are
-//! different types, so that cash can not be handed over as shares (the predecessor hedged 175 times too much that
+//! different types, so that cash can not be handed over as shares (an earlier bot hedged 175 times too much that
 //! way). Names of blocks, fills, intents and orders are values too: two things are the same exactly when their
 //! names are equal.
 //!

@@ -1,11 +1,11 @@
 //! What the lock file may hold: one TLS provider (two panic at the first `wss://`), and fewer crates than the
-//! predecessor's 389.
+//! 389 of an earlier bot that did the same job.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Crates in the normal Linux tree of the predecessor's last commit, the workspace included.
+/// Crates in the normal Linux tree of that earlier bot's last commit, the workspace included.
 const PREDECESSOR_CRATES: usize = 389;
 
 fn locked(name: &str) -> usize {
@@ -53,5 +53,5 @@ fn the_tree_is_smaller_than_the_predecessors() {
         .collect();
     assert!(crates.len() > 100, "the tree was read: {}", crates.len());
     assert!(crates.len() < PREDECESSOR_CRATES, "{} crates", crates.len());
-    println!("{} crates in the normal Linux tree; the predecessor had {PREDECESSOR_CRATES}", crates.len());
+    println!("{} crates in the normal Linux tree; the earlier bot had {PREDECESSOR_CRATES}", crates.len());
 }

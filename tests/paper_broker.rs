@@ -548,6 +548,18 @@ fn a_person_cancels_and_the_exchange_busts() {
 }
 
 #[test]
+fn a_new_book_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let desk = desk();
+    let broker = desk.open();
+    accepted(broker.place(&ticket(1, Side::Buy, 1), NOON));
+    for name in ["paper.db", "paper.db-wal", "paper.db-shm"] {
+        let mode = std::fs::metadata(desk.dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name} has mode {mode:o}");
+    }
+}
+
+#[test]
 fn a_book_is_refused_to_strangers() {
     let desk = desk();
     drop(desk.open());

@@ -63,7 +63,7 @@ pub enum Placed {
     Duplicate,
     /// Provably never left: the client failed before the request was written.
     NotSent(String),
-    /// Everything else: a timeout, a reset, a 5xx, a 201 without an id. The order may exist.
+    /// Everything else: a timeout, a reset, a 5xx, a yes without an order id (a 201 at Schwab). The order may exist.
     Unknown(String),
 }
 

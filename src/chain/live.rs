@@ -23,7 +23,7 @@ use crate::units::Millis;
 
 /// Logs handed over at once.
 const PUSH_LOGS_MAX: usize = 256;
-/// Pause between two questions for the block number (`design.md`, HTTP).
+/// Pause between two questions for the block number: a subscription that died in silence is noticed within seconds.
 const PULSE_S: Duration = Duration::from_secs(2);
 /// So many of them running without an answer, and the connection is taken for dead.
 const PULSES_MISSED_MAX: u32 = 3;

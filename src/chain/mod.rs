@@ -128,7 +128,7 @@ pub enum ChainStop {
 }
 
 impl ChainStop {
-    /// The process' exit code for it (`design.md`, exit codes).
+    /// The process' exit code for it; all of them are in [`crate::exit`].
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {

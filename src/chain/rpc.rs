@@ -29,7 +29,7 @@ use super::wire::{Header, Quantity, Receipt, WireLog, WireReceipt};
 const CONNECT_S_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for one answer.
 const CALL_S_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for the watchdog's answer (`design.md`, HTTP).
+/// Longest wait for the answer to such a question (`live::pulse`); an ordinary call may take longer.
 const PULSE_S_MAX: Duration = Duration::from_secs(3);
 /// Logs that may wait unread. alloy's own 16 lost 24 of 40 logs of one block.
 const LOGS_QUEUED_MAX: usize = 4096;

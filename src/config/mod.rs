@@ -75,7 +75,7 @@ pub struct Config {
     pub limits: Limits,
     /// The ledger's file.
     pub database: PathBuf,
-    /// Where health, metrics, page and API are served.
+    /// Where health and metrics are served.
     pub listen: SocketAddr,
     /// What is logged, in the words of `env_logger`.
     pub log_filter: String,

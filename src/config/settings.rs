@@ -157,12 +157,7 @@ pub static GROUPS: [Group; 4] = [
                 Form::Database,
                 "The ledger's file; bot run makes it when it is not there",
             ),
-            defaulted(
-                "LISTEN",
-                "127.0.0.1:8080",
-                Form::Socket,
-                "Where health, metrics, page and API are served",
-            ),
+            defaulted("LISTEN", "127.0.0.1:8080", Form::Socket, "Where health and metrics are served"),
             defaulted("RUST_LOG", "info", Form::Filter, "What is logged"),
             defaulted(
                 "LOG_FORMAT",

@@ -189,7 +189,7 @@ impl Engine {
         queue.into_iter().cloned().collect()
     }
 
-    /// `protocol.md` 3.5, last sentence: at a broker with client order ids, an intent it does not have goes out again
+    /// `protocol.md` 3.5: at a broker with client order ids, an intent it does not have goes out again
     /// under the same name, unchanged; if the first send arrives after all, one of the two is refused as a duplicate.
     fn send_again(&mut self, out: &mut Out) -> Result<(), Stop> {
         if !self.policy.profile.client_ids || self.in_flight.is_some() || self.gate_closed().is_some() {

@@ -74,7 +74,7 @@ impl Asked {
     }
 }
 
-/// An `Unknown` intent at a broker with client order ids (`protocol.md` 3.5, last sentence).
+/// An `Unknown` intent at a broker with client order ids (`protocol.md` 3.5).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Resend {
     /// The broker does not have it: the same order may go out again under the same name.

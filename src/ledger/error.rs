@@ -1,8 +1,8 @@
 //! What can go wrong with the ledger, sorted by what a person can do about it.
 //!
 //! Every variant that an operator meets names the file, what was found and what to type next. A database error stays a
-//! database error: nothing here ever reads as "already seen" (lesson of the predecessor, `SQLITE_BUSY` taken for a
-//! duplicate).
+//! database error: nothing here ever reads as "already seen" (a program that takes
+//! `SQLITE_BUSY` for a duplicate drops a fill and says nothing).
 
 use std::path::{Path, PathBuf};
 

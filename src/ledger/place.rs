@@ -1,6 +1,6 @@
 //! The place where a ledger lives: a directory we can write durably, and the files beside it.
 //!
-//! A data directory with the wrong owner sent the predecessor into 2,400 restarts with a message about a "readonly
+//! A data directory with the wrong owner sent an earlier bot into 2,400 restarts with a message about a "readonly
 //! database". So the directory is tried before SQLite sees it, by writing and syncing a file, and the refusal says
 //! owner, mode, who we are and what to type.
 

@@ -6,6 +6,8 @@
 //! Invariant: an execution's quantity, price and time never change and no execution is ever deleted (triggers say so);
 //! an order has no plan left exactly when its status is terminal.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use crate::units::{Cash, Millis, OrderId, ParseError, Price, Shares, Side, Symbo
 
 /// `cfpb` in ASCII: tells a paper book from any other SQLite file.
 const APPLICATION_ID: i32 = 0x6366_7062;
+/// The account's orders are nobody else's to read.
+const FILE_MODE: u32 = 0o600;
 /// Version of the schema below.
 const SCHEMA_VERSION: i32 = 1;
 /// Another process may hold the file for the length of one commit; this is far above it.
@@ -82,6 +86,7 @@ CREATE TABLE calls (client_id TEXT PRIMARY KEY, times INTEGER NOT NULL CHECK (ti
 
 /// Opens the book for its one writer; creates it for `account` where there is none.
 pub(super) fn open(path: &Path, account: &str, now: Millis) -> Result<Connection, PaperError> {
+    create_private(path);
     let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     if application_id(&conn, path)? == 0 {
         create(&mut conn, path, account, now)?;
@@ -96,6 +101,13 @@ pub(super) fn open(path: &Path, account: &str, now: Millis) -> Result<Connection
         return Err(PaperError::OtherAccount { path: path.into(), found, wanted: account.to_owned() });
     }
     Ok(conn)
+}
+
+/// Makes an empty file for its owner alone where there is none. SQLite would leave the mode to the umask; it takes an
+/// empty file for a new database, and gives `-wal` and `-shm` the mode of the database.
+fn create_private(path: &Path) {
+    // Whatever goes wrong here, the open that follows meets it too, and says it in SQLite's words.
+    let _ = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path);
 }
 
 /// Opens the book to look at it, also beside its writer.
