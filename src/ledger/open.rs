@@ -123,6 +123,7 @@ impl Ledger {
     /// [`LedgerError::Locked`], [`LedgerError::NotWritable`] and their like, with the remedy.
     pub fn preflight(path: &Path, now: Millis) -> Result<(), LedgerError> {
         let path = place::resolve(path)?;
+        place::must_be_local(place::directory(&path))?;
         let _lock = Lock::take(&path, now)?;
         place::must_be_writable(&path)
     }
