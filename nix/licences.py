@@ -10,6 +10,8 @@ ACCEPTED = {
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-1-Clause", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0",
     "CC0-1.0", "CDLA-Permissive-2.0", "ISC", "MIT", "MIT-0", "OpenSSL", "Unicode-3.0", "Unicode-DFS-2016", "Unlicense",
     "Zlib",
+    # Asks only that its own files stay open, which are used unchanged (fastrlp, that only the lock file names).
+    "MPL-2.0",
 }  # fmt: skip
 
 
