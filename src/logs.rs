@@ -95,7 +95,7 @@ mod tests {
         let line = json_line(
             &Record::builder()
                 .args(format_args!("two\nlines, \"quoted\""))
-                .level(log::Level::Warn)
+                .level(Level::Warn)
                 .target("counterfill::chain")
                 .build(),
             at,
