@@ -62,12 +62,7 @@ rec {
         else
           b;
       open = it: if it ? _isIf then (if it.wanted then it.content else { }) else it;
-      defaults =
-        it:
-        if it ? _isOption then
-          it.default or null
-        else
-          builtins.mapAttrs (_: defaults) it;
+      defaults = it: if it ? _isOption then it.default or null else builtins.mapAttrs (_: defaults) it;
       load =
         it:
         let
