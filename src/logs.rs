@@ -1,9 +1,12 @@
 //! The log: lines on standard error, as text or as JSON.
+//!
+//! Invariant: what other crates say below `info` is never logged, whatever `RUST_LOG` asks for. They print requests
+//! whole, and the node's URL is its key.
 
 use std::io::Write;
 
 use env_logger::{Builder, Target};
-use log::{LevelFilter, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::json;
 
 use crate::config::{LogFormat, Logs};
@@ -23,8 +26,36 @@ pub fn start(logs: &Logs) {
             builder.format_timestamp_millis();
         }
     }
+    let logger = builder.build();
+    let most = logger.filter();
     // An error says that a logger is there already.
-    let _ = builder.try_init();
+    if log::set_boxed_logger(Box::new(Discreet(logger))).is_ok() {
+        log::set_max_level(most);
+    }
+}
+
+/// A logger that keeps what other crates print of our requests to itself.
+struct Discreet(env_logger::Logger);
+
+fn may_be_said(metadata: &Metadata<'_>) -> bool {
+    let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    ours || metadata.level() <= Level::Info
+}
+
+impl Log for Discreet {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        may_be_said(metadata) && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if may_be_said(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 /// One record as one line of JSON; a newline in the message is escaped.
@@ -43,12 +74,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_we_may_say_more_than_info() {
+        let rows = [
+            ("counterfill::chain", Level::Trace, true),
+            ("counterfill", Level::Debug, true),
+            ("counterfill_like::chain", Level::Debug, false),
+            ("tungstenite::handshake::client", Level::Trace, false),
+            ("ureq::run", Level::Debug, false),
+            ("refinery_core::traits", Level::Info, true),
+            ("tokio_tungstenite", Level::Error, true),
+        ];
+        let logger = Discreet(Builder::new().parse_filters("trace").target(Target::Stderr).build());
+        for (target, level, said) in rows {
+            let metadata = Metadata::builder().target(target).level(level).build();
+            assert_eq!(logger.enabled(&metadata), said, "{target} {level}");
+        }
+    }
+
+    #[test]
     fn a_record_is_one_line_of_json() {
         let at = Millis(1_700_000_000_123);
         let line = json_line(
             &Record::builder()
                 .args(format_args!("two\nlines, \"quoted\""))
-                .level(log::Level::Warn)
+                .level(Level::Warn)
                 .target("counterfill::chain")
                 .build(),
             at,

@@ -1,7 +1,7 @@
 //! When the New York Stock Exchange trades: the table that answers where no broker does, and checks those that do.
 //!
 //! The calendar is data (closed days and early closes, year by year) and one rule (Monday to Friday, 09:30 to 16:00 in
-//! New York, 13:00 on an early close). Time zone rules come from the bundled database, never from a fixed offset. It
+//! New York, 13:00 on an early close). Time zone rules come from the time zone database, never from a fixed offset. It
 //! knows nothing of orders and nothing of unplanned closings: a broker that says "closed" wins over it.
 //!
 //! Invariant: a session is half-open, `[opens, closes)`, and a moment outside the table's years is closed.
@@ -21,6 +21,9 @@ const YEAR_FIRST: i16 = 2025;
 const YEAR_LAST: i16 = 2028;
 /// The longest stretch without a session is four days (a holiday beside a weekend); twice that is a safe bound.
 const DAYS_WITHOUT_SESSION_MAX: usize = 8;
+
+/// Of this one zone alone, so that the program carries no other; its rules are as old as the jiff it was built with.
+static NEW_YORK: TimeZone = jiff::tz::get!("America/New_York");
 
 const OPENS: Time = time(9, 30, 0, 0);
 const CLOSES: Time = time(16, 0, 0, 0);
@@ -151,18 +154,17 @@ impl From<Hours> for Session {
 /// What the table says of `now`.
 #[must_use]
 pub fn session_at(now: Millis) -> Hours {
-    // `None` is a moment or a time zone that can not be looked up: outside what is known, so closed.
+    // `None` is a moment that no calendar has: outside what is known, so closed.
     look_up(now).unwrap_or(Hours::BeyondTable)
 }
 
 fn look_up(now: Millis) -> Option<Hours> {
-    let new_york = TimeZone::get("America/New_York").ok()?;
-    let today = Timestamp::from_millisecond(now.0).ok()?.to_zoned(new_york.clone()).date();
+    let today = Timestamp::from_millisecond(now.0).ok()?.to_zoned(NEW_YORK.clone()).date();
     if !(YEAR_FIRST..=YEAR_LAST).contains(&today.year()) {
         return Some(Hours::BeyondTable);
     }
-    let closed = |why| Hours::Closed { why, next: session_after(today, &new_york) };
-    Some(match session_on(today, &new_york)? {
+    let closed = |why| Hours::Closed { why, next: session_after(today) };
+    Some(match session_on(today)? {
         Err(why) => closed(why),
         Ok(regular) if now < regular.opens => {
             Hours::Closed { why: Closure::BeforeOpening, next: Some(regular) }
@@ -173,7 +175,7 @@ fn look_up(now: Millis) -> Option<Hours> {
 }
 
 /// The session of a day, or why it has none; `None` outside the table.
-fn session_on(day: Date, new_york: &TimeZone) -> Option<Result<Regular, Closure>> {
+fn session_on(day: Date) -> Option<Result<Regular, Closure>> {
     if !(YEAR_FIRST..=YEAR_LAST).contains(&day.year()) {
         return None;
     }
@@ -184,7 +186,7 @@ fn session_on(day: Date, new_york: &TimeZone) -> Option<Result<Regular, Closure>
         return Some(Err(Closure::Holiday(name)));
     }
     let moment = |time| {
-        let zoned = day.to_datetime(time).to_zoned(new_york.clone()).ok()?;
+        let zoned = day.to_datetime(time).to_zoned(NEW_YORK.clone()).ok()?;
         Some(Millis(zoned.timestamp().as_millisecond()))
     };
     let closes = if EARLY.contains(&day) { CLOSES_EARLY } else { CLOSES };
@@ -192,11 +194,11 @@ fn session_on(day: Date, new_york: &TimeZone) -> Option<Result<Regular, Closure>
 }
 
 /// The first session of a later day. It walks over dates, not over 24-hour steps: those are wrong across a clock change.
-fn session_after(day: Date, new_york: &TimeZone) -> Option<Regular> {
+fn session_after(day: Date) -> Option<Regular> {
     let mut day = day;
     for _ in 0..DAYS_WITHOUT_SESSION_MAX {
         day = day.tomorrow().ok()?;
-        if let Ok(regular) = session_on(day, new_york)? {
+        if let Ok(regular) = session_on(day)? {
             return Some(regular);
         }
     }
@@ -277,12 +279,11 @@ mod tests {
 
     #[test]
     fn sessions_of_a_year() {
-        let new_york = TimeZone::get("America/New_York").unwrap();
         for (year, sessions, early) in [(2025, 250, 3), (2026, 251, 2), (2027, 251, 1)] {
             let mut day = date(year, 1, 1);
             let mut lengths = Vec::new();
             while day.year() == year {
-                if let Ok(regular) = session_on(day, &new_york).unwrap() {
+                if let Ok(regular) = session_on(day).unwrap() {
                     lengths.push(regular.closes.since(regular.opens));
                 }
                 day = day.tomorrow().unwrap();

@@ -66,6 +66,7 @@ impl Claim {
     /// [`LedgerError::Locked`], [`LedgerError::NotWritable`] and their like, with the remedy.
     pub fn on(path: &Path, now: Millis) -> Result<Self, LedgerError> {
         let path = place::resolve(path)?;
+        place::must_be_local(place::directory(&path))?;
         // Two that tried the directory at once would take each other's file away.
         let lock = Lock::take(&path, now)?;
         place::must_be_writable(&path)?;

@@ -5,7 +5,7 @@
 //! owner, mode, who we are and what to type.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,75 @@ pub(super) fn directory(ledger: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
+}
+
+/// File systems that other machines write too, or that keep no promise about locks and synced bytes: a lock taken there
+/// proves nothing and SQLite's write-ahead log needs memory that both sides share. By the names in
+/// `/proc/self/mountinfo`, not by number: to `statfs` every FUSE file system is one and the same.
+const NETWORK_FILE_SYSTEMS: [&str; 26] = [
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "ncpfs",
+    "afs",
+    "coda",
+    "ceph",
+    "9p",
+    "lustre",
+    "beegfs",
+    "gpfs",
+    "davfs",
+    "fuse.sshfs",
+    "fuse.s3fs",
+    "fuse.mount-s3",
+    "fuse.gcsfuse",
+    "fuse.rclone",
+    "fuse.goofys",
+    "fuse.blobfuse",
+    "fuse.blobfuse2",
+    "fuse.juicefs",
+    "fuse.glusterfs",
+    "fuse.ceph-fuse",
+    "fuse.davfs",
+];
+/// A table of mounts that is longer is not looked at; a container's has some dozens of lines.
+const MOUNTS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Refuses a directory on a network file system. Where there is no table of mounts (not Linux) nothing is refused.
+pub(super) fn must_be_local(directory: &Path) -> Result<(), LedgerError> {
+    let mut table = String::new();
+    let read = File::open("/proc/self/mountinfo")
+        .and_then(|file| file.take(MOUNTS_BYTES_MAX).read_to_string(&mut table));
+    match (read, file_system(&table, directory)) {
+        (Ok(_), Some(kind)) if NETWORK_FILE_SYSTEMS.contains(&kind.as_str()) => Err(LedgerError::NoPlace {
+            path: directory.to_owned(),
+            found: format!("it is on a network file system ({kind})"),
+            remedy: "A ledger needs a disk of its own machine: a named volume (`docker run -v counterfill:/data`), \
+                     or in Kubernetes a ReadWriteOnce block volume"
+                .to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What `directory` (links resolved) is mounted as: of the mounts on the way to it the deepest, of those at one place
+/// the last.
+fn file_system(mountinfo: &str, directory: &Path) -> Option<String> {
+    // ID PARENT DEVICE ROOT MOUNT_POINT OPTIONS [TAG...] - TYPE SOURCE SUPER_OPTIONS
+    let mounts = mountinfo.lines().filter_map(|line| {
+        let point = unescaped(line.split(' ').nth(4)?);
+        let kind = line.split_once(" - ")?.1.split(' ').next()?;
+        directory.starts_with(&point).then(|| (point.len(), kind.to_owned()))
+    });
+    mounts.max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
+}
+
+/// The kernel writes a blank in a path as `\040`, and likewise tab, newline and backslash.
+fn unescaped(text: &str) -> String {
+    let pairs = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    pairs.iter().fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
 }
 
 /// Where the ledger really is, links resolved, so that two names of one ledger have one lock; refused where no
@@ -103,11 +172,12 @@ pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
     let who = fs::metadata("/proc/self").map(|me| (me.uid(), me.gid())).ok();
     let owner = fs::metadata(&path).or_else(|_| fs::metadata(directory(&path)));
     let found = match (&owner, who) {
-        (Ok(owner), Some((uid, _))) => format!(
-            "{error}; it belongs to user {}:{} with mode {:04o}, this process is user {uid}",
+        (Ok(owner), Some((uid, gid))) => format!(
+            "{error}; it belongs to {}:{} with mode {:04o}, wanted is {uid}:{gid} with {}",
             owner.uid(),
             owner.gid(),
-            owner.mode() & 0o7777
+            owner.mode() & 0o7777,
+            if owner.is_dir() { "0750" } else { "0600" }
         ),
         _ => error.to_string(),
     };
@@ -137,9 +207,16 @@ pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
         },
         ErrorKind::PermissionDenied => {
             let (uid, gid) = who.unwrap_or((65_532, 65_532));
+            let place = directory_or_self(&path).display();
+            let as_owner = match &owner {
+                Ok(owner) if owner.uid() != 0 && owner.uid() != uid => {
+                    format!(", start the container with `--user {}:{}`", owner.uid(), owner.gid())
+                }
+                _ => String::new(),
+            };
             let remedy = format!(
-                "Type `chown -R {uid}:{gid} {}` as root, or set DATABASE_URL to a place that this user may write",
-                directory_or_self(&path).display()
+                "As root, where the folder really lies, type `chown -R {uid}:{gid} {place}` (mode 0750){as_owner}, or in \
+                 Kubernetes set `securityContext: {{ fsGroup: {gid} }}`"
             );
             LedgerError::NotWritable { path, found, remedy }
         }
@@ -195,6 +272,47 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(what) && text.contains(remedy), "{kind:?}: {text}");
             assert_eq!(error.exit_code(), 78);
+        }
+    }
+
+    #[test]
+    fn a_network_file_system_is_told_by_the_deepest_mount() {
+        let table = "\
+            21 1 0:20 / / rw - overlay overlay rw\n\
+            30 21 0:31 /x /data rw,relatime shared:1 master:2 - nfs4 server:/x rw\n\
+            31 30 8:1 / /data/local rw - ext4 /dev/sda1 rw\n\
+            32 21 0:40 / /with\\040blank rw - fuse.sshfs host: rw\n\
+            33 21 8:2 / /twice rw - nfs4 server:/y rw\n\
+            34 33 8:2 / /twice rw - ext4 /dev/sdb1 rw\n";
+        let rows = [
+            ("/", Some("overlay")),
+            ("/database", Some("overlay")),
+            ("/data", Some("nfs4")),
+            ("/data/bot", Some("nfs4")),
+            ("/data/local/bot", Some("ext4")),
+            ("/with blank", Some("fuse.sshfs")),
+            ("/twice", Some("ext4")),
+        ];
+        for (path, kind) in rows {
+            assert_eq!(file_system(table, Path::new(path)).as_deref(), kind, "{path}");
+        }
+        assert_eq!(file_system("", Path::new("/")), None);
+        assert_eq!(file_system("half a line\n - \n", Path::new("/")), None);
+    }
+
+    #[test]
+    fn a_local_directory_is_no_network_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        must_be_local(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_foreign_directory_names_both_owners_and_every_way_out() {
+        // Another user's file, whoever runs the tests; what is refused about it is made up.
+        let denied = std::io::Error::from(ErrorKind::PermissionDenied);
+        let text = refused(Path::new("/proc/self/status"), &denied).to_string();
+        for part in ["it belongs to ", "with mode 0444", "wanted is ", "chown -R ", "fsGroup: "] {
+            assert!(text.contains(part), "{part}: {text}");
         }
     }
 

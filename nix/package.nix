@@ -1,0 +1,117 @@
+# From sources to the program: dependencies once for everything that compiles, one static binary, the revision stamped
+# into it afterwards, then what a person wants beside it.
+{
+  pkgs,
+  crane,
+  revision,
+}:
+let
+  inherit (pkgs) lib;
+  platform = pkgs.stdenv.hostPlatform;
+  craneLib = crane.mkLib pkgs;
+  sources = import ./source.nix { inherit lib; };
+  version = (builtins.fromTOML (builtins.readFile ../Cargo.toml)).package.version;
+
+  # Linked statically, so that the image needs no C library, and with its relocations packed, which is 0.7 MB less.
+  static = {
+    CARGO_BUILD_TARGET = platform.rust.rustcTarget;
+    "CARGO_TARGET_${platform.rust.cargoEnvVarTarget}_RUSTFLAGS" = lib.concatStringsSep " " [
+      "-C target-feature=+crt-static"
+      "-C link-arg=-Wl,-z,pack-relative-relocs"
+    ];
+    buildInputs = [ pkgs.glibc.static ];
+  };
+
+  common = {
+    pname = "counterfill";
+    inherit version;
+    src = sources.program;
+    strictDeps = true;
+    # Of SQLite's extras that rusqlite's bundle turns on, those that no statement of ours uses.
+    LIBSQLITE3_FLAGS = lib.concatStringsSep " " (
+      map (it: "-USQLITE_ENABLE_${it}") [
+        "FTS3"
+        "FTS3_PARENTHESIS"
+        "FTS5"
+        "RTREE"
+        "STAT4"
+        "LOAD_EXTENSION"
+      ]
+    );
+  }
+  // lib.optionalAttrs platform.isLinux static;
+
+  # Both profiles in one: release for the program, dev for clippy, tests and documentation.
+  cargoArtifacts = craneLib.buildDepsOnly (
+    common
+    // {
+      buildPhaseCargoCommand = ''
+        cargo build --locked --release --bin bot
+        cargo check --locked --all-targets
+      '';
+      checkPhaseCargoCommand = "cargo test --locked --no-run";
+    }
+  );
+
+  unstamped = craneLib.buildPackage (
+    common
+    // {
+      inherit cargoArtifacts;
+      cargoExtraArgs = "--locked --bin bot";
+      # The tests are a check of their own.
+      doCheck = false;
+      meta.description = "counterfill without a revision";
+    }
+  );
+
+  # What the image holds. src/version.rs describes the mark and the room behind it.
+  program =
+    pkgs.runCommand "counterfill-${version}"
+      {
+        inherit revision;
+        nativeBuildInputs = lib.optional platform.isDarwin pkgs.darwin.sigtool;
+        meta.mainProgram = "bot";
+      }
+      ''
+        mkdir -p $out/bin
+        cp ${unstamped}/bin/bot $out/bin/bot
+        chmod u+w $out/bin/bot
+        mark=counterfill-revision=
+        offset=$(grep --only-matching --byte-offset --text "$mark" $out/bin/bot | cut -d: -f1)
+        printf '%-59s' "''${revision:0:59}" |
+          dd of=$out/bin/bot bs=1 seek=$((offset + ''${#mark})) conv=notrunc status=none
+        ${lib.optionalString platform.isDarwin "codesign --force --sign - $out/bin/bot"}
+        chmod 0555 $out/bin/bot
+        ln -s bot $out/bin/auth
+      '';
+
+  bot =
+    pkgs.runCommand "counterfill-with-manual-${version}"
+      {
+        meta = {
+          description = "Answers every onchain fill of your Raindex orders with one opposite order at your broker";
+          mainProgram = "bot";
+        };
+      }
+      ''
+        mkdir -p $out/bin $out/share/{man/man1,bash-completion/completions,zsh/site-functions,fish/vendor_completions.d}
+        cp -P ${program}/bin/* $out/bin/
+        $out/bin/bot completions bash > $out/share/bash-completion/completions/bot
+        $out/bin/bot completions zsh > $out/share/zsh/site-functions/_bot
+        $out/bin/bot completions fish > $out/share/fish/vendor_completions.d/bot.fish
+        bash ${./man.sh} $out/bin/bot > $out/share/man/man1/bot.1
+        ln -s bot.1 $out/share/man/man1/auth.1
+      '';
+in
+{
+  inherit
+    craneLib
+    common
+    cargoArtifacts
+    sources
+    version
+    unstamped
+    program
+    bot
+    ;
+}

@@ -1,0 +1,270 @@
+"""What the container tests run against: a container engine, a simulated node, and a line between them that can be cut.
+
+Everything listens on 127.0.0.1; containers that need it share the host's network, the others have none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+# Far longer than anything here takes; only what is broken reaches it.
+PATIENCE_S = 60
+
+
+def wait_for(what: str, is_so: Callable[[], object], patience_s: float = PATIENCE_S) -> object:
+    """Asks until the answer is true, and returns it."""
+    end = time.monotonic() + patience_s
+    while True:
+        answer = is_so()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"waited {patience_s} s in vain until {what}"
+        time.sleep(0.05)
+
+
+class Engine:
+    """Docker's client, spoken to by its command line, as an operator would."""
+
+    def __init__(self, image: str) -> None:
+        self.image = image
+        self.made: list[str] = []
+        self.count = 0
+
+    def docker(self, *words: str, check: bool = True, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
+        """One command."""
+        done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=timeout_s, check=False)
+        assert not check or done.returncode == 0, f"docker {' '.join(words)}: {done.returncode}\n{done.stderr}"
+        return done
+
+    def name(self) -> str:
+        """A container name of ours."""
+        self.count += 1
+        name = f"counterfill-test-{os.getpid()}-{self.count}"
+        self.made.append(name)
+        return name
+
+    def once(self, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        """Runs a container to its end."""
+        return self.docker("run", "--rm", "--name", self.name(), "--network", "none", *options, self.image, *words, check=False)
+
+    def start(self, options: list[str], *words: str) -> "Container":
+        """Starts a container and leaves it running."""
+        name = self.name()
+        self.docker("run", "--detach", "--name", name, *HARDENED, *options, self.image, *words)
+        return Container(self, name)
+
+    def volume(self) -> str:
+        """A fresh named volume."""
+        self.count += 1
+        name = f"counterfill-test-{os.getpid()}-volume-{self.count}"
+        self.docker("volume", "create", name)
+        return name
+
+    def volume_path(self, name: str) -> str:
+        """Where its files are on this machine."""
+        return self.docker("volume", "inspect", "--format", "{{.Mountpoint}}", name).stdout.strip()
+
+    def clean(self) -> None:
+        """Removes every container of ours."""
+        for name in self.made:
+            self.docker("rm", "--force", "--volumes", name, check=False)
+
+
+# As docs/guides/container.md has it.
+HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+
+
+class Container:
+    """One container of ours."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine, self.name = engine, name
+
+    def inspect(self, field: str) -> str:
+        """One field, as docker prints it."""
+        return self.engine.docker("inspect", "--format", "{{" + field + "}}", self.name).stdout.strip()
+
+    def logs(self) -> str:
+        """Both streams."""
+        done = self.engine.docker("logs", self.name)
+        return done.stdout + done.stderr
+
+    def bot(self, *words: str) -> str:
+        """Asks the program inside, by its name alone."""
+        return self.engine.docker("exec", self.name, "bot", *words).stdout
+
+    def rows(self, verb: str) -> list[dict]:
+        """What a reading verb lists; nothing before the ledger's birth."""
+        done = self.engine.docker("exec", self.name, "bot", verb, "--json", check=False)
+        return [json.loads(line) for line in done.stdout.splitlines()] if done.returncode == 0 else []
+
+    def pid(self) -> int:
+        """On this machine."""
+        return int(self.inspect(".State.Pid"))
+
+    def wait(self) -> int:
+        """Until it has ended: its exit code."""
+        return int(self.engine.docker("wait", self.name).stdout)
+
+    def stop(self) -> tuple[int, float]:
+        """SIGTERM; exit code and milliseconds. Docker would send SIGKILL after 30 s: 137."""
+        begun = time.monotonic()
+        self.engine.docker("stop", "--time", "30", self.name)
+        return int(self.inspect(".State.ExitCode")), (time.monotonic() - begun) * 1000
+
+    def remove(self) -> None:
+        """As docker rm."""
+        self.engine.docker("rm", "--force", self.name)
+
+
+class Node:
+    """The simulated node of examples/node.rs."""
+
+    def __init__(self, program: str) -> None:
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        facts = json.loads(self.process.stdout.readline())
+        self.port = int(facts.pop("url").rstrip("/").rsplit(":", 1)[1])
+        self.settings: dict[str, str] = facts
+        self.sold = 0
+
+    def sell(self, milli_shares: int) -> int:
+        """An order of ours sells; a block of its own, whose number is returned."""
+        self.sold += milli_shares
+        self.process.stdin.write(f"fill SELL {milli_shares}\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """Ends it."""
+        self.process.stdin.close()
+        self.process.wait(PATIENCE_S)
+
+
+class Wire:
+    """A TCP line to the node, plain or TLS, that can be cut, mended and slowed."""
+
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self.behind, self.tls = port, tls
+        self.loop = asyncio.new_event_loop()
+        self.writers: set[asyncio.StreamWriter] = set()
+        self.taken = 0
+        self.pause_s = 0.0
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.server: asyncio.Server | None = None
+        self.port = 0
+        self.mend()
+
+    def _do(self, work) -> object:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE_S)
+
+    def mend(self) -> None:
+        """Listens, at the same port every time."""
+        self.server = self._do(asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls))
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Ends every connection and takes no new one."""
+
+        async def end() -> None:
+            self.server.close()
+            for writer in list(self.writers):
+                writer.close()
+
+        self._do(end())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken += 1
+        try:
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.behind)
+        except OSError:
+            writer.close()
+            return
+        self.writers |= {writer, inner_writer}
+        both = [self._pump(reader, inner_writer), self._pump(inner_reader, writer)]
+        await asyncio.gather(*both, return_exceptions=True)
+        self.writers -= {writer, inner_writer}
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                if self.pause_s:
+                    await asyncio.sleep(self.pause_s)
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+
+class NameServer:
+    """Answers every question for an address with 127.0.0.1, on its own loopback address."""
+
+    ADDRESS = "127.0.0.153"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((self.ADDRESS, 53))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                query, who = self.socket.recvfrom(1500)
+                self.socket.sendto(self._answer(query), who)
+
+    def _answer(self, query: bytes) -> bytes:
+        labels, at = [], 12
+        while query[at]:
+            labels.append(query[at + 1 : at + 1 + query[at]].decode())
+            at += 1 + query[at]
+        question = query[12 : at + 5]
+        self.asked.append(".".join(labels))
+        (kind,) = struct.unpack("!H", query[at + 1 : at + 3])
+        found = kind == 1 and labels[-1] == "test"
+        head = query[:2] + struct.pack("!HHHHH", 0x8180 if labels[-1] == "test" else 0x8183, 1, int(found), 0, 0)
+        record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + socket.inet_aton("127.0.0.1")
+        return head + question + (record if found else b"")
+
+    def close(self) -> None:
+        """Ends it."""
+        self.socket.close()
+
+
+def free_port() -> int:
+    """A port that was free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ready(port: int) -> bool:
+    """What /readyz says."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextlib.contextmanager
+def running(engine: Engine, options: list[str], *words: str) -> Iterator[Container]:
+    """A container that is removed afterwards, its logs shown if the test failed."""
+    container = engine.start(options, *words)
+    try:
+        yield container
+    except BaseException:
+        print(f"---- logs of {container.name}\n{container.logs()[-4000:]}\n----")
+        raise
+    finally:
+        container.remove()
