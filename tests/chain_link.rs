@@ -703,6 +703,35 @@ async fn a_node_below_the_deployment_block_is_waited_for() {
 }
 
 #[tokio::test]
+async fn on_a_chain_that_has_not_moved_yet_the_cursor_is_the_block_before_the_first() {
+    let node = node().await;
+    assert_eq!(node.chain(SimChain::tip).number, FIRST);
+    let bot = Bot::start(config(&node));
+    bot.agrees_with(&node).await;
+    assert_eq!(bot.read(|b| b.cursor.map(|cursor| cursor.number)), Some(DEPLOYMENT - 1));
+    node.mine_logs(vec![take(300)]);
+    bot.agrees_with(&node).await;
+    assert_eq!(bot.read(|b| b.fills.len()), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_can_not_be_named_for_a_moment_is_not_foreign_for_ever() {
+    let node = node().await;
+    // Its calls revert, as those of a node that is behind do.
+    let token = node.chain_mut(|chain| chain.tokens.remove(&SHARE.address)).unwrap();
+    node.chain_mut(|chain| chain.contracts.insert(SHARE.address));
+    node.mine_logs(vec![take(300)]);
+    let mut config = config(&node);
+    (config.equities, config.cash) = (BTreeMap::new(), None);
+    let bot = Bot::start(config);
+    bot.until("the trade is told as not understood", |bot| bot.read(|b| b.dead.len()) == 1).await;
+    assert!(!bot.read(|b| b.tokens.contains_key(&SHARE.address)), "nothing is stored of it");
+    node.chain_mut(|chain| chain.tokens.insert(SHARE.address, token));
+    node.mine_logs(vec![take(400)]);
+    bot.until("the next trade counts", |bot| bot.read(|b| b.fills.len()) == 1).await;
+}
+
+#[tokio::test]
 async fn a_fork_beyond_the_window_stops() {
     let node = node().await;
     node.mine_empty(100);
