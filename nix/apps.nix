@@ -34,7 +34,7 @@ in
   push-image =
     app "Push the image to a registry, without a daemon: nix run .#push-image -- REGISTRY/NAME"
       (
-        script "push-image" [ pkgs.skopeo ] ''
+        script "push-image" [ pkgs.gzip pkgs.skopeo ] ''
           export IMAGE=${image} REVISION=${image.revision} TAGS=${lib.escapeShellArg (toString image.tags)}
           ${builtins.readFile ./push-image.sh}
         ''

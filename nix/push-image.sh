@@ -14,11 +14,14 @@ esac
 verify=${REGISTRY_TLS_VERIFY:-true}
 # What has no policy file on this machine (skopeo outside a distribution) accepts what we built ourselves.
 policy=(--insecure-policy)
-digests=$(mktemp)
-trap 'rm -f "$digests"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+digests=$work/digest
+# Not every skopeo reads an archive that is packed as a whole; the layers are packed on their way anyhow.
+gzip --decompress --stdout "$IMAGE" > "$work/image.tar"
 for tag in $TAGS; do
   skopeo "${policy[@]}" copy --quiet --dest-tls-verify="$verify" --digestfile "$digests" \
-    "docker-archive:$IMAGE" "docker://$name:$tag" >&2
+    "docker-archive:$work/image.tar" "docker://$name:$tag" >&2
   echo "push-image: $name:$tag is $(cat "$digests")" >&2
 done
 echo "$name@$(cat "$digests")"

@@ -75,13 +75,15 @@ in
         doInstallCargoArtifacts = true;
         src = builtins.path {
           name = "source";
-          path = args.src;
+          path = args.src.origSrc;
           filter =
             path: _:
-            builtins.elem (baseNameOf path) [
-              "Cargo.toml"
-              "Cargo.lock"
-            ];
+            builtins.elem path (
+              map (it: "${toString args.src.origSrc}/${it}") [
+                "Cargo.toml"
+                "Cargo.lock"
+              ]
+            );
         };
         buildPhaseCargoCommand = ''
           mkdir -p src/bin

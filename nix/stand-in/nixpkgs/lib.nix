@@ -25,12 +25,16 @@ rec {
       let
         wanted = map toString (if builtins.isList fileset then fileset else [ fileset ]);
       in
-      builtins.path {
-        name = "source";
-        path = root;
-        filter =
-          path: _:
-          builtins.any (it: path == it || startsWith "${it}/" path || startsWith "${path}/" it) wanted;
+      {
+        # As in nixpkgs: a source remembers what it was filtered from.
+        origSrc = root;
+        outPath = builtins.path {
+          name = "source";
+          path = root;
+          filter =
+            path: _:
+            builtins.any (it: path == it || startsWith "${it}/" path || startsWith "${path}/" it) wanted;
+        };
       };
   };
 

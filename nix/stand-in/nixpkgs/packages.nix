@@ -144,6 +144,7 @@ rec {
     "/usr/bin/node"
     "/usr/bin/npm"
   ];
+  gzip = names "gzip" [ "/usr/bin/gzip" ];
   skopeo = names "skopeo" [ "/usr/bin/skopeo" ];
   nixfmt = names "nixfmt" [ "/tools/bin/nixfmt" ];
   deadnix = names "deadnix" [ "/tools/bin/deadnix" ];
