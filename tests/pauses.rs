@@ -77,6 +77,34 @@ fn after_an_order_that_was_canceled_halfway_the_rest_waits_five_seconds() {
 }
 
 #[test]
+fn an_order_that_was_forgotten_is_not_a_strangers_when_the_clock_goes_back() {
+    let mut world = ready();
+    world.chain.mine(vec![sold(1, 1)]);
+    world.sweep(64);
+    world.settle();
+    assert_eq!(posts(&world), 1);
+    // 34 hours on: the ended intent is forgotten. Then the clock is set back, and the day's list shows its order again.
+    for (hours, lists) in [(34, 1), (-12, 4)] {
+        world.now = world.now.plus(hours * 3_600_000);
+        for _ in 0..lists {
+            pass(&mut world, 2_000);
+            world.now = world.now.plus(61_000);
+        }
+    }
+    assert!(world.engine.facts().halts.is_empty(), "{:?}", world.engine.facts().halts);
+    assert!(!world.shelf.intents.values().any(|intent| intent.adopted));
+    // The same after a restart, which remembers a day before the ledger's last write.
+    world.restart();
+    world.now = world.now.plus(-6 * 3_600_000);
+    for _ in 0..4 {
+        pass(&mut world, 2_000);
+        world.now = world.now.plus(61_000);
+    }
+    assert!(!world.shelf.intents.values().any(|intent| intent.adopted));
+    verdict(&world);
+}
+
+#[test]
 fn a_log_that_is_read_again_after_a_fork_is_told_once() {
     let mut world = ready();
     world.chain.mine(vec![]);

@@ -162,6 +162,8 @@ pub struct Engine {
     /// When the book was first compared: orders of ours entered before it are an earlier ledger's, and a person has
     /// been asked about them.
     first_compared_at: Option<Millis>,
+    /// Up to when intents that have ended may be forgotten here.
+    forgotten: Option<Millis>,
     /// Orders with our tag that nobody here knows, and when the list that first showed them began.
     strangers: BTreeMap<OrderId, Millis>,
 
@@ -238,6 +240,7 @@ impl Engine {
             compared: false,
             compared_at: loaded.compared_at,
             first_compared_at: loaded.first_compared_at,
+            forgotten: loaded.compared_at.map(|compared| compared.plus(-orders::ENDED_KEPT_MS)),
             strangers: BTreeMap::new(),
             session: None,
             must_read: None,

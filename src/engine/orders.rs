@@ -15,8 +15,10 @@ const PAUSE_MS_FIRST: i64 = 5_000;
 const PAUSE_MS_MAX: i64 = 300_000;
 /// Attempts in a row without an execution that halt a ticker.
 const FAILURES_MAX: u32 = 5;
+/// The broker's times are cut to seconds and its clock is not ours.
+const FORGOTTEN_MARGIN_MS: i64 = 60_000;
 /// Ended intents are kept in memory this long, because a broker may change an execution within a day.
-const ENDED_KEPT_MS: i64 = 25 * 3_600_000;
+pub(super) const ENDED_KEPT_MS: i64 = 25 * 3_600_000;
 
 /// The pause after `count` attempts in a row without an execution.
 pub(super) fn pause_ms(count: u32) -> i64 {
@@ -251,6 +253,8 @@ impl Engine {
                 // Its intent waits for it, or for a person: its own question binds it.
             } else if self.first_compared_at.is_some_and(|compared| order.entered_at < compared) {
                 // An earlier ledger's: a person was asked about it when this one was born.
+            } else if self.forgotten.is_some_and(|last| order.entered_at <= last.plus(FORGOTTEN_MARGIN_MS)) {
+                // Older than our memory, which a clock that was set back reaches behind: it may well be ours.
             } else if self.has_our_tag(order) {
                 if at_start && self.compared_at.is_none() {
                     ours_without_intent += 1;
@@ -463,9 +467,14 @@ impl Engine {
         let last =
             |intent: &Intent| intent.sent_at.map_or(intent.changed_at, |sent| sent.max(intent.changed_at));
         let old = |intent: &Intent| !intent.state.is_live() && now.since(last(intent)) > ENDED_KEPT_MS;
-        let gone: Vec<(IntentId, Option<OrderId>)> =
-            self.intents.values().filter(|i| old(i)).map(|i| (i.id.clone(), i.order_id.clone())).collect();
-        for (id, order) in gone {
+        let gone: Vec<(IntentId, Option<OrderId>, Millis)> = self
+            .intents
+            .values()
+            .filter(|i| old(i))
+            .map(|i| (i.id.clone(), i.order_id.clone(), last(i)))
+            .collect();
+        for (id, order, last) in gone {
+            self.forgotten = self.forgotten.max(Some(last));
             self.intents.remove(&id);
             self.alerted.remove(&id);
             if let Some(order) = order {

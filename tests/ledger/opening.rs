@@ -105,11 +105,12 @@ fn a_place_that_can_not_hold_a_ledger_is_refused_with_what_to_type() {
 fn a_directory_that_takes_no_file_is_refused_with_its_owner() {
     // sysfs refuses new files to root as well; a build sandbox may have none.
     if !Path::new("/sys/kernel").exists() {
+        eprintln!("not tried: there is no /sys/kernel here");
         return;
     }
     let error = refusal(Path::new("/sys/kernel/bot.db"), &stamp());
     assert!(matches!(error, LedgerError::NotWritable { .. } | LedgerError::ReadOnly { .. }), "{error:?}");
-    assert!(error.to_string().contains("it belongs to user 0:0 with mode"), "{error}");
+    assert!(error.to_string().contains("it belongs to 0:0 with mode 0755"), "{error}");
     assert_eq!(error.exit_code(), 78);
 }
 
