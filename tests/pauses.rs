@@ -137,3 +137,23 @@ fn a_log_that_is_read_again_after_a_fork_is_told_once() {
     }
     assert_eq!((told, world.engine.facts().dead_total), (1, 1));
 }
+
+#[test]
+fn an_order_that_is_not_visible_yet_when_the_clock_jumps_is_not_given_up() {
+    let mut world = ready();
+    world.chain.mine(vec![sold(2, 1)]);
+    world.sweep(64);
+    world.desk.hidden_reads = 4;
+    let place = |effect: &Effect| matches!(effect, Effect::Place(_));
+    assert!(world.effects.iter().any(place));
+    world.perform(None);
+    world.now = world.now.plus(90_000);
+    for _ in 0..6 {
+        world.input(Input::Tick);
+        world.perform(None);
+        world.now = world.now.plus(200);
+    }
+    assert!(world.engine.facts().halts.is_empty(), "{:?}", world.engine.facts().halts);
+    world.settle();
+    verdict(&world);
+}

@@ -9,6 +9,8 @@ use crate::units::{IntentId, Millis, OrderId, Shares, Symbol};
 
 /// A 404 within this time of the POST means "not visible yet" (`protocol.md` 3.3).
 const INVISIBLE_MS_MAX: i64 = 60_000;
+/// And it must have been looked for so often: a clock that jumps a minute ahead makes no order disappear.
+const INVISIBLE_READS_MIN: u32 = 10;
 /// First pause after an attempt without an execution, doubling to [`PAUSE_MS_MAX`] (`protocol.md` 3.7).
 const PAUSE_MS_FIRST: i64 = 5_000;
 /// Longest pause between attempts.
@@ -110,7 +112,8 @@ impl Engine {
             Some(found) if found.id == *order => self.settle(id, &found, out),
             Some(found) => self.stuck(id, format!("asked for {order}, was told of {}", found.id), out),
             None if intent.state == IntentState::Sent
-                && intent.sent_at.is_some_and(|sent| self.now.since(sent) > INVISIBLE_MS_MAX) =>
+                && intent.sent_at.is_some_and(|sent| self.now.since(sent) > INVISIBLE_MS_MAX)
+                && self.asked_orders.get(id).is_some_and(|asked| asked.times >= INVISIBLE_READS_MIN) =>
             {
                 self.stuck(id, format!("order {order} was accepted and is not to be found"), out)
             }
