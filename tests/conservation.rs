@@ -5,7 +5,7 @@
 mod world;
 
 use proptest::prelude::*;
-use world::ops::{Op, apply, confirmations, op};
+use world::ops::{Op, apply, cases, confirmations, op};
 use world::{World, verdict};
 
 /// A ledger that is put back, with operators at work.
@@ -41,10 +41,6 @@ fn conserve(ops: Vec<Op>, confirmations: u64) {
     world.resume_all();
     world.settle();
     verdict(&world);
-}
-
-fn cases(number: u32) -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(number) }
 }
 
 proptest! {

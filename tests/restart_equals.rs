@@ -8,10 +8,10 @@ use counterfill::engine::Input;
 use counterfill::units::{Shares, Side};
 use proptest::prelude::*;
 use world::World;
-use world::ops::{Op, apply, confirmations, op};
+use world::ops::{Op, apply, cases, confirmations, op};
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::with_cases(40) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..cases(40) })]
 
     #[test]
     fn a_restart_knows_what_the_process_knew(

@@ -164,6 +164,8 @@ pub struct Engine {
     first_compared_at: Option<Millis>,
     /// Up to when intents that have ended may be forgotten here.
     forgotten: Option<Millis>,
+    /// When the broker says it entered an intent's order; its clock is not ours.
+    entered: BTreeMap<IntentId, Millis>,
     /// Orders with our tag that nobody here knows, and when the list that first showed them began.
     strangers: BTreeMap<OrderId, Millis>,
 
@@ -240,6 +242,7 @@ impl Engine {
             compared: false,
             compared_at: loaded.compared_at,
             first_compared_at: loaded.first_compared_at,
+            entered: BTreeMap::new(),
             forgotten: loaded.compared_at.map(|compared| compared.plus(-orders::ENDED_KEPT_MS)),
             strangers: BTreeMap::new(),
             session: None,

@@ -145,6 +145,7 @@ impl Engine {
     /// An order of ours as the broker has it: verify, book, end.
     fn settle(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
         let Some(intent) = self.intents.get(id) else { return Ok(()) };
+        self.entered.insert(id.clone(), order.entered_at);
         if matches!(intent.state, IntentState::Sent | IntentState::Unknown) {
             let same = intent.symbol == order.symbol
                 && intent.side == order.side
@@ -467,8 +468,10 @@ impl Engine {
         }
         let now = self.now;
         // By the later of both: the broker lists an order by when it was entered, and our clock may be set back since.
-        let last =
-            |intent: &Intent| intent.sent_at.map_or(intent.changed_at, |sent| sent.max(intent.changed_at));
+        let last = |intent: &Intent| {
+            let told = [intent.sent_at, self.entered.get(&intent.id).copied()];
+            told.into_iter().flatten().fold(intent.changed_at, Millis::max)
+        };
         let old = |intent: &Intent| !intent.state.is_live() && now.since(last(intent)) > ENDED_KEPT_MS;
         let gone: Vec<(IntentId, Option<OrderId>, Millis)> = self
             .intents
@@ -479,6 +482,7 @@ impl Engine {
         for (id, order, last) in gone {
             self.forgotten = self.forgotten.max(Some(last));
             self.intents.remove(&id);
+            self.entered.remove(&id);
             self.alerted.remove(&id);
             if let Some(order) = order {
                 self.orders.remove(&order);
