@@ -32,10 +32,11 @@ in
 }
 // lib.optionalAttrs pkgs.stdenv.hostPlatform.isLinux {
   push-image =
-    app "Push the image to a registry, without a daemon: nix run .#push-image -- REGISTRY/NAME"
+    app
+      "Push the image to a registry, without a daemon: nix run .#push-image -- [--release] REGISTRY/NAME"
       (
         script "push-image" [ pkgs.gzip pkgs.skopeo ] ''
-          export IMAGE=${image} REVISION=${image.revision} TAGS=${lib.escapeShellArg (toString image.tags)}
+          export IMAGE=${image} REVISION=${image.revision} VERSION=${image.version}
           ${builtins.readFile ./push-image.sh}
         ''
       );

@@ -25,14 +25,22 @@ let
     CARGO_PROFILE = "";
     doInstallCargoArtifacts = false;
   };
-  # The test programs of tests/, as cargo finds them: a file each, or a folder with a main.rs.
-  offline = lib.concatStringsSep " " (
-    map (name: "--test ${builtins.head (builtins.split "[.]rs$" name)}") (
+  # The test programs of a folder, as cargo finds them: a file each, or a folder with a main.rs.
+  testsOf =
+    folder:
+    map (name: builtins.head (builtins.split "[.]rs$" name)) (
       builtins.filter (
-        name:
-        builtins.substring 0 5 name != "anvil"
-        && (builtins.match ".*[.]rs" name != null || builtins.pathExists (../tests + "/${name}/main.rs"))
-      ) (builtins.attrNames (builtins.readDir ../tests))
+        name: builtins.match ".*[.]rs" name != null || builtins.pathExists (folder + "/${name}/main.rs")
+      ) (builtins.attrNames (if builtins.pathExists folder then builtins.readDir folder else { }))
+    );
+  members =
+    if builtins.pathExists ../crates then builtins.attrNames (builtins.readDir ../crates) else [ ];
+  # A test program's name says where it runs. anvil… asks npm for an EVM node; …_matrix and soak… start processes by the
+  # hundred, for minutes. Those run in `scripts/test` alone, which runs every test, and which CI calls beside this.
+  here = name: builtins.match "anvil.*|.*_matrix|soak.*" name == null;
+  offline = map (name: "--test ${name}") (
+    builtins.filter here (
+      testsOf ../tests ++ builtins.concatMap (member: testsOf (../crates + "/${member}/tests")) members
     )
   );
   said =
@@ -42,43 +50,64 @@ let
       touch $out
     '';
   # As `nixos-rebuild` would see it, down to the unit.
-  machine = nixpkgs.lib.nixosSystem {
-    modules = [
-      ./module.nix
-      {
-        # Only the service is looked at: no disk, no boot loader.
-        boot.isContainer = true;
-        nixpkgs.hostPlatform = pkgs.stdenv.hostPlatform.system;
-        system.stateVersion = "26.05";
-        services.counterfill = {
-          enable = true;
-          package = bot;
-          wsRpcUrlFile = "/run/secrets/ws-rpc-url";
-          settings.DEPLOYMENT_BLOCK = "41686926";
-        };
-      }
-    ];
+  machine =
+    service:
+    nixpkgs.lib.nixosSystem {
+      modules = [
+        ./module.nix
+        {
+          # Only the service is looked at: no disk, no boot loader.
+          boot.isContainer = true;
+          nixpkgs.hostPlatform = pkgs.stdenv.hostPlatform.system;
+          system.stateVersion = "26.05";
+          services.counterfill = service // {
+            enable = true;
+            package = bot;
+          };
+        }
+      ];
+    };
+  good = machine {
+    credentials.WS_RPC_URL = "/run/secrets/ws-rpc-url";
+    settings.DEPLOYMENT_BLOCK = "41686926";
   };
-  unit = machine.config.systemd.services.counterfill;
-  ours = wrong: builtins.substring 0 20 wrong.message == "services.counterfill";
+  bad = machine {
+    credentials = { };
+    settings.WS_RPC_URL = "wss://rpc.example.com/KEY";
+  };
+  # Of our own assertions those that fail. In this order: the message of one that holds need not make sense.
+  failed =
+    machine:
+    builtins.filter (message: builtins.substring 0 20 message == "services.counterfill") (
+      map (wrong: wrong.message) (builtins.filter (wrong: !wrong.assertion) machine.config.assertions)
+    );
 in
 {
   build = bot;
 
-  clippy = craneLib.cargoClippy (dev // { cargoClippyExtraArgs = "--all-targets -- -D warnings"; });
+  clippy = craneLib.cargoClippy (
+    dev // { cargoClippyExtraArgs = "--workspace --all-targets -- -D warnings"; }
+  );
 
   fmt = craneLib.cargoFmt {
     inherit (dev) pname version;
     src = sources.tests;
+    cargoExtraArgs = "--all";
   };
 
-  docs = craneLib.cargoDoc (dev // { RUSTDOCFLAGS = "-D warnings"; });
+  docs = craneLib.cargoDoc (
+    dev
+    // {
+      cargoDocExtraArgs = "--workspace --no-deps";
+      RUSTDOCFLAGS = "-D warnings";
+    }
+  );
 
-  # All that need nothing from npm: those named after anvil ask it, two of topics ask solc. scripts/test runs them too.
+  # Tests named after solc ask npm for that compiler.
   tests = craneLib.cargoTest (
     dev
     // {
-      cargoTestExtraArgs = "--no-fail-fast --lib --bins ${offline} -- --skip solc_";
+      cargoTestExtraArgs = "--workspace --no-fail-fast --lib --bins ${lib.concatStringsSep " " offline} -- --skip solc_";
     }
   );
 
@@ -137,10 +166,9 @@ in
     pkgs.runCommand "counterfill-module"
       {
         unit = builtins.toJSON {
-          inherit (unit) environment serviceConfig;
-          failed = map (wrong: wrong.message) (
-            builtins.filter (wrong: ours wrong && !wrong.assertion) machine.config.assertions
-          );
+          inherit (good.config.systemd.services.counterfill) environment serviceConfig;
+          failed = failed good;
+          refused = failed bad;
         };
         passAsFile = [ "unit" ];
         nativeBuildInputs = [ pkgs.python3 ];

@@ -1,8 +1,9 @@
 """Checks the built image against what is promised of it, byte by byte, and prints its figures as one JSON object.
 
-contract.py ARCHIVE --version V --revision R [--closure PROGRAM] [--canary TEXT]... [--max-loaded B] [--max-compressed B]
+contract.py ARCHIVE --version V --revision R [--closure PROGRAM] [--canary TEXT]...
 
-ARCHIVE is a `docker load` archive. Nothing is unpacked onto the disk.
+ARCHIVE is a `docker load` archive. Nothing is unpacked onto the disk. An image above its target is told of, loudly, and
+is no failure: no feature is given up for it. One above the ceiling is: something has come along that is no program.
 """
 
 import argparse
@@ -21,11 +22,13 @@ parser.add_argument("--version", required=True)
 parser.add_argument("--revision", required=True)
 parser.add_argument("--closure", help="the program's store path; the entry point must be in it")
 parser.add_argument("--canary", action="append", default=[], help="text that must be in no layer and no configuration")
-parser.add_argument("--max-loaded", type=int, default=9_000_000)
-parser.add_argument("--max-compressed", type=int, default=4_500_000)
 asked = parser.parse_args()
 
+TARGETS = {"loaded": 9_000_000, "compressed": 4_500_000}
+CEILINGS = {"loaded": 14_000_000, "compressed": 7_000_000}
+
 wrong = []
+above = []
 
 
 def must(holds: bool, what: str) -> None:
@@ -134,8 +137,10 @@ for name, content in contents.items():
         must(known, f"{name} refers to {found.decode()}, which is not there")
 
 loaded = sum(entry.size for entry in files.values())
-must(loaded <= asked.max_loaded, f"{loaded} bytes loaded, more than {asked.max_loaded}")
-must(len(packed) <= asked.max_compressed, f"{len(packed)} bytes compressed, more than {asked.max_compressed}")
+for kind, size in {"loaded": loaded, "compressed": len(packed)}.items():
+    must(size <= CEILINGS[kind], f"{size} bytes {kind}, more than {CEILINGS[kind]}")
+    if size > TARGETS[kind]:
+        above.append(f"{size} bytes {kind}, {size - TARGETS[kind]} above the target of {TARGETS[kind]}")
 
 figures = {
     "bytes_compressed": len(packed),
@@ -143,10 +148,13 @@ figures = {
     "bytes_program": len(contents.get(program, b"")),
     "layers": len(layers),
     "store_paths": len(stores),
+    "above_target": above,
     "diff_ids": image["rootfs"]["diff_ids"],
 }
 json.dump(figures, sys.stdout)
 print()
+for line in above:
+    print(f"NOTE image: {line}", file=sys.stderr)
 for line in wrong:
     print(f"image: {line}", file=sys.stderr)
 sys.exit(1 if wrong else 0)

@@ -61,9 +61,4 @@ in
 image
 // {
   inherit revision version;
-  # Both name one build for good.
-  tags = [
-    version
-    "sha-${builtins.substring 0 12 revision}"
-  ];
 }

@@ -9,13 +9,17 @@ import tomllib
 root = pathlib.Path(sys.argv[1])
 wrong = []
 
-cargo = tomllib.loads((root / "Cargo.lock").read_text())
-for package in cargo["package"]:
-    source = package.get("source")
-    if source is not None and (not source.startswith("registry+") or "checksum" not in package):
-        wrong.append(f"Cargo.lock: {package['name']} is not from the registry, or has no checksum")
-if len({package.get("source") for package in cargo["package"]}) != 2:
-    wrong.append("Cargo.lock: more than one registry")
+# `registry+…` is how cargo itself names its one registry; it is no address that anything is fetched from.
+crates = {}
+for lock in sorted(root.rglob("Cargo.lock")):
+    name = lock.relative_to(root)
+    crates[name] = tomllib.loads(lock.read_text())["package"]
+    for package in crates[name]:
+        source = package.get("source")
+        if source is not None and (not source.startswith("registry+") or "checksum" not in package):
+            wrong.append(f"{name}: {package['name']} is not from the registry, or has no checksum")
+    if len({package.get("source") for package in crates[name]}) != 2:
+        wrong.append(f"{name}: more than one registry")
 
 npm = json.loads((root / "contracts/package-lock.json").read_text())
 for name, package in npm["packages"].items():
@@ -36,5 +40,6 @@ for name, node in flake["nodes"].items():
     if locked and "url" in locked:
         wrong.append(f"flake.lock: {name} carries an address")
 
-print("\n".join(wrong) or f"{len(cargo['package'])} crates, {len(npm['packages']) - 1} npm packages, 2 flake inputs")
+counted = ", ".join(f"{len(packages)} crates in {name}" for name, packages in crates.items())
+print("\n".join(wrong) or f"{counted}, {len(npm['packages']) - 1} npm packages, 2 flake inputs")
 sys.exit(1 if wrong else 0)

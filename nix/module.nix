@@ -1,5 +1,5 @@
-# The bot as a NixOS service: services.counterfill. The node's URL holds a key and comes as a systemd credential; it is
-# in no unit file, no environment and no store path.
+# The bot as a NixOS service: services.counterfill. What carries a key (the node's URL does) comes as a systemd
+# credential; it is in no unit file, no environment and no store path.
 {
   config,
   lib,
@@ -7,6 +7,8 @@
 }:
 let
   cfg = config.services.counterfill;
+  carriesKey = name: builtins.match ".*_(RPC_URL|WEBHOOK_URL|SECRET|TOKEN|KEY)" name != null;
+  misplaced = builtins.filter carriesKey (builtins.attrNames cfg.settings);
 in
 {
   options.services.counterfill = {
@@ -15,10 +17,12 @@ in
       type = lib.types.package;
       description = "The counterfill package; from this flake: packages.\${system}.bot.";
     };
-    wsRpcUrlFile = lib.mkOption {
-      type = lib.types.path;
-      example = "/run/secrets/ws-rpc-url";
-      description = "File that holds WS_RPC_URL, readable by root; a string, so that it is not copied into the store.";
+    credentials = lib.mkOption {
+      type = lib.types.attrsOf lib.types.str;
+      example = {
+        WS_RPC_URL = "/run/secrets/ws-rpc-url";
+      };
+      description = "By the setting's name the file that holds it, readable by root. WS_RPC_URL must be among them.";
     };
     settings = lib.mkOption {
       type = lib.types.attrsOf lib.types.str;
@@ -35,8 +39,12 @@ in
   config = lib.mkIf cfg.enable {
     assertions = [
       {
-        assertion = !(cfg.settings ? WS_RPC_URL);
-        message = "services.counterfill.settings must not hold WS_RPC_URL: it would lie in the store. Use wsRpcUrlFile.";
+        assertion = cfg.credentials ? WS_RPC_URL;
+        message = "services.counterfill.credentials must name the file that holds WS_RPC_URL.";
+      }
+      {
+        assertion = misplaced == [ ];
+        message = "services.counterfill.settings must not hold ${toString misplaced}: it would lie in the store. Use credentials.";
       }
     ];
 
@@ -66,7 +74,7 @@ in
         DynamicUser = true;
         StateDirectory = "counterfill";
         StateDirectoryMode = "0750";
-        LoadCredential = "WS_RPC_URL:${cfg.wsRpcUrlFile}";
+        LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
         UMask = "0077";
 
         CapabilityBoundingSet = "";
@@ -101,6 +109,8 @@ in
           "@system-service"
           "~@privileged @resources"
         ];
+        # What is refused is an error that the bot tells of, not a signal that kills it.
+        SystemCallErrorNumber = "EPERM";
         DevicePolicy = "closed";
         KeyringMode = "private";
       };

@@ -14,6 +14,8 @@ let
     ../Cargo.lock
     ../build.rs
     ../src
+    # The other members of the workspace, where there are any.
+    (lib.fileset.maybeMissing ../crates)
     ../migrations
     ../contracts/IOrderBookV4.sol
     ../contracts/IOrderBookV5.sol
@@ -29,13 +31,17 @@ in
       ../contracts/test
       ../.env.example
       ../docs/reference/configuration.md
+      ../examples
+      # What was found by fuzzing, as tests.
+      (lib.fileset.maybeMissing ../fuzz)
       ../clippy.toml
       ../rustfmt.toml
     ]
   );
-  # The locks and what says where they come from, for the check that they carry no addresses.
+  # The locks, for the check that they carry no addresses. What is fuzzed is a workspace of its own.
   locks = toSource [
     ../Cargo.lock
+    (lib.fileset.maybeMissing ../fuzz/Cargo.lock)
     ../flake.lock
     ../contracts/package-lock.json
   ];

@@ -19,8 +19,8 @@ use clap_complete::Shell;
 
 use crate::config::settings::{Form, GROUPS, Need, Setting};
 use crate::config::{Process, span};
-use crate::hedges::HaltKind;
-use crate::units::Symbol;
+use crate::hedges::{Choice, Decision, HaltKind};
+use crate::units::{IntentId, OrderId, Symbol};
 use crate::{exit, verbs};
 
 /// What the program is asked to do, and on which terms.
@@ -30,6 +30,8 @@ pub enum Verb {
     Run,
     /// Show the bot at work on a simulated chain.
     Demo(DemoTerms),
+    /// Let everything break, thousands of times, and look for lost or doubled money.
+    Sim(SimTerms),
     /// Ask a running bot whether it is ready.
     Health {
         /// One JSON object.
@@ -60,8 +62,17 @@ pub enum Verb {
     },
     /// Stop orders.
     Halt(Halting),
-    /// Lift one halt.
-    Resume(Halting, HaltKind),
+    /// Lift one halt, with the answer to what it asks.
+    Resume(Halting, HaltKind, Option<Choice>),
+    /// Settle what only a person can settle, or list it.
+    Reconcile(Reconciling),
+    /// Try everything that a bot needs, once, and place no order.
+    Doctor {
+        /// One JSON object a line.
+        json: bool,
+        /// Post one alert.
+        test_alert: bool,
+    },
     /// About the configuration.
     Config(ConfigVerb),
     /// What this program is.
@@ -86,6 +97,29 @@ pub struct DemoTerms {
     pub seed: Option<u64>,
 }
 
+/// Which trials, and how they are shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SimTerms {
+    /// How many seeds; none: 2,000.
+    pub seeds: Option<u64>,
+    /// The first of them.
+    pub first: u64,
+    /// Only this one, told.
+    pub seed: Option<u64>,
+    /// Of that one only the steps at these places of its schedule.
+    pub only: Option<Vec<usize>>,
+    /// Every line of that one.
+    pub trace: bool,
+    /// Threads; none: one a core.
+    pub jobs: Option<usize>,
+    /// No new trial begins when so much time was simulated.
+    pub length: Option<Duration>,
+    /// Only the verdict, as one JSON object.
+    pub json: bool,
+    /// How often each fault struck.
+    pub table: bool,
+}
+
 /// Which rows a reading verb shows, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -102,6 +136,25 @@ pub struct Halting {
     pub symbol: Option<Symbol>,
     /// Why; not empty.
     pub reason: String,
+}
+
+/// What only a person can settle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reconciling {
+    /// Which intents wait for a person, and the evidence.
+    List {
+        /// One JSON object a line.
+        json: bool,
+    },
+    /// What became of one.
+    Settle {
+        /// The intent.
+        target: IntentId,
+        /// What became of it.
+        decision: Decision,
+        /// How the person knows; not empty.
+        reason: String,
+    },
 }
 
 /// About the configuration.
@@ -128,9 +181,17 @@ pub enum ConfigVerb {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthVerb {
     /// Log in.
-    Login,
+    Login {
+        /// Wait for the browser at `REDIRECT_URI` in place of a pasted address.
+        listen: bool,
+        /// Over a login that this key does not open.
+        overwrite: bool,
+    },
     /// Is the login good, and for how long?
-    Status,
+    Status {
+        /// One JSON object.
+        json: bool,
+    },
     /// Encrypt the stored login with a new key.
     Rekey,
 }
@@ -211,6 +272,7 @@ pub fn bot() -> Command {
         .subcommands([
             every_setting(Command::new("run").about("Watch the chain and hedge until stopped")),
             demo(),
+            sim(),
             reading("health", "Ask a running bot whether it is ready (exit 1: it is not)", &["LISTEN"]),
             reading("status", "Say where the ledger stands", LEDGER),
             reading("fills", "List the fills", LEDGER).arg(symbol()),
@@ -221,7 +283,9 @@ pub fn bot() -> Command {
                 .about("Have the running bot read one transaction again; nothing is hedged twice")
                 .arg(tx()),
             halting("halt", "Send no more orders, for one ticker or for all", "Ticker to halt; all where absent"),
-            halting("resume", "Lift a halt", "Ticker to resume; the halt of all where absent").arg(kind()),
+            halting("resume", "Lift a halt", "Ticker to resume; the halt of all where absent").arg(kind()).args(choices()),
+            reconciling(),
+            doctor(),
             configuration(),
             auth(),
             Command::new("version").about("Print version, revision, compiler and SQLite").arg(json()),
@@ -252,6 +316,47 @@ fn demo() -> Command {
         .arg(json())
 }
 
+fn sim() -> Command {
+    let number = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help).value_parser(value_parser!(u64))
+    };
+    Command::new("sim")
+        .about("Let chain, broker, disk and clock break in thousands of simulated ways; exit 1 if money went wrong")
+        .arg(number("seeds", "NUMBER", "How many trials [default: 2000]"))
+        .arg(number("from", "SEED", "The first trial's seed").default_value("0"))
+        .arg(number("seed", "SEED", "Only this trial; a failing one is made short").conflicts_with("seeds"))
+        .arg(
+            Arg::new("only")
+                .long("only")
+                .value_name("STEPS")
+                .value_delimiter(',')
+                .requires("seed")
+                .help("Of that trial only these steps, as a failure names them")
+                .value_parser(value_parser!(u64)),
+        )
+        .arg(switch("trace", "Print everything that happens in that trial").requires("seed"))
+        .arg(number("jobs", "NUMBER", "Threads [default: one a core]").value_parser(value_parser!(u64).range(1..=1024)))
+        .arg(
+            Arg::new("for")
+                .long("for")
+                .value_name("TIME")
+                .help("Begin no new trial when so much time was simulated, such as 1000h")
+                .value_parser(|text: &str| span(text).ok_or("write a number and ms, s, m or h, such as 1000h")),
+        )
+        .arg(switch("faults", "Print how often each fault struck"))
+        .arg(json())
+}
+
+fn doctor() -> Command {
+    let test = Arg::new("test-alert").long("test-alert").action(ArgAction::SetTrue);
+    every_setting(Command::new("doctor"))
+        .about(
+            "Try node, broker, ledger, disk and clock once, and say what to mend (exit 1); places no order",
+        )
+        .arg(test.help("Post one alert to ALERT_WEBHOOK_URL"))
+        .arg(json())
+}
+
 fn configuration() -> Command {
     let shards = Arg::new("shards").long("shards").value_name("FILE").value_hint(ValueHint::FilePath);
     let shards = shards
@@ -277,15 +382,31 @@ fn configuration() -> Command {
         ])
 }
 
+/// What a verb needs that only looks into the login's file; the keys have no flags.
+const VAULT: &[&str] = &["BROKER", "DATABASE_URL"];
+/// What a login needs.
+const LOGIN: &[&str] =
+    &["BROKER", "DATABASE_URL", "REDIRECT_URI", "LIVE_ACCOUNT", "BASE_URL", "SSL_CERT_FILE"];
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
 fn auth() -> Command {
     Command::new("auth")
         .about("Manage the broker's login")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([
-            settings_of(Command::new("login"), &["BROKER"]).about("Log in at the broker"),
-            settings_of(Command::new("status"), &["BROKER"]).about("Say whether the login is good"),
-            settings_of(Command::new("rekey"), &["BROKER"]).about("Encrypt the stored login with a new key"),
+            settings_of(Command::new("login"), LOGIN)
+                .about(
+                    "Log in at the broker: prints an address to open and reads the one the browser ends on",
+                )
+                .arg(switch("listen", "Wait for the browser at REDIRECT_URI, on this machine, instead"))
+                .arg(switch("overwrite", "Log in over a login that ENCRYPTION_KEY does not open")),
+            reading("status", "Say whether the login is good, and for how long (exit 1: it is not)", VAULT),
+            settings_of(Command::new("rekey"), VAULT)
+                .about("Seal the stored login with NEW_ENCRYPTION_KEY in place of ENCRYPTION_KEY"),
         ])
 }
 
@@ -303,7 +424,7 @@ fn reading(name: &'static str, about: &'static str, settings: &[&str]) -> Comman
 /// Longest reason of a halt; it is a sentence in a ledger, not a report.
 const REASON_CHARS_MAX: usize = 500;
 
-fn halting(name: &'static str, about: &'static str, ticker: &'static str) -> Command {
+fn reason() -> Arg {
     let reason = |text: &str| match text.trim() {
         "" => Err("say why, in a few words".to_owned()),
         long if long.chars().count() > REASON_CHARS_MAX => {
@@ -311,16 +432,55 @@ fn halting(name: &'static str, about: &'static str, ticker: &'static str) -> Com
         }
         text => Ok(text.to_owned()),
     };
+    Arg::new("reason")
+        .long("reason")
+        .value_name("TEXT")
+        .help("Why, for whoever reads the ledger later")
+        .value_parser(reason)
+}
+
+fn halting(name: &'static str, about: &'static str, ticker: &'static str) -> Command {
     settings_of(Command::new(name).about(about), LEDGER)
         .arg(Arg::new("symbol").value_name("TICKER").help(ticker).value_parser(str::parse::<Symbol>))
+        .arg(reason().required(true))
+}
+
+/// One flag per answer to what a halt asks; it names the halt too.
+fn choices() -> Vec<Arg> {
+    let help = |choice| match choice {
+        Choice::AcceptBackfill => "Hedge what the first backfill left",
+        Choice::CountSkipped => "Hedge the trades that were passed over before the ticker was listed",
+        Choice::IgnoreSkipped => "Pass over the trades from before the ticker was listed for good",
+        Choice::AdoptOrders => "An earlier ledger's orders are this one's",
+        Choice::IgnoreOrders => "An earlier ledger's orders are not this one's",
+        Choice::AcceptPosition => "The broker's position is right, after a manual trade or a split",
+    };
+    let flag = |choice: Choice| {
+        let others = Choice::ALL.map(Choice::as_str).into_iter().filter(move |name| *name != choice.as_str());
+        Arg::new(choice.as_str())
+            .long(choice.as_str())
+            .action(ArgAction::SetTrue)
+            .conflicts_with_all(others.chain(["kind"]))
+            .help(help(choice))
+    };
+    Choice::ALL.map(flag).to_vec()
+}
+
+fn reconciling() -> Command {
+    let intent = Arg::new("intent").value_name("INTENT").value_parser(str::parse::<IntentId>);
+    let decision = Arg::new("decision").value_name("DECISION").requires("reason");
+    let order = Arg::new("order").value_name("ORDER").value_parser(str::parse::<OrderId>);
+    settings_of(Command::new("reconcile"), LEDGER)
+        .about("Say what became of an order that no list can tell; without an intent, list those that wait")
+        .arg(intent.requires("decision").help("The intent, as the list names it"))
         .arg(
-            Arg::new("reason")
-                .long("reason")
-                .value_name("TEXT")
-                .required(true)
-                .help("Why, for whoever reads the ledger later")
-                .value_parser(reason),
+            decision
+                .value_parser(PossibleValuesParser::new(["adopt", "absent", "book", "ignore"]))
+                .help("It is ORDER; it never was; a found order is ours; a found order is not ours"),
         )
+        .arg(order.required_if_eq("decision", "adopt").help("The broker's id of the order, for `adopt`"))
+        .arg(reason())
+        .arg(json().conflicts_with("intent"))
 }
 
 fn kind() -> Arg {
@@ -411,6 +571,19 @@ fn verb(matches: &ArgMatches) -> Verb {
             json: json(),
             seed: matches.get_one("seed").copied(),
         }),
+        "sim" => Verb::Sim(SimTerms {
+            seeds: matches.get_one("seeds").copied(),
+            first: matches.get_one("from").copied().unwrap_or(0),
+            seed: matches.get_one("seed").copied(),
+            only: matches
+                .get_many::<u64>("only")
+                .map(|places| places.filter_map(|place| usize::try_from(*place).ok()).collect()),
+            trace: matches.get_flag("trace"),
+            jobs: matches.get_one::<u64>("jobs").and_then(|jobs| usize::try_from(*jobs).ok()),
+            length: matches.get_one("for").copied(),
+            json: json(),
+            table: matches.get_flag("faults"),
+        }),
         "health" => Verb::Health { json: json() },
         "status" => Verb::Status { json: json() },
         "fills" => Verb::Fills(reading()),
@@ -419,13 +592,35 @@ fn verb(matches: &ArgMatches) -> Verb {
         "trace" => Verb::Trace { tx: tx(), json: json() },
         "replay" => Verb::Replay { tx: tx() },
         "halt" => Verb::Halt(halting()),
-        "resume" => Verb::Resume(halting(), halt_kind(matches)),
+        "resume" => {
+            let choice = Choice::ALL.into_iter().find(|choice| matches.get_flag(choice.as_str()));
+            let kind = choice.map_or_else(|| halt_kind(matches), Choice::answers);
+            Verb::Resume(halting(), kind, choice)
+        }
+        "reconcile" => Verb::Reconcile(asked_to_reconcile(matches)),
+        "doctor" => Verb::Doctor { json: json(), test_alert: matches.get_flag("test-alert") },
         "config" => Verb::Config(config_verb(matches)),
         "auth" => Verb::Auth(auth_verb(matches)),
         "version" => Verb::Version { json: json() },
         "completions" => Verb::Completions(completion_script(matches)),
         other => unreachable!("`{other}` is in no list of verbs"),
     }
+}
+
+fn asked_to_reconcile(matches: &ArgMatches) -> Reconciling {
+    let Some(target) = matches.get_one::<IntentId>("intent").cloned() else {
+        return Reconciling::List { json: matches.get_flag("json") };
+    };
+    let decision = match (matches.get_one::<String>("decision").map(String::as_str), matches.get_one("order"))
+    {
+        (Some("adopt"), Some(order)) => Decision::Adopt(OrderId::clone(order)),
+        (Some("absent"), _) => Decision::Absent,
+        (Some("book"), _) => Decision::Book,
+        (Some("ignore"), _) => Decision::Ignore,
+        other => unreachable!("{other:?} is no decision"),
+    };
+    let reason = matches.get_one::<String>("reason").cloned().unwrap_or_default();
+    Reconciling::Settle { target, decision, reason }
 }
 
 /// The parser took only words of the list.
@@ -444,10 +639,12 @@ fn config_verb(matches: &ArgMatches) -> ConfigVerb {
 }
 
 fn auth_verb(matches: &ArgMatches) -> AuthVerb {
-    match matches.subcommand_name() {
-        Some("login") => AuthVerb::Login,
-        Some("status") => AuthVerb::Status,
-        Some("rekey") => AuthVerb::Rekey,
+    match matches.subcommand() {
+        Some(("login", matches)) => {
+            AuthVerb::Login { listen: matches.get_flag("listen"), overwrite: matches.get_flag("overwrite") }
+        }
+        Some(("status", matches)) => AuthVerb::Status { json: matches.get_flag("json") },
+        Some(("rekey", _)) => AuthVerb::Rekey,
         other => unreachable!("{other:?} is in no list of auth verbs"),
     }
 }
@@ -464,19 +661,56 @@ fn completion_script(matches: &ArgMatches) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn resume(args: &str) -> HaltKind {
+    fn resume(args: &str) -> (HaltKind, Option<Choice>) {
         let words = format!("bot resume TSLA --reason x {args}");
         match parse(words.split_whitespace().map(OsString::from)) {
-            Ok((Verb::Resume(halting, kind), _)) if halting.symbol.is_some() => kind,
+            Ok((Verb::Resume(halting, kind, choice), _)) if halting.symbol.is_some() => (kind, choice),
             other => panic!("{:?}", other.map(|(verb, _)| verb)),
         }
     }
 
     #[test]
     fn each_halt_is_lifted_by_its_own_name_and_the_operators_by_default() {
-        assert_eq!(resume(""), HaltKind::Operator);
+        assert_eq!(resume(""), (HaltKind::Operator, None));
         for kind in HaltKind::ALL {
-            assert_eq!(resume(&format!("--kind {}", kind.as_str())), kind);
+            assert_eq!(resume(&format!("--kind {}", kind.as_str())), (kind, None));
+        }
+        for choice in Choice::ALL {
+            assert_eq!(resume(&format!("--{}", choice.as_str())), (choice.answers(), Some(choice)));
+            let kinds = choice.answers().choices();
+            assert!(kinds.contains(&choice), "{choice:?} answers what asks for it");
+        }
+    }
+
+    #[test]
+    fn a_decision_names_its_intent_its_order_and_why() {
+        let said = |words: &str| {
+            let words = format!("bot reconcile {words}");
+            parse(words.split_whitespace().map(OsString::from)).map(|(verb, _)| verb)
+        };
+        let settle = |decision| {
+            let (target, reason) = ("cf-1-000001".parse().unwrap(), "seen".to_owned());
+            Verb::Reconcile(Reconciling::Settle { target, decision, reason })
+        };
+        assert_eq!(said("").unwrap(), Verb::Reconcile(Reconciling::List { json: false }));
+        assert_eq!(said("--json").unwrap(), Verb::Reconcile(Reconciling::List { json: true }));
+        let order = "1004055538153".parse().unwrap();
+        assert_eq!(
+            said("cf-1-000001 adopt 1004055538153 --reason seen").unwrap(),
+            settle(Decision::Adopt(order))
+        );
+        for (word, decision) in
+            [("absent", Decision::Absent), ("book", Decision::Book), ("ignore", Decision::Ignore)]
+        {
+            assert_eq!(said(&format!("cf-1-000001 {word} --reason seen")).unwrap(), settle(decision));
+        }
+        for wrong in [
+            "cf-1-000001",
+            "cf-1-000001 absent",
+            "cf-1-000001 adopt --reason x",
+            "cf-1-000001 maybe --reason x",
+        ] {
+            assert!(said(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 /// Done.
 pub const DONE: u8 = 0;
-/// A verdict that is not clean (`demo`, `health`).
+/// A verdict that is not clean (`demo`, `sim`, `doctor`, `health`, `auth`).
 pub const NOT_CLEAN: u8 = 1;
 /// The command line was not understood.
 pub const USAGE: u8 = 64;
@@ -20,7 +20,7 @@ pub const CONFIGURATION: u8 = 78;
 /// Every code with its meaning, for `bot --help` and the documentation.
 pub const TABLE: [(u8, &str); 8] = [
     (DONE, "done"),
-    (NOT_CLEAN, "a verdict that is not clean (demo, health)"),
+    (NOT_CLEAN, "a verdict that is not clean (demo, sim, doctor, health, auth)"),
     (USAGE, "the command line was not understood"),
     (DEEP_REORG, "a reorg beyond the window of blocks that is kept"),
     (AWAY, "something needed is away (one-shot verbs only)"),

@@ -4,13 +4,17 @@
 //! left, never to its right. See ARCHITECTURE.md for the drawing and the invariants. Comments that say
 //! `protocol.md 1.4` mean that section of docs/protocol.md, the rules about money.
 
+pub mod alerts;
 pub mod broker;
 pub mod chain;
 pub mod cli;
 pub mod config;
+pub mod crash;
+pub mod doctor;
 pub mod engine;
 pub mod exit;
 pub mod fills;
+pub mod fuzz;
 pub mod hedges;
 pub mod ledger;
 pub mod logs;
@@ -19,6 +23,7 @@ pub mod report;
 pub mod run;
 pub mod serve;
 pub mod sim;
+pub mod trust;
 pub mod units;
 pub mod verbs;
 pub mod version;

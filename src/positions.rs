@@ -122,6 +122,23 @@ mod tests {
         assert!(position.traded_shares <= TRADED_SHARES_MAX);
     }
 
+    #[test]
+    fn the_reference_takes_a_thousandth_of_a_share_and_fades_beyond_a_hundred() {
+        let traded = |deals: &[(&str, &str)]| {
+            let mut position = Position::default();
+            for (cash, shares) in deals {
+                position.traded(cash.parse().unwrap(), shares.parse().unwrap());
+            }
+            (position.traded_cash.to_string(), position.traded_shares.to_string())
+        };
+        let sums = |cash: &str, shares: &str| (cash.to_owned(), shares.to_owned());
+        assert_eq!(traded(&[("1", "0.000999999999999999")]), sums("0", "0"));
+        assert_eq!(traded(&[("1", "0.001")]), sums("1", "0.001"));
+        assert_eq!(traded(&[("5000", "100")]), sums("5000", "100"), "exactly a hundred is kept");
+        assert_eq!(traded(&[("5000", "100"), ("1", "1")]), sums("2500.5", "50.5"));
+        assert_eq!(traded(&[("1000", "401")]), sums("125", "50.125"), "halved until it fits");
+    }
+
     proptest! {
         #[test]
         fn hedging_the_want_leaves_less_than_a_lot(fills in -1_000_000_000_000_000_000_000_i128..1_000_000_000_000_000_000_000,

@@ -12,8 +12,9 @@ use std::io::{self, ErrorKind, Write};
 use alloy::primitives::B256;
 use serde::Serialize;
 
+use crate::hedges::Unsettled;
 use crate::ledger::{FillRow, Filter, HaltRow, HedgeRow, LedgerError, PositionRow, Reader, Summary};
-use crate::units::Symbol;
+use crate::units::{OrderId, Shares, Symbol};
 use table::{Align, Table};
 
 /// For whom a report is written.
@@ -115,6 +116,58 @@ pub fn status(reader: &Reader, form: Form, out: &mut dyn Write) -> Result<(), Re
 }
 
 /// A pipe that was closed at the other end ends a report, well.
+/// `bot reconcile` without an intent: what waits for a person, and what there is to judge it by.
+///
+/// # Errors
+/// [`ReportError`]; a closed pipe is none.
+pub fn unsettled(rows: &[Unsettled], form: Form, out: &mut dyn Write) -> Result<(), ReportError> {
+    until_closed(match form {
+        Form::Json => rows.iter().try_for_each(|row| line(out, row)),
+        Form::Text => unsettled_text(rows, out).map_err(ReportError::from),
+    })
+}
+
+fn unsettled_text(rows: &[Unsettled], out: &mut dyn Write) -> io::Result<()> {
+    if rows.is_empty() {
+        return writeln!(out, "no intent waits for a person");
+    }
+    let known =
+        |shares: Option<Shares>| shares.map_or_else(|| "unknown".to_owned(), |shares| shares.to_string());
+    for row in rows {
+        let sent = row.sent_at.map_or_else(String::new, |at| format!(", sent {at}"));
+        writeln!(
+            out,
+            "{}  {} {} {}  {}{sent}",
+            row.intent_id, row.side, row.quantity, row.symbol, row.state
+        )?;
+        writeln!(out, "  why       {}", row.reason)?;
+        if let Some(order) = &row.broker_order_id {
+            writeln!(out, "  order     {order}, executed {}", row.executed)?;
+        }
+        writeln!(out, "  position  {} before, {} now", known(row.position_before), known(row.position_now))?;
+        if !row.known.is_empty() {
+            let known: Vec<&str> = row.known.iter().map(OrderId::as_str).collect();
+            writeln!(out, "  not it    {} (there before)", known.join(", "))?;
+        }
+        match row.list_read_at {
+            Some(at) => writeln!(out, "  list      read {at}; orders that may be it: {}", row.similar.len())?,
+            None => writeln!(out, "  list      the broker's was not read yet; `bot run` reads it")?,
+        }
+        for order in &row.similar {
+            let tag = order.tag.as_deref().unwrap_or("none");
+            writeln!(
+                out,
+                "    {}  entered {}  tag {tag}  {}  executed {}",
+                order.order_id, order.entered_at, order.status, order.executed
+            )?;
+        }
+        for choice in &row.choices {
+            writeln!(out, "  type      {choice}")?;
+        }
+    }
+    Ok(())
+}
+
 fn until_closed(written: Result<(), ReportError>) -> Result<(), ReportError> {
     match written {
         Err(ReportError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

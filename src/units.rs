@@ -36,7 +36,7 @@ pub enum ParseError {
     #[error("`{0}` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)")]
     NotTicker(String),
     /// A name that this ledger could not have written.
-    #[error("`{0}` is not a {1}")]
+    #[error("`{0}` is no {1}")]
     NotName(String, &'static str),
 }
 
@@ -514,8 +514,125 @@ mod tests {
         assert_eq!(price.to_string(), "150.25");
         assert_eq!(price.times("-9".parse().unwrap()).unwrap().to_string(), "-1352.25");
         assert_eq!(Price::of(Cash::ZERO, Shares::whole(1)), None);
+        assert_eq!(Price::of(Cash::whole(-1), Shares::whole(1)), None);
+        assert_eq!(Price::of(Cash::whole(1), Shares::whole(-1)), None);
+        assert_eq!(Price::of(Cash::from_atoms(1), Shares::whole(2)), None, "nothing is left of it");
+        assert_eq!(Price::of(Cash::from_atoms(i128::MAX), Shares::from_atoms(1)), None, "beyond range");
+        for (price, shares, cash) in
+            [("2", "3", "6"), ("-2", "3", "-6"), ("-2", "-3", "6"), ("0.5", "0.000000000000000001", "0")]
+        {
+            let product = price.parse::<Price>().unwrap().times(shares.parse().unwrap()).unwrap();
+            assert_eq!(product.to_string(), cash, "{price} x {shares}");
+        }
         assert_eq!(Price::of(Cash::whole(1), Shares::ZERO), None);
         assert_eq!(Price::from_atoms(i128::MAX).times(Shares::from_atoms(i128::MAX)), None);
+    }
+
+    #[test]
+    fn sums_are_exact_or_none_and_signs_are_told_apart() {
+        let atoms = Shares::from_atoms;
+        let (max, min) = (i128::MAX, -i128::MAX);
+        assert_eq!(atoms(3).checked_add(atoms(-5)), Some(atoms(-2)));
+        assert_eq!(atoms(3).checked_sub(atoms(-5)), Some(atoms(8)));
+        assert_eq!((atoms(max).checked_add(atoms(1)), atoms(min).checked_sub(atoms(2))), (None, None));
+        assert_eq!((atoms(-7).negated(), atoms(7).negated()), (atoms(7), atoms(-7)));
+        assert_eq!((atoms(-7).magnitude(), atoms(7).magnitude()), (atoms(7), atoms(7)));
+        assert_eq!(Shares::whole(-3).atoms(), -3 * ONE);
+        for (value, zero, positive, negative) in
+            [(0, true, false, false), (1, false, true, false), (-1, false, false, true)]
+        {
+            let value = atoms(value);
+            assert_eq!(
+                (value.is_zero(), value.is_positive(), value.is_negative()),
+                (zero, positive, negative),
+                "{value}"
+            );
+        }
+        assert_eq!(
+            format!("{:?} {:>6}|{:<6}|", Shares::whole(-2), atoms(ONE / 2), Cash::whole(5)),
+            "Shares(-2)    0.5|5     |"
+        );
+    }
+
+    #[test]
+    fn digits_beyond_the_eighteenth_must_be_zeros_and_the_range_ends_exactly() {
+        assert_eq!("0.1234567890123456780".parse::<Shares>().unwrap().atoms(), 123_456_789_012_345_678);
+        assert!(matches!("0.1234567890123456781".parse::<Shares>(), Err(ParseError::TooPrecise(_))));
+        let largest = "170141183460469231731.687303715884105727";
+        assert_eq!(largest.parse::<Shares>().unwrap().atoms(), i128::MAX);
+        assert_eq!(format!("-{largest}").parse::<Shares>().unwrap().atoms(), -i128::MAX);
+        let beyond = "170141183460469231731.687303715884105728".parse::<Shares>().unwrap_err();
+        assert_eq!(beyond.to_string(), "`170141183460469231731.687303715884105728` is too large");
+    }
+
+    #[test]
+    fn a_side_turns_shares_round_and_has_two_names() {
+        assert_eq!((Side::Buy.opposite(), Side::Sell.opposite()), (Side::Sell, Side::Buy));
+        assert_eq!(
+            (Side::Buy.signed(Shares::whole(2)), Side::Sell.signed(Shares::whole(2))),
+            (Shares::whole(2), Shares::whole(-2))
+        );
+        assert_eq!(
+            (Side::Buy.to_string(), format!("{:>5}", Side::Sell)),
+            ("BUY".to_owned(), " SELL".to_owned())
+        );
+        assert_eq!(("BUY".parse(), "SELL".parse()), (Ok(Side::Buy), Ok(Side::Sell)));
+        assert_eq!("buy".parse::<Side>().unwrap_err().to_string(), "`buy` is no side (BUY or SELL)");
+    }
+
+    #[test]
+    fn what_is_written_as_json_is_read_again_and_nothing_else_is() {
+        fn text(value: &impl Serialize) -> String {
+            serde_json::to_string(value).unwrap()
+        }
+        assert_eq!(text(&Shares::whole(-2)), "\"-2\"");
+        assert_eq!(text(&"TSLA".parse::<Symbol>().unwrap()), "\"TSLA\"");
+        assert_eq!(text(&"cf-1".parse::<IntentId>().unwrap()), "\"cf-1\"");
+        assert_eq!(serde_json::from_str::<Shares>("\"0.5\"").unwrap().atoms(), ONE / 2);
+        assert_eq!(serde_json::from_str::<Symbol>("\"TSLA\"").unwrap().as_str(), "TSLA");
+        assert_eq!(serde_json::from_str::<IntentId>("\"cf-1\"").unwrap().as_str(), "cf-1");
+        for nonsense in ["\"\"", "\"a b\"", "1", "null", "0.5"] {
+            assert!(serde_json::from_str::<Shares>(nonsense).is_err(), "{nonsense}");
+            assert!(serde_json::from_str::<Symbol>(nonsense).is_err(), "{nonsense}");
+            assert!(serde_json::from_str::<OrderId>(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn names_have_a_length_and_an_alphabet() {
+        for good in ["c", "cf-1_A", &"x".repeat(48)] {
+            let id: IntentId = good.parse().unwrap();
+            assert_eq!(
+                (id.as_str(), id.to_string(), format!("{id:?}")),
+                (good, good.to_owned(), good.to_owned())
+            );
+        }
+        for bad in ["", "a b", "a.b", "ä", &"x".repeat(49)] {
+            let error = bad.parse::<IntentId>().unwrap_err();
+            assert_eq!(error, ParseError::NotName(bad.to_owned(), "intent id"));
+        }
+        assert!("x".repeat(64).parse::<OrderId>().is_ok() && "x".repeat(65).parse::<OrderId>().is_err());
+        assert_eq!(format!("{:>4}|", "a-1".parse::<OrderId>().unwrap()), " a-1|");
+    }
+
+    #[test]
+    fn moments_and_places_print_as_people_read_them() {
+        let moment = Millis(1_700_000_000_123);
+        assert_eq!(moment.to_string(), "2023-11-14T22:13:20.123Z");
+        assert_eq!(Millis(i64::MAX).to_string(), "9223372036854775807 ms");
+        assert_eq!(
+            (moment.plus(-123), moment.since(Millis(1_700_000_000_000))),
+            (Millis(1_700_000_000_000), 123)
+        );
+        assert_eq!(
+            (Millis(i64::MAX).plus(1), Millis(i64::MIN).since(Millis(1))),
+            (Millis(i64::MAX), i64::MIN)
+        );
+        assert!(Millis::now() > moment);
+        let hash = B256::repeat_byte(0xab);
+        assert_eq!(BlockRef { number: 7, hash }.to_string(), format!("7 ({hash})"));
+        let id = FillId { chain_id: 1, block_hash: hash, tx_hash: B256::ZERO, log_index: 3, side: Side::Buy };
+        assert_eq!(id.to_string(), format!("BUY of log 3 in {} (block {hash})", B256::ZERO));
     }
 
     #[test]
@@ -523,6 +640,11 @@ mod tests {
         for good in ["A", "TSLA", "BRK.B", "BF-B", "X1"] {
             assert!(good.parse::<Symbol>().is_ok(), "{good}");
         }
+        let longest = "ABCDEFGHIJKL".parse::<Symbol>().unwrap();
+        assert_eq!(
+            (format!("{longest:?}"), format!("{longest:>13}|")),
+            ("ABCDEFGHIJKL".into(), " ABCDEFGHIJKL|".into())
+        );
         for bad in ["", "tsla", "1A", "TOOLONGTICKER", "A B", "A/B", ".A"] {
             assert!(bad.parse::<Symbol>().is_err(), "{bad}");
         }

@@ -2,15 +2,18 @@
 //!
 //! A verb writes its answer to `out` and returns its exit code, or says in a [`Failure`] why it could not.
 
+mod auth;
 mod bot;
 mod demo;
+mod doctor;
 mod operate;
 mod reading;
+mod sim;
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cli::{AuthVerb, ConfigVerb, Verb};
+use crate::cli::{ConfigVerb, Verb};
 use crate::config::listing::{self, Row};
 use crate::config::{self, Config, ConfigErrors, Logs, Sources, documents, shards};
 use crate::run::Exit;
@@ -92,6 +95,7 @@ pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended
             let (database, listen) = (config::database(sources)?, config::listen(sources)?);
             demo::show(terms, &database, listen, &Logs::from_sources(sources)?, out)
         }
+        Verb::Sim(terms) => sim::try_everything(terms, out),
         Verb::Health { json } => Ok(serve::ask_health(config::listen(sources)?, *json, out)),
         Verb::Status { json } => reading::status(&config::database(sources)?, *json, out),
         Verb::Fills(reading) => reading::fills(&config::database(sources)?, reading, out),
@@ -100,7 +104,13 @@ pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended
         Verb::Trace { tx, json } => reading::trace(&config::database(sources)?, *tx, *json, out),
         Verb::Replay { tx } => operate::replay(&config::database(sources)?, *tx, out),
         Verb::Halt(halting) => operate::halt(&config::database(sources)?, halting, out),
-        Verb::Resume(halting, kind) => operate::resume(&config::database(sources)?, halting, *kind, out),
+        Verb::Resume(halting, kind, choice) => {
+            operate::resume(&config::database(sources)?, halting, *kind, *choice, out)
+        }
+        Verb::Reconcile(asked) => operate::reconcile(&config::database(sources)?, asked, out),
+        Verb::Doctor { json, test_alert } => {
+            doctor::examine(&Config::from_sources(sources)?, *json, *test_alert, out)
+        }
         Verb::Config(ConfigVerb::Check { shards: Some(file) }) => check_shards(file, sources, out),
         Verb::Config(ConfigVerb::Check { shards: None }) => check(sources, out),
         Verb::Config(ConfigVerb::Show { json }) => show(sources, *json, out),
@@ -110,11 +120,11 @@ pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended
             out.write_all(script)?;
             Ok(exit::DONE)
         }
-        Verb::Auth(verb) => auth(*verb, sources, out),
+        Verb::Auth(verb) => auth::perform(*verb, sources, out),
     }
 }
 
-// ---- configuration, version, login ---------------------------------------------------------------------------------
+// ---- configuration, version ----------------------------------------------------------------------------------------
 
 fn check(sources: &dyn Sources, out: &mut dyn Write) -> Ended {
     let config = Config::from_sources(sources)?;
@@ -177,12 +187,5 @@ fn show_version(json: bool, out: &mut dyn Write) -> Ended {
         writeln!(out, "{}", version.rustc)?;
         writeln!(out, "SQLite {}", version.sqlite)?;
     }
-    Ok(exit::DONE)
-}
-
-/// Paper is the only broker yet, and it knows no login.
-fn auth(_verb: AuthVerb, sources: &dyn Sources, out: &mut dyn Write) -> Ended {
-    let broker = config::broker(sources)?;
-    writeln!(out, "no broker login needed for {}", broker.as_str())?;
     Ok(exit::DONE)
 }

@@ -26,7 +26,7 @@ use emitter::Emitter;
 use token::Token;
 
 /// How long the node may take to start or to mine; far beyond what it needs (40 ms), reached only when it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The first of anvil's unlocked accounts.
 const SENDER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 /// Enough for all recorded logs in one transaction, below anvil's block limit.

@@ -11,6 +11,7 @@ use counterfill::chain::abi::v4::{self, IOrderBookV4};
 use counterfill::chain::abi::v5::{self, IOrderBookV5};
 use counterfill::chain::abi::{self, Amount, Leg, RawLog, Trade};
 use counterfill::fills::{self, Book, Event, TokenFact, TokenFacts, TokenKind, Trades};
+use counterfill::units::Millis;
 
 const BOOK: Address = Address::repeat_byte(0xb0);
 const OURS: Address = Address::repeat_byte(0x01);
@@ -174,14 +175,16 @@ fn line(event: &Event) -> String {
     }
 }
 
-/// Each line begins as expected (the decoder's own words may follow).
+/// Each line is as expected, to the letter; behind a colon at its end the ABI decoder's own words follow.
 fn assert_outcomes(rows: Vec<(&str, Vec<RawLog>, Vec<&str>)>) {
     for (name, logs, expected) in rows {
         let lines = outcome(&logs);
-        assert_eq!(lines.len(), expected.len(), "{name}: {lines:?}");
-        for (line, expected) in lines.iter().zip(expected) {
-            assert!(line.starts_with(expected), "{name}: `{line}` does not begin with `{expected}`");
-        }
+        let same = |(line, expected): (&String, &&str)| match expected.ends_with(": ") {
+            true => line.starts_with(expected),
+            false => line == expected,
+        };
+        let right = lines.len() == expected.len() && lines.iter().zip(&expected).all(same);
+        assert!(right, "{name}:\n    found    {lines:?}\n    expected {expected:?}");
     }
 }
 
@@ -217,7 +220,11 @@ fn bytes_that_are_not_their_event_are_dead() {
         ("dirt above the sender's address", vec![data(usual_take(), |d| d[0] = 1)], vec![not]),
         ("an offset beyond the end", vec![data(usual_take(), |d| d[62] = 0xff)], vec![not]),
         ("an offset beyond memory", vec![data(usual_take(), |d| d[32..64].fill(0xff))], vec![not]),
-        ("two topics", vec![topics(2)], vec!["log 0 dead: the bytes are not a TakeOrderV3: it has 2 topics"]),
+        (
+            "two topics",
+            vec![topics(2)],
+            vec!["log 0 dead: the bytes are not a TakeOrderV3: it has 2 topics and should have one"],
+        ),
         ("no topic", vec![topics(0)], vec![]),
         ("another topic", vec![changed(usual_take(), |log| log.topics[0] = B256::ZERO)], vec![]),
         ("another book", vec![changed(usual_take(), |log| log.address = JUNK)], vec![]),
@@ -240,13 +247,18 @@ fn amounts_out_of_range_are_dead_and_nothing_is_nothing() {
     let too_large =
         |token: Address| format!("log 0 dead: of token {token}: the amount does not fit 256 bits");
     let uncountable = format!("base units of token {TSLA} are more than can be counted");
-    let (of_tsla, of_usdc) = (negative(TSLA), negative(USDC));
+    let (of_tsla, of_usdc, of_junk) = (negative(TSLA), negative(USDC), negative(JUNK_2));
     let (large_tsla, large_usdc) = (too_large(TSLA), too_large(USDC));
     let beyond_i128 = format!("log 0 dead: 200000000000000000000000000000000000000 {uncountable}");
     assert_outcomes(vec![
         ("minus one share", sell(one, float(-1, 0)), vec![&of_tsla]),
         ("minus one dollar", sell(float(-1, 0), one), vec![&of_usdc]),
         ("minus nearly nothing", sell(one, float(-1, -100)), vec![&of_tsla]),
+        (
+            "minus one of a token that counts for nothing",
+            vec![take(OURS, (JUNK, one), (JUNK_2, float(-1, 0)))],
+            vec![&of_junk],
+        ),
         ("10^90 shares", sell(one, float(1, 90)), vec![&large_tsla]),
         ("10^90 dollars", sell(float(1, 90), one), vec![&large_usdc]),
         ("2 x 10^20 shares", sell(one, float(2, 20)), vec![&beyond_i128]),
@@ -259,7 +271,7 @@ fn amounts_out_of_range_are_dead_and_nothing_is_nothing() {
         (
             "one base unit for nothing",
             sell(float(0, 0), float(1, -18)),
-            vec!["log 0: SELL 0.000000000000000001"],
+            vec!["log 0: SELL 0.000000000000000001 TSLA for 0"],
         ),
         (
             "cut, never rounded up",
@@ -273,8 +285,12 @@ fn amounts_out_of_range_are_dead_and_nothing_is_nothing() {
 fn pairs_of_tokens_and_what_they_are() {
     let one = float(1, 0);
     let trade = |input, output| vec![take(OURS, (input, one), (output, one))];
-    let fine = format!("log 0 dead: token {FINE} has 19 decimals");
-    let ratio = format!("log 0 dead: no convertToAssets(1000000000000000000) of wrapped token {WRAPPED}");
+    let fine =
+        format!("log 0 dead: token {FINE} has 19 decimals, more than the 18 that can be counted exactly");
+    let ratio = format!(
+        "log 0 dead: no convertToAssets(1000000000000000000) of wrapped token {WRAPPED} is known at block {}",
+        B256::repeat_byte(0xaa)
+    );
     let unknown = format!("log 0 dead: nothing is known of token {STRANGER}");
     assert_outcomes(vec![
         ("cash in, share out", trade(USDC, TSLA), vec!["log 0: SELL 1 TSLA for 1"]),
@@ -283,6 +299,7 @@ fn pairs_of_tokens_and_what_they_are() {
         ("no ratio", trade(WRAPPED, USDC), vec![&ratio]),
         ("a token nobody asked about", trade(STRANGER, USDC), vec![&unknown]),
         ("an unlisted token against cash", trade(JUNK, USDC), vec!["log 0: BUY 1 - skipped: foreign_pair"]),
+        ("cash against an unlisted token", trade(USDC, JUNK), vec!["log 0: SELL 1 - skipped: foreign_pair"]),
         ("one that can not be counted", trade(USDC, JUNK_2), vec!["log 0: SELL 0 - skipped: foreign_pair"]),
         (
             "a share against an unlisted token",
@@ -327,7 +344,7 @@ fn a_clear_gets_its_own_amounts_or_none() {
         (
             "past another version",
             vec![clear(0, OURS, STRANGER), after_v4(2), after(3, 5)],
-            vec!["log 0: SELL 5"],
+            vec!["log 0: SELL 5 TSLA for 500"],
         ),
         (
             "several in one transaction",
@@ -339,12 +356,12 @@ fn a_clear_gets_its_own_amounts_or_none() {
                 clear(8, STRANGER, OURS),
                 after(9, 7),
             ],
-            vec!["log 0: SELL 5", "log 8: BUY 7"],
+            vec!["log 0: SELL 5 TSLA for 500", "log 8: BUY 7 TSLA for 707"],
         ),
         (
             "the first one's amounts are missing",
             vec![clear(0, OURS, STRANGER), clear(4, OURS, STRANGER), after(7, 6)],
-            vec!["log 4: SELL 6", "unpaired log 0"],
+            vec!["log 4: SELL 6 TSLA for 600", "unpaired log 0"],
         ),
         (
             "a stranger's clear between",
@@ -439,6 +456,23 @@ fn what_does_not_count_here_is_skipped_and_asks_nothing() {
         assert!(fills::questions(book, &[trade(token)], &facts()).is_empty());
     }
     assert_eq!(fills::questions(&exactly, &[trade(WRAPPED), trade(WRAPPED)], &facts()).conversions.len(), 1);
+}
+
+/// The block's time dates a fill, but never later than it was seen; a time that no clock shows dates nothing.
+#[test]
+fn a_fill_is_as_old_as_its_block_and_no_younger_than_its_sight() {
+    let seen = Millis(1_750_000_009_000);
+    for (block_time, traded_at) in [
+        (Some(1_750_000_000), Millis(1_750_000_000_000)),
+        (Some(1_760_000_000), seen),
+        (Some(u64::MAX), seen),
+        (Some(u64::MAX / 2_000), seen),
+        (None, seen),
+    ] {
+        let found = fills::trades(&book(), &[changed(usual_take(), |log| log.block_time = block_time)]);
+        let Event::Fill(fill) = fills::event(&book(), &found.trades[0], &facts()) else { panic!("a fill") };
+        assert_eq!(fill.traded_at(seen), traded_at, "{block_time:?}");
+    }
 }
 
 /// V4's declared decimals are the owner's claim; `decimals()` counts.

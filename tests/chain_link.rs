@@ -35,7 +35,7 @@ const USDC: Asset = Asset::new(Address::repeat_byte(0x12), 6);
 const WRAPPED: Asset = Asset::new(Address::repeat_byte(0x13), 18);
 const BOOK: OrderBook = OrderBook { address: Address::repeat_byte(0x21), kind: BookKind::V5 };
 /// Far longer than anything here takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn a_chain() -> SimChain {
     let mut chain = SimChain::new(CHAIN_ID, FIRST, 7);

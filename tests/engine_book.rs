@@ -5,7 +5,7 @@
 mod world;
 
 use counterfill::broker::{BrokerOrder, OrderStatus};
-use counterfill::engine::{Command, Effect, Engine, Input, Out};
+use counterfill::engine::{Choice, Command, Effect, Engine, Input, Out};
 use counterfill::hedges::HaltKind;
 use counterfill::ledger::Write;
 use counterfill::units::{Millis, Shares, Side};
@@ -26,6 +26,7 @@ fn order(id: &str, entered_at: Millis) -> BrokerOrder {
         status: OrderStatus::Filled,
         status_text: "FILLED".into(),
         entered_at,
+        ordinary: true,
     }
 }
 
@@ -42,11 +43,12 @@ fn an_earlier_ledgers_orders_stay_ignored_and_a_second_instances_do_not() {
     listed(&mut engine, 1, std::slice::from_ref(&old));
     let halts = engine.facts().halts;
     assert!(
-        matches!(halts.as_slice(), [(None, HaltKind::ForeignOrder, why)] if why.contains("--kind foreign_order"))
+        matches!(halts.as_slice(), [(None, HaltKind::EarlierOrders, why)] if why.contains("--ignore-orders"))
     );
     let command = Command::Resume {
         symbol: None,
-        kind: HaltKind::ForeignOrder,
+        kind: HaltKind::EarlierOrders,
+        choice: Some(Choice::IgnoreOrders),
         reason: "a new book".into(),
         who: "tester".into(),
     };
@@ -65,4 +67,29 @@ fn an_earlier_ledgers_orders_stay_ignored_and_a_second_instances_do_not() {
         "{out:?}"
     );
     assert!(matches!(engine.facts().halts.as_slice(), [(Some(_), HaltKind::Stuck, _)]));
+}
+
+#[test]
+fn an_earlier_ledgers_orders_are_adopted_also_where_our_clock_is_behind() {
+    // By the broker's clock they were entered after this ledger was born by ours.
+    let loaded = world::Shelf::default().load();
+    let mut engine = Engine::new(world::policy(0, 0), loaded);
+    let old = [order("1", BORN.plus(90_000)), order("2", BORN.plus(-90_000))];
+    for seconds in [1, 61, 121] {
+        listed(&mut engine, seconds, &old);
+        let halts = engine.facts().halts;
+        assert!(matches!(halts.as_slice(), [(None, HaltKind::EarlierOrders, _)]), "{halts:?}");
+    }
+    let command = Command::Resume {
+        symbol: None,
+        kind: HaltKind::EarlierOrders,
+        choice: Some(Choice::AdoptOrders),
+        reason: "the ledger is gone".into(),
+        who: "tester".into(),
+    };
+    let out = engine.step(BORN.plus(122_000), [Input::Command(command, 7)]).unwrap();
+    assert!(
+        out.effects.contains(&Effect::Reply(7, Ok("all tickers resumed; 2 orders adopted".into()))),
+        "{out:?}"
+    );
 }

@@ -176,6 +176,9 @@ fn every_fill_is_its_amounts_cut_at_the_tokens_decimals() {
             };
             assert_eq!(fill.shares, cut(share, 18).parse::<Shares>().unwrap(), "{name}");
             assert_eq!(fill.cash, cut(cash, 6).parse::<Cash>().unwrap(), "{name}");
+            // The owner's position, by the sides as they are written.
+            let sign = if fill.id.side == Side::Buy { "" } else { "-" };
+            assert_eq!(fill.signed_shares().to_string(), format!("{sign}{}", fill.shares), "{name}");
         }
     });
 }
@@ -254,6 +257,7 @@ fn what_is_unknown_is_asked_and_until_then_dead() {
     let trade = fills::trades(&recording.book, &recording.scenarios[0].logs).trades.remove(0);
     let tokens = std::mem::take(&mut recording.facts.tokens);
     let asked = fills::questions(&recording.book, std::slice::from_ref(&trade), &recording.facts);
+    assert!(!asked.is_empty(), "tokens are a question");
     assert_eq!(asked.tokens, [trade.input_token, trade.output_token].into());
     assert!(asked.conversions.is_empty());
     let Event::Dead(dead) = fills::event(&recording.book, &trade, &recording.facts) else {
@@ -263,6 +267,7 @@ fn what_is_unknown_is_asked_and_until_then_dead() {
     recording.facts.tokens = tokens;
     let asked = fills::questions(&recording.book, std::slice::from_ref(&trade), &recording.facts);
     assert_eq!(asked.conversions.len(), 1);
+    assert!(!asked.is_empty(), "a conversion is one too");
 }
 
 #[test]

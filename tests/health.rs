@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use alloy::primitives::B256;
-use counterfill::broker::Session;
+use counterfill::broker::{Mend, Session};
 use counterfill::chain::{Backfill, ChainFacts};
 use counterfill::engine::{Facts, TickerFacts};
 use counterfill::hedges::{HaltKind, IntentState};
@@ -53,6 +53,7 @@ impl World {
             gate: None,
             broker_answers: Some(true),
             session: Some(Session::Open { until: Some(NOW.plus(3_600_000)) }),
+            unsettled: vec![],
         };
         let chain = ChainFacts {
             connected: true,
@@ -65,6 +66,7 @@ impl World {
             started_at: NOW.plus(-60_000),
             ledger_error: None,
             login_expires_at: Some(NOW.plus(72 * 3_600_000)),
+            ..ProcessFacts::default()
         };
         Self { facts: Some(facts), chain, process, now: NOW }
     }
@@ -125,6 +127,7 @@ const BAD: &[(&str, Change, &str)] = &[
         "no order may go",
     ),
     ("broker_login", |w| w.process.login_expires_at = Some(NOW), "auth login"),
+    ("broker_login", |w| w.process.login_error = Some((Mend::LogIn, "refused".into())), "only a person"),
     ("broker_login_lasts", |w| w.process.login_expires_at = Some(NOW.plus(3_600_000)), "in 1 h"),
     (
         "halts",
@@ -190,8 +193,8 @@ fn each_change_fails_exactly_its_check() {
         change(&mut world);
         let health = world.health();
         // A login that has ended also does not last.
-        let expected =
-            if *name == "broker_login" { vec!["broker_login", "broker_login_lasts"] } else { vec![*name] };
+        let over = world.process.login_expires_at == Some(NOW);
+        let expected = if over { vec!["broker_login", "broker_login_lasts"] } else { vec![*name] };
         assert_eq!(failing(&health), expected, "{name}: {words}");
         let check = health.checks.iter().find(|check| check.name == *name).unwrap();
         assert!(check.detail.contains(words), "{name}: {:?} holds no {words:?}", check.detail);
@@ -263,6 +266,22 @@ fn before_the_first_facts_the_bot_is_live_and_not_ready_and_not_for_ever() {
 }
 
 #[test]
+fn a_new_ledger_may_wait_for_node_and_broker_as_long_as_they_like() {
+    let mut world = World::good();
+    world.facts = None;
+    world.process.started_at = NOW.plus(-86_400_000);
+    world.process.start_waits_for = Some("the broker");
+    let health = world.health();
+    assert!(health.live && !health.ready, "a restart would cut off whoever is logging in");
+    assert!(health.checks[0].detail.contains("waits for the broker"));
+    world.process.start_waits_for = None;
+    world.process.opening_since = Some(NOW.plus(-120_000));
+    assert!(world.health().live);
+    world.process.opening_since = Some(NOW.plus(-120_001));
+    assert!(!world.health().live);
+}
+
+#[test]
 fn nothing_known_at_all_is_not_ready() {
     let health = health(None, &ChainFacts::default(), &ProcessFacts::default(), NOW, &Limits::default());
     assert!(!health.live && !health.ready);
@@ -291,18 +310,37 @@ fn while_nothing_may_be_decided_open_exposure_is_explained_by_that() {
 }
 
 #[test]
+fn what_to_type_about_a_login_is_what_mends_it() {
+    let rows = [
+        (Mend::LogIn, "type `auth login`;"),
+        (Mend::SealingKey, "set ENCRYPTION_KEY to the key that the login was sealed with"),
+        (Mend::File, "look at the owner and the mode of the login's file"),
+        (Mend::Application, "set APP_KEY and APP_SECRET"),
+    ];
+    for (mend, words) in rows {
+        let mut world = World::good();
+        world.process.login_error = Some((mend, "no".into()));
+        let health = world.health();
+        let check = health.checks.iter().find(|check| check.name == "broker_login").unwrap();
+        let said = format!("the broker's login is not good, and only a person can mend that: {words}");
+        assert!(!check.ok && check.detail.starts_with(&said), "{}", check.detail);
+    }
+}
+
+#[test]
 fn the_words_of_others_stand_in_quotes_only() {
     let mut world = World::good();
     let words = "account 4711";
     world.chain.connected = false;
     world.chain.error = Some(words.into());
     world.process.ledger_error = Some(words.into());
+    world.process.login_error = Some((Mend::LogIn, words.into()));
     world.facts().gate = Some(words.into());
     world.facts().deciding = false;
     world.facts().waiting = vec![words.into()];
     world.facts().halts = vec![(None, HaltKind::Operator, words.into())];
     let health = world.health();
     let quoted = health.checks.iter().filter(|check| check.quote.as_deref() == Some(words)).count();
-    assert_eq!(quoted, 5);
+    assert_eq!(quoted, 6);
     assert!(health.checks.iter().all(|check| !check.detail.contains(words) && !check.value.contains(words)));
 }

@@ -29,7 +29,7 @@ fn ready() -> World {
 
 fn lift(world: &mut World, ticker: Option<usize>, kind: HaltKind) -> Result<String, String> {
     let (reason, who) = ("tested".to_owned(), "operator".to_owned());
-    let command = Command::Resume { symbol: ticker.map(symbol), kind, reason, who };
+    let command = Command::Resume { symbol: ticker.map(symbol), kind, choice: None, reason, who };
     world.input(Input::Command(command, 7));
     let reply = world.effects.iter().find_map(|effect| match effect {
         Effect::Reply(7, answer) => Some(answer.clone()),

@@ -71,6 +71,7 @@ fn ticket(n: u32, side: Side, quantity: i64) -> Ticket {
         side,
         quantity: Shares::whole(quantity),
         reference: Some("150.25".parse().unwrap()),
+        short: false,
     }
 }
 
@@ -120,6 +121,7 @@ fn an_order_is_acknowledged_fills_in_pieces_and_is_done_within_a_second() {
             status: OrderStatus::Filled,
             status_text: "FILLED".into(),
             entered_at: entered,
+            ordinary: true,
         };
         assert_eq!(order, expected);
         assert_eq!(broker.find(&intent(n), entered.plus(1_000)).unwrap(), Some(order));

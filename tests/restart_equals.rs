@@ -7,19 +7,21 @@ mod world;
 use counterfill::engine::Input;
 use counterfill::units::{Shares, Side};
 use proptest::prelude::*;
-use world::World;
 use world::ops::{Op, apply, cases, confirmations, op};
+use world::{Terms, World};
 
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..cases(40) })]
 
     #[test]
     fn a_restart_knows_what_the_process_knew(
-        ops in prop::collection::vec(prop_oneof![12 => op(), 2 => Just(Op::Resume), 1 => Just(Op::OperateAlone), 1 => (0_i64..200_000_000).prop_map(Op::Tick)], 1..50),
+        ops in prop::collection::vec(prop_oneof![12 => op(), 2 => Just(Op::Resume), 2 => Just(Op::ByPerson), 1 => (1_u32..6).prop_map(Op::TagLater), 1 => Just(Op::Twin), 1 => Just(Op::OperateAlone), 1 => (0_i64..200_000_000).prop_map(Op::Tick)], 1..50),
         confirmations in confirmations(),
+        named in any::<bool>(),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let mut world = World::with(confirmations, Some(folder.path().join("bot.db")));
+        let terms = if named { Terms::default() } else { Terms { tag_known: false, absent_after_ms: Some(60_000), ..Terms::by_list() } };
+        let mut world = World::on(terms, confirmations, Some(folder.path().join("bot.db")));
         let mut tx = 0;
         for op in ops {
             // The world compares after every step.

@@ -11,7 +11,7 @@ use alloy::primitives::B256;
 use counterfill::broker::{Placed, Session};
 use counterfill::chain::ChainFacts;
 use counterfill::engine::{Facts, TickerFacts};
-use counterfill::hedges::{HaltKind, IntentState};
+use counterfill::hedges::{Decision, HaltKind, IntentState};
 use counterfill::serve::control::{self, ControlCommand, ControlError, ControlRequest};
 use counterfill::serve::health::{Limits, ProcessFacts};
 use counterfill::serve::metrics::{self, Meters};
@@ -45,6 +45,7 @@ fn facts() -> Facts {
         gate: None,
         broker_answers: Some(true),
         session: Some(Session::Open { until: None }),
+        unsettled: vec![],
     }
 }
 
@@ -501,9 +502,17 @@ async fn a_command_goes_there_and_its_answer_comes_back() {
     for command in [
         ControlCommand::Status {},
         ControlCommand::Stop {},
+        ControlCommand::Unsettled {},
         ControlCommand::Replay { tx: B256::repeat_byte(7) },
+        ControlCommand::Reconcile {
+            target: "cf-1-000001".parse().unwrap(),
+            decision: Decision::Adopt("1000".parse().unwrap()),
+            reason: "ok".into(),
+            who: "ops".into(),
+        },
         ControlCommand::Resume {
             kind: HaltKind::Operator,
+            choice: None,
             symbol: None,
             reason: "ok".into(),
             who: "ops".into(),

@@ -27,7 +27,7 @@ const USDC: Asset = Asset::new(Address::repeat_byte(0x12), 6);
 const WRAPPED: Address = Address::repeat_byte(0x13);
 const BOOK: OrderBook = OrderBook { address: Address::repeat_byte(0x21), kind: BookKind::V5 };
 /// Far longer than anything here takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long to look for what must not come. Too short can only hide a failure, never make one.
 const GLANCE: Duration = Duration::from_millis(60);
 

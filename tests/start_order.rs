@@ -4,7 +4,7 @@
 mod world;
 
 use counterfill::broker::{BrokerOrder, OrderStatus};
-use counterfill::engine::{Command, Effect, Input};
+use counterfill::engine::{Choice, Command, Effect, Input};
 use counterfill::hedges::HaltKind;
 use counterfill::units::{ONE, Shares, Side};
 use world::{Deal, Mood, World, symbol, verdict};
@@ -27,6 +27,7 @@ fn order_in_the_book(world: &World, client: &str, tag: Option<&str>) -> BrokerOr
         status: OrderStatus::Canceled,
         status_text: "CANCELED".into(),
         entered_at: world.now,
+        ordinary: true,
     }
 }
 
@@ -58,7 +59,9 @@ fn nothing_is_decided_before_the_sweep_has_reached_the_head_of_the_start() {
 #[test]
 fn a_new_ledger_over_an_old_book_starts_halted_also_after_a_crash_before_the_comparison() {
     let mut world = World::new(0);
-    let order = order_in_the_book(&world, "cf-old-000001", Some("ours"));
+    let mut order = order_in_the_book(&world, "cf-old-000001", Some("ours"));
+    // Within seconds of this ledger's birth nobody could tell whose it is, and a person would be asked again.
+    order.entered_at = world.now.plus(-60_000);
     world.desk.orders.push(order);
     world.chain.mine(vec![sold(2)]);
     world.sweep(64);
@@ -67,7 +70,7 @@ fn a_new_ledger_over_an_old_book_starts_halted_also_after_a_crash_before_the_com
     world.perform(None);
     assert_eq!(posts(&world), 0);
     let halts = world.engine.facts().halts;
-    assert!(matches!(&halts[..], [(None, HaltKind::ForeignOrder, _)]), "{halts:?}");
+    assert!(matches!(&halts[..], [(None, HaltKind::EarlierOrders, _)]), "{halts:?}");
     world.restart();
     world.perform(None);
     assert!(
@@ -76,7 +79,13 @@ fn a_new_ledger_over_an_old_book_starts_halted_also_after_a_crash_before_the_com
     );
     let (reason, who) = ("seen".to_owned(), "ann".to_owned());
     world.input(Input::Command(
-        Command::Resume { symbol: None, kind: HaltKind::ForeignOrder, reason, who },
+        Command::Resume {
+            symbol: None,
+            kind: HaltKind::EarlierOrders,
+            choice: Some(Choice::IgnoreOrders),
+            reason,
+            who,
+        },
         1,
     ));
     world.settle();
@@ -131,4 +140,56 @@ fn orders_of_a_restored_ledger_are_adopted_and_not_sent_again() {
     assert_eq!(posts(&world), 1, "the order in the book hedges the fills that are read again");
     assert!(world.shelf.intents.values().any(|intent| intent.adopted));
     assert_eq!(world.shelf.executions[&symbol(0)], 3 * ONE);
+}
+
+#[test]
+fn a_start_looks_again_for_what_it_can_not_know_to_be_swept() {
+    let mut world = World::new(0);
+    world.settle();
+    world.chain.mine(vec![]);
+    let mut block = world.chain.head().clone();
+    while world.sweep(64) {}
+    // A log that the sweep's answer did not hold, pushed for the cursor's block; the process dies before the sweep has
+    // looked there again.
+    block.deals = vec![sold(3)];
+    world.push(&block);
+    let late = Some(block.number);
+    assert_eq!(world.engine.view().late_from, late);
+    world.restart();
+    assert_eq!(world.engine.view().late_from, late, "whoever pushed it may have lied");
+    // A fill that the sweep has seen is no less looked for, once.
+    let mut world = World::new(0);
+    world.chain.mine(vec![sold(3)]);
+    while world.sweep(64) {}
+    assert_eq!(world.engine.view().late_from, None);
+    world.restart();
+    assert_eq!(world.engine.view().late_from, Some(world.chain.head().number));
+    while world.sweep(64) {}
+    assert_eq!(world.engine.view().late_from, None);
+    world.settle();
+    verdict(&world);
+}
+
+#[test]
+fn a_late_fill_above_a_shorter_branch_is_not_looked_for() {
+    let mut world = World::new(0);
+    world.chain.mine(vec![]);
+    world.chain.mine(vec![]);
+    world.chain.mine(vec![sold(3)]);
+    while world.sweep(64) {}
+    world.restart();
+    assert_eq!(world.engine.view().late_from, Some(world.chain.head().number));
+    world.chain.unwind(2);
+    world.chain.mine(vec![]);
+    world.sweep(64);
+    let view = world.engine.view();
+    assert_eq!(
+        (view.cursor, view.late_from),
+        (Some(world.chain.head().at()), None),
+        "nothing to look back for"
+    );
+    world.chain.mine(vec![]);
+    world.chain.mine(vec![]);
+    world.settle();
+    verdict(&world);
 }

@@ -159,7 +159,7 @@ pub fn session_at(now: Millis) -> Hours {
 }
 
 fn look_up(now: Millis) -> Option<Hours> {
-    let today = Timestamp::from_millisecond(now.0).ok()?.to_zoned(NEW_YORK.clone()).date();
+    let today = date_of(now)?;
     if !(YEAR_FIRST..=YEAR_LAST).contains(&today.year()) {
         return Some(Hours::BeyondTable);
     }
@@ -174,6 +174,19 @@ fn look_up(now: Millis) -> Option<Hours> {
     })
 }
 
+/// New York's date at a moment; `None` for a moment that no calendar has.
+#[must_use]
+pub fn date_of(now: Millis) -> Option<Date> {
+    Some(Timestamp::from_millisecond(now.0).ok()?.to_zoned(NEW_YORK.clone()).date())
+}
+
+/// The moment of a time of day in New York.
+#[must_use]
+pub fn moment_of(day: Date, time: Time) -> Option<Millis> {
+    let zoned = day.to_datetime(time).to_zoned(NEW_YORK.clone()).ok()?;
+    Some(Millis(zoned.timestamp().as_millisecond()))
+}
+
 /// The session of a day, or why it has none; `None` outside the table.
 fn session_on(day: Date) -> Option<Result<Regular, Closure>> {
     if !(YEAR_FIRST..=YEAR_LAST).contains(&day.year()) {
@@ -185,12 +198,8 @@ fn session_on(day: Date) -> Option<Result<Regular, Closure>> {
     if let Some((_, name)) = CLOSED.iter().find(|(closed, _)| *closed == day) {
         return Some(Err(Closure::Holiday(name)));
     }
-    let moment = |time| {
-        let zoned = day.to_datetime(time).to_zoned(NEW_YORK.clone()).ok()?;
-        Some(Millis(zoned.timestamp().as_millisecond()))
-    };
     let closes = if EARLY.contains(&day) { CLOSES_EARLY } else { CLOSES };
-    Some(Ok(Regular { opens: moment(OPENS)?, closes: moment(closes)? }))
+    Some(Ok(Regular { opens: moment_of(day, OPENS)?, closes: moment_of(day, closes)? }))
 }
 
 /// The first session of a later day. It walks over dates, not over 24-hour steps: those are wrong across a clock change.

@@ -4,27 +4,46 @@
 //! may turn it into a yes or a no without reading the broker's own book (`protocol.md` 3.3 to 3.5). Calls block: they
 //! run on the two broker threads, never on tokio. No implementation repeats an order call by itself.
 
+pub mod alpaca;
+pub mod digits;
 pub mod hours;
+pub mod http;
+mod pace;
 pub mod paper;
+pub mod schwab;
+pub mod secret;
+pub mod session;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
+use crate::units::{Cash, IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
+
+/// Digits of the account's number by which a configuration names a live account.
+pub const LIVE_ACCOUNT_DIGITS: usize = 4;
 
 /// What the engine must know of a broker to decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     /// `paper`, `schwab` or `alpaca`.
     pub name: &'static str,
-    /// The account the ledger is stamped with, as the broker names it.
+    /// The account the ledger is stamped with; empty where only the broker can tell (see [`Broker::account`]).
     pub account: String,
     /// Smallest quantity: orders are multiples of it.
     pub lot: Shares,
+    /// Dollars below which the broker takes no order for a fraction of a share; none where it trades whole shares or has
+    /// no such rule. Reckoned at the fills' price, so it holds a margin for the difference to the broker's.
+    pub fraction_notional_min: Option<Cash>,
     /// Whether the intent's id is the broker's client order id: then a lost answer is found by name, and a 404 allows
     /// the same order to go out again (`protocol.md` 3.5).
     pub client_ids: bool,
-    /// Whether a SELL may go below zero (always at paper).
+    /// Whether a SELL may go below zero (`ALLOW_SHORT`; always at paper).
     pub allow_short: bool,
+    /// Whether one order may take a position from long to short or back (only at paper); elsewhere that takes two
+    /// orders in sequence, and a SELL of shares that are held needs to know how many are (`protocol.md` 3.9).
+    pub crosses_zero: bool,
+    /// Whether [`Broker::quotes`] tells the market's own prices. Paper makes its prices of the fills themselves, so
+    /// there is nothing to hold against them (`protocol.md` 4).
+    pub quotes: bool,
     /// What the broker writes on our orders, so that they are told from those typed by hand.
     pub tag: Option<String>,
     /// How often a live order is read, in milliseconds.
@@ -44,6 +63,9 @@ pub struct Ticket {
     pub quantity: Shares,
     /// Price of the last fill, for the paper walk; real brokers ignore it.
     pub reference: Option<Price>,
+    /// Whether it opens a short position (SELL) or covers one (BUY), as far as the last reading of the positions says;
+    /// some brokers have words of their own for these. Always false where [`Profile::crosses_zero`].
+    pub short: bool,
 }
 
 /// What became of an order call. Exactly one of five; a caller must treat each.
@@ -71,6 +93,17 @@ pub enum Placed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ReadError(pub String);
+
+/// Why it is not known whose account it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccountError {
+    /// The broker could not be asked; it may be asked again.
+    #[error("{0}")]
+    Away(String),
+    /// It is not the account it must be: a person must change the configuration.
+    #[error("{0}")]
+    Wrong(String),
+}
 
 /// Where an order stands, as far as money is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +158,26 @@ pub struct BrokerOrder {
     pub status_text: String,
     /// When the broker entered it.
     pub entered_at: Millis,
+    /// Whether it is of the kind that this program sends: a single leg, MARKET, NORMAL session, DAY. An order of any
+    /// other kind is never taken for one whose answer was lost (`protocol.md` 3.5).
+    pub ordinary: bool,
+}
+
+/// What one share costs now, as the broker tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quote {
+    /// Ticker.
+    pub symbol: Symbol,
+    /// Highest price somebody pays, in dollars a share.
+    pub bid: Option<Price>,
+    /// Lowest price somebody asks, in dollars a share.
+    pub ask: Option<Price>,
+    /// The last trade's price, in dollars a share.
+    pub last: Option<Price>,
+    /// The moment it is of, by the broker's clock.
+    pub at: Millis,
+    /// False where the share is halted or suspended, or the quote is not of this moment (delayed).
+    pub tradable: bool,
 }
 
 /// Whether orders may leave now.
@@ -140,12 +193,77 @@ pub enum Session {
         /// In words, with the next opening where known.
         reason: String,
     },
+    /// Closed by caution, and worth a person's look: the broker and the table differ, or the clocks do.
+    Disputed {
+        /// In words.
+        reason: String,
+    },
+}
+
+/// How it stands with a login that ends; for health, metrics and words to a person.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoginFacts {
+    /// When a person logged in; none where nobody has.
+    pub logged_in_at: Option<Millis>,
+    /// When only a new login will do.
+    pub ends_at: Option<Millis>,
+    /// Why no token is to be had now, in words that hold no secret.
+    pub trouble: Option<String>,
+    /// What a person must do about that; none where it may pass by itself.
+    pub mend: Option<Mend>,
+}
+
+/// What only a person can do about a login that is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mend {
+    /// Log in.
+    LogIn,
+    /// Give the key that the login was sealed with.
+    SealingKey,
+    /// Let the login's file be read.
+    File,
+    /// Give the application's own key and secret.
+    Application,
+}
+
+impl Mend {
+    /// What to do, as it follows a colon.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::LogIn => "type `auth login`; a running bot takes the new login by itself",
+            Self::SealingKey => {
+                "set ENCRYPTION_KEY to the key that the login was sealed with, the new one after `auth rekey`, and start \
+                 the bot again; where that key is lost, `auth login --overwrite` seals a new login with this one"
+            }
+            Self::File => {
+                "look at the owner and the mode of the login's file, or move it away and type `auth login`"
+            }
+            Self::Application => {
+                "set APP_KEY and APP_SECRET to those on the application's own page, and start the bot again"
+            }
+        }
+    }
 }
 
 /// A place where orders go. Time is an argument, so that a broker double is deterministic.
 pub trait Broker: Send + Sync {
     /// Fixed facts.
     fn profile(&self) -> &Profile;
+
+    /// The account that a ledger is stamped with. Only a broker that can not know it beforehand needs to be asked.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or answers with an account that it must not be.
+    fn account(&self, now: Millis) -> Result<String, AccountError> {
+        let _ = now;
+        Ok(self.profile().account.clone())
+    }
+
+    /// Which account the ledger is stamped with, where the broker was not asked: with another it must do nothing.
+    fn expect_account(&self, account: &str) {
+        let _ = account;
+    }
 
     /// Sends one order, once.
     fn place(&self, ticket: &Ticket, now: Millis) -> Placed;
@@ -179,4 +297,32 @@ pub trait Broker: Send + Sync {
     /// # Errors
     /// When the broker could not be read; the caller then falls back to the table, then to closed.
     fn session(&self, now: Millis) -> Result<Session, ReadError>;
+
+    /// Quotes of these tickers, in any order; one that the broker does not know is left out. Asked only where
+    /// [`Profile::quotes`].
+    ///
+    /// # Errors
+    /// When the broker could not be read.
+    fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError>;
+
+    /// By how many milliseconds the broker's clock was ahead of ours (negative: behind) in its last answer; none where
+    /// it does not say. It is asked after every [`Broker::session`].
+    fn clock_ahead_ms(&self) -> Option<i64> {
+        None
+    }
+
+    /// What keeps the account from trading, in the broker's words; nothing where all is well, or where it does not tell.
+    ///
+    /// # Errors
+    /// When the broker could not be read.
+    fn troubles(&self, now: Millis) -> Result<Vec<String>, ReadError> {
+        let _ = now;
+        Ok(Vec::new())
+    }
+
+    /// How it stands with the login, as far as it was needed so far; none where the broker knows no login that ends.
+    /// Answers at once: it may be called on tokio.
+    fn login(&self) -> Option<LoginFacts> {
+        None
+    }
 }

@@ -32,7 +32,7 @@ pub use self::faults::{Outage, PaperFaults, PlaceFault};
 pub use self::options::{PaperOptions, PaperSessions, Span};
 use self::plan::{Draws, Entry, Fate};
 use super::hours::{self, Hours};
-use super::{Broker, BrokerOrder, Placed, Profile, ReadError, Session, Ticket};
+use super::{Broker, BrokerOrder, Placed, Profile, Quote, ReadError, Session, Ticket};
 use crate::units::{IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
 
 /// The book's file name beside the ledger.
@@ -58,7 +58,7 @@ const NO_BUYING_POWER: &str = "You do not have enough available cash/buying powe
 #[non_exhaustive]
 pub enum PaperError {
     /// The file can not be opened or created.
-    #[error("the paper broker's book {path} can not be opened: {source}; check that its folder exists and is writable", path = path.display())]
+    #[error("the paper broker's book {path} can not be opened: {source}; its folder must exist and be writable, and no other program may hold it", path = path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -149,8 +149,11 @@ impl PaperBroker {
             name: "paper",
             account: options.account.clone(),
             lot: Shares::whole(1),
+            fraction_notional_min: None,
             client_ids: true,
             allow_short: true,
+            crosses_zero: true,
+            quotes: false,
             tag: Some(TAG.to_owned()),
             poll_ms: POLL_MS,
         };
@@ -384,6 +387,26 @@ impl Broker for PaperBroker {
                 PaperSessions::Always => Session::Open { until: None },
                 PaperSessions::Nyse => hours::session_at(now).into(),
             })
+        })
+    }
+
+    /// What the next order of each ticker would trade at; a ticker that never traded here has no price yet.
+    fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError> {
+        self.read(now, |tx| {
+            let mut quotes = Vec::new();
+            for symbol in symbols {
+                let Some(mid_e4) = book::mid_e4(tx, symbol)? else { continue };
+                let price = |side| Some(plan::price_of_e4(plan::quote_e4(side, mid_e4)));
+                quotes.push(Quote {
+                    symbol: symbol.clone(),
+                    bid: price(Side::Sell),
+                    ask: price(Side::Buy),
+                    last: Some(plan::price_of_e4(mid_e4)),
+                    at: now,
+                    tradable: true,
+                });
+            }
+            Ok(quotes)
         })
     }
 }

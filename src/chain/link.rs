@@ -4,6 +4,7 @@
 //! falls between the two. Invariant: [`run`] ends only by a [`ChainStop`]; a node that is away is waited for, with
 //! pauses that grow.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -16,15 +17,17 @@ use tokio::time::sleep;
 use super::live::{self, Listener};
 use super::rpc::{Rpc, RpcError};
 use super::socket::shown;
-use super::sweep::{Memory, Sweeper};
+use super::sweep::{Memory, Survey, Sweeper};
 use super::tokens::Tokens;
 use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Push, abi};
 use crate::engine::Input;
-use crate::fills::{self, Event, TokenFact};
-use crate::units::BlockRef;
+use crate::fills::{self, Book, Event, TokenFact};
+use crate::units::{BlockRef, Millis};
 
 /// First pause before connecting again; doubles.
 const PAUSE_MS_MIN: Duration = Duration::from_millis(250);
+/// Of so many transactions that are read again, the log says how far it is.
+const TRADES_TOLD: usize = 100;
 /// Longest such pause.
 const PAUSE_S_MAX: Duration = Duration::from_secs(15);
 
@@ -43,7 +46,7 @@ impl From<RpcError> for End {
     }
 }
 
-/// Why `bot replay` has no answer.
+/// Why a transaction can not be read again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransactionError {
@@ -66,6 +69,15 @@ pub enum TransactionError {
     /// Another chain.
     #[error("{0}")]
     Stop(ChainStop),
+}
+
+impl From<End> for TransactionError {
+    fn from(end: End) -> Self {
+        match end {
+            End::Stop(stop) => Self::Stop(stop),
+            End::Lost(why) => Self::Rpc(RpcError::Gone(why)),
+        }
+    }
 }
 
 /// Asked once before the engine is built: the chain id, from a node that has code at every order book. Waits for the
@@ -139,23 +151,64 @@ pub async fn transaction(
     tx_hash: B256,
 ) -> Result<Push, TransactionError> {
     let rpc = Rpc::connect(&config.ws_url, config.cert_file.as_deref()).await?;
-    check_chain(&rpc, config, Some(chain_id)).await.map_err(|end| match end {
-        End::Stop(stop) => TransactionError::Stop(stop),
-        End::Lost(why) => TransactionError::Rpc(RpcError::Gone(why)),
-    })?;
+    check_chain(&rpc, config, Some(chain_id)).await?;
+    let mut tokens = Tokens::new(config);
+    tokens.learn(known);
+    events_of(&rpc, &config.book(chain_id), &mut tokens, tx_hash).await
+}
+
+/// The events of transactions that were passed over, each named with the block it was in. One whose block the chain does
+/// not have any more has none; one that the node does not know although its block stands is an error, for a node that
+/// forgets old receipts must not make a trade vanish.
+///
+/// # Errors
+/// See [`TransactionError`]; the first one met.
+pub async fn passed_over(
+    config: &ChainConfig,
+    chain_id: u64,
+    known: &[TokenFact],
+    trades: &BTreeSet<(BlockRef, B256)>,
+) -> Result<Push, TransactionError> {
+    let rpc = Rpc::connect(&config.ws_url, config.cert_file.as_deref()).await?;
+    check_chain(&rpc, config, Some(chain_id)).await?;
+    let (book, mut tokens) = (config.book(chain_id), Tokens::new(config));
+    tokens.learn(known);
+    let mut all = Push::default();
+    for (n, (block, tx_hash)) in trades.iter().enumerate() {
+        if n > 0 && n.is_multiple_of(TRADES_TOLD) {
+            log::info!("{n} of {} transactions that were passed over are read again", trades.len());
+        }
+        if rpc.header(block.number).await?.is_some_and(|header| header.hash != block.hash) {
+            continue;
+        }
+        let push = events_of(&rpc, &book, &mut tokens, *tx_hash).await?;
+        all.events.extend(push.events);
+        for fact in push.tokens {
+            if !all.tokens.contains(&fact) {
+                all.tokens.push(fact);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What one transaction holds, from its receipt, if its block is on the chain.
+async fn events_of(
+    rpc: &Rpc,
+    book: &Book,
+    tokens: &mut Tokens,
+    tx_hash: B256,
+) -> Result<Push, TransactionError> {
     let receipt = rpc.receipt(tx_hash).await?.ok_or(TransactionError::NotFound(tx_hash))?;
     let block = BlockRef { number: receipt.block_number, hash: receipt.block_hash };
     if rpc.header(block.number).await?.is_none_or(|header| header.hash != block.hash) {
         return Err(TransactionError::NotCanonical { tx_hash, block });
     }
-    let book = config.book(chain_id);
-    let found = fills::trades(&book, &receipt.logs);
-    let mut tokens = Tokens::new(config);
-    tokens.learn(known);
-    let weighed = tokens.weigh(&rpc, &book, &found.trades).await?;
+    let found = fills::trades(book, &receipt.logs);
+    let weighed = tokens.weigh(rpc, book, &found.trades).await?;
     let mut events = weighed.events;
     events.extend(found.dead.into_iter().map(Event::Dead));
-    events.extend(found.unpaired.iter().map(|clear| Event::Dead(fills::give_up(&book, clear))));
+    events.extend(found.unpaired.iter().map(|clear| Event::Dead(fills::give_up(book, clear))));
     Ok(Push { events, tokens: weighed.tokens })
 }
 
@@ -179,23 +232,19 @@ impl Link<'_> {
         let Self { config, inputs, facts, bell, .. } = *self;
         let rpc = Rpc::connect(&config.ws_url, config.cert_file.as_deref()).await?;
         check_chain(&rpc, config, Some(self.chain_id)).await?;
+        // Subscribed first, the head read after: no block falls between the two.
         let heads = rpc.subscribe_heads().await?;
         let logs = rpc.subscribe_logs(&config.orderbooks, &abi::TOPICS).await?;
-        let head = rpc.head().await?;
-        let code_seen = head.number >= config.deployment_block;
-        if code_seen {
-            check_code(&rpc, config).await?.map_or(Ok(()), |stop| Err(End::Stop(stop)))?;
-        }
-        self.check_tokens(&rpc, memory).await?;
+        let tokens = self.view.borrow().tokens.clone();
+        let Greeting { head, code_seen } = greet(&rpc, config, memory, &tokens).await?;
         note(facts, |facts| {
             facts.connected = true;
             facts.error = None;
             facts.reconnects = *connections;
-            facts.see_head(head.number);
+            facts.see_head(head.number, Millis::now());
         });
         *connections = connections.saturating_add(1);
         log::info!("connected to {}, head {}", shown(&config.ws_url), head.number);
-        let head = BlockRef { number: head.number, hash: head.hash };
         inputs.send(Input::Connected { head }).await.map_err(|_| End::Stop(ChainStop::EngineGone))?;
         let book = config.book(self.chain_id);
         let listener = Listener {
@@ -206,18 +255,10 @@ impl Link<'_> {
             view: self.view.clone(),
             bell,
         };
-        let sweeper = Sweeper {
-            rpc: &rpc,
-            config,
-            book: &book,
-            inputs,
-            view: self.view.clone(),
-            facts,
-            bell,
-            memory,
-            tokens: Tokens::new(config),
-            code_seen,
-        };
+        let tokens = Tokens::new(config);
+        let survey =
+            Survey { rpc: &rpc, config, book: &book, facts, memory, tokens, code_seen, clock: Millis::now };
+        let sweeper = Sweeper { survey, inputs, view: self.view.clone(), bell };
         Ok(tokio::select! {
             end = listener.run(logs) => end,
             end = live::heads(heads, facts, bell, config.head_age_max) => end,
@@ -225,24 +266,46 @@ impl Link<'_> {
             end = sweeper.run() => end,
         })
     }
+}
 
-    /// Once a process: the ledger's tokens are still what it says.
-    async fn check_tokens(&self, rpc: &Rpc, memory: &mut Memory) -> Result<(), End> {
-        if memory.tokens_checked {
-            return Ok(());
-        }
-        let mut tokens = Tokens::new(self.config);
-        tokens.learn(&self.view.borrow().tokens);
+/// What a new connection is told first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Greeting {
+    pub(super) head: BlockRef,
+    /// Whether every order book was seen to have code.
+    pub(super) code_seen: bool,
+}
+
+/// The node's head, its code at the order books, and, once a process, whether the ledger's tokens are still what it
+/// says.
+pub(super) async fn greet(
+    rpc: &Rpc,
+    config: &ChainConfig,
+    memory: &mut Memory,
+    known: &[TokenFact],
+) -> Result<Greeting, End> {
+    let head = rpc.head().await?;
+    let code_seen = head.number >= config.deployment_block;
+    if code_seen {
+        check_code(rpc, config).await?.map_or(Ok(()), |stop| Err(End::Stop(stop)))?;
+    }
+    if !memory.tokens_checked {
+        let mut tokens = Tokens::new(config);
+        tokens.learn(known);
         if let Some(words) = tokens.changed(rpc).await? {
             return Err(End::Stop(ChainStop::TokenChanged(words)));
         }
         memory.tokens_checked = true;
-        Ok(())
     }
+    Ok(Greeting { head: BlockRef { number: head.number, hash: head.hash }, code_seen })
 }
 
 /// The node's chain id, if it is the one that everybody expects.
-async fn check_chain(rpc: &Rpc, config: &ChainConfig, identified: Option<u64>) -> Result<u64, End> {
+pub(super) async fn check_chain(
+    rpc: &Rpc,
+    config: &ChainConfig,
+    identified: Option<u64>,
+) -> Result<u64, End> {
     let found = rpc.chain_id().await?;
     let expectations = [
         (config.chain_id, "CHAIN_ID says"),

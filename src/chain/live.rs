@@ -65,40 +65,71 @@ impl Listener<'_> {
                 PushedLog::Bell
             }
         };
-        match log {
-            PushedLog::Log(log) if matches!(log.kind(), Some(LogKind::Take(_))) => Some(log),
-            PushedLog::Log(_) | PushedLog::Bell => {
-                self.bell.notify_one();
-                None
-            }
+        let take = take_of(log);
+        if take.is_none() {
+            self.bell.notify_one();
         }
+        take
     }
 
-    /// Hands over the fills among the takes. What is skipped or dead is for the sweep to tell: it may be of an orphan,
-    /// and the state of a block just pushed may not be there to be asked.
     async fn push(&mut self, takes: Vec<RawLog>) -> Result<(), End> {
-        let found = fills::trades(self.book, &takes);
-        if found.trades.is_empty() {
-            return Ok(());
-        }
         self.tokens.learn(&self.view.borrow().tokens);
-        let weighed = match self.tokens.weigh(self.rpc, self.book, &found.trades).await {
-            Ok(weighed) => weighed,
-            Err(error @ RpcError::Gone(_)) => return Err(End::Lost(error.to_string())),
+        match heard(self.rpc, self.book, &mut self.tokens, &takes).await {
+            Ok(Heard::Push(push)) => {
+                self.inputs.send(Input::Push(push)).await.map_err(|_| End::Stop(ChainStop::EngineGone))
+            }
+            Ok(Heard::Bell) => {
+                self.bell.notify_one();
+                Ok(())
+            }
+            Ok(Heard::Nothing) => Ok(()),
+            Err(error @ RpcError::Gone(_)) => Err(End::Lost(error.to_string())),
             Err(error) => {
                 log::debug!("pushed logs wait for the sweep: {error}");
                 self.bell.notify_one();
-                return Ok(());
+                Ok(())
             }
-        };
-        let is_fill = |event: &Event| matches!(event, Event::Fill(_));
-        let events: Vec<Event> = weighed.events.into_iter().filter(is_fill).collect();
-        if events.is_empty() {
-            self.bell.notify_one();
-            return Ok(());
         }
-        let push = Push { events, tokens: weighed.tokens };
-        self.inputs.send(Input::Push(push)).await.map_err(|_| End::Stop(ChainStop::EngineGone))
+    }
+}
+
+/// What pushed takes come to.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// Fills of ours.
+    Push(Push),
+    /// Only a reason to look.
+    Bell,
+    /// None of them is ours.
+    Nothing,
+}
+
+/// The fills among the takes. What is skipped or dead is for the sweep to tell: it may be of an orphan, and the state of
+/// a block just pushed may not be there to be asked.
+pub(super) async fn heard(
+    rpc: &Rpc,
+    book: &Book,
+    tokens: &mut Tokens,
+    takes: &[RawLog],
+) -> Result<Heard, RpcError> {
+    let found = fills::trades(book, takes);
+    if found.trades.is_empty() {
+        return Ok(Heard::Nothing);
+    }
+    let weighed = tokens.weigh(rpc, book, &found.trades).await?;
+    let is_fill = |event: &Event| matches!(event, Event::Fill(_));
+    let events: Vec<Event> = weighed.events.into_iter().filter(is_fill).collect();
+    if events.is_empty() {
+        return Ok(Heard::Bell);
+    }
+    Ok(Heard::Push(Push { events, tokens: weighed.tokens }))
+}
+
+/// The take in a pushed log; none where it is only a reason to look.
+pub(super) fn take_of(log: PushedLog) -> Option<RawLog> {
+    match log {
+        PushedLog::Log(log) if matches!(log.kind(), Some(LogKind::Take(_))) => Some(log),
+        PushedLog::Log(_) | PushedLog::Bell => None,
     }
 }
 
@@ -119,7 +150,7 @@ pub(super) async fn heads(
             Ok(Ok(notice)) => {
                 if let Some(number) = number_of(&notice) {
                     deadline = Instant::now() + head_age_max;
-                    note(facts, |facts| facts.see_head(number));
+                    note(facts, |facts| facts.see_head(number, Millis::now()));
                 }
                 bell.notify_one();
             }
@@ -148,8 +179,9 @@ pub(super) async fn pulse(rpc: &Rpc, facts: &watch::Sender<ChainFacts>, bell: &N
                     bell.notify_one();
                 }
                 note(facts, |facts| {
-                    facts.answered_at = Some(Millis::now());
-                    facts.see_head(number);
+                    let now = Millis::now();
+                    facts.answered_at = Some(now);
+                    facts.see_head(number, now);
                 });
             }
             Err(error @ RpcError::Gone(_)) => return End::Lost(error.to_string()),

@@ -6,6 +6,7 @@
 
 pub mod abi;
 pub mod bloom;
+pub(crate) mod by_hand;
 mod link;
 mod live;
 mod progress;
@@ -24,9 +25,9 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
-pub use self::link::{TransactionError, identify, run, transaction};
+pub use self::link::{TransactionError, identify, passed_over, run, transaction};
 pub use self::socket::shown;
-use crate::fills::{Book, Event, TokenFact};
+use crate::fills::{Book, Event, Listing, TokenFact};
 use crate::units::{BlockRef, FillId, Millis, Symbol};
 
 /// Blocks a reorg may reach back; deeper ones stop the bot (exit 65). `protocol.md` 1.5.
@@ -67,6 +68,16 @@ pub struct ChainConfig {
 }
 
 impl ChainConfig {
+    /// What it lists.
+    #[must_use]
+    pub fn listing(&self) -> Listing {
+        Listing {
+            symbols: self.symbols.clone(),
+            equities: self.equities.clone(),
+            cash: self.cash.into_iter().collect(),
+        }
+    }
+
     /// What the decoder needs of it.
     #[must_use]
     pub fn book(&self, chain_id: u64) -> Book {
@@ -140,7 +151,7 @@ impl ChainStop {
 }
 
 /// What the engine has committed, published after every commit; all that the chain side may know of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChainView {
     /// The last block whose fills are all in the ledger; its number is `DEPLOYMENT_BLOCK - 1` at birth.
     pub cursor: Option<BlockRef>,
@@ -157,7 +168,7 @@ pub struct ChainView {
 
 /// Logs that the node pushed. May be late, doubled, of an orphan, or lies: the engine folds only what
 /// `protocol.md` 1.1 allows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Push {
     /// Takes only; clears and `removed` logs ring the bell instead.
     pub events: Vec<Event>,
@@ -226,10 +237,10 @@ pub struct ChainFacts {
 
 impl ChainFacts {
     /// A head was told; the highest counts.
-    fn see_head(&mut self, number: u64) {
+    fn see_head(&mut self, number: u64, now: Millis) {
         if self.head.is_none_or(|head| number > head) {
             self.head = Some(number);
-            self.head_moved_at = Some(Millis::now());
+            self.head_moved_at = Some(now);
         }
     }
 }

@@ -14,7 +14,7 @@ use alloy::primitives::{Address, B256, Bytes};
 use alloy::pubsub::RawSubscription;
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::RpcError as AlloyError;
-use alloy::transports::TransportError;
+use alloy::transports::{TransportError, TransportErrorKind};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -107,6 +107,11 @@ pub enum At {
     Hash(B256),
 }
 
+/// What a transport raises that keeps its own time, instead of an answer that is late beyond the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no answer within its limit")]
+pub struct TooLate;
+
 /// An open connection. Dropping it closes the socket.
 #[derive(Debug, Clone)]
 pub struct Rpc {
@@ -126,6 +131,11 @@ impl Rpc {
             Ok(Err(error)) => Err(gone(cut(&error.to_string().replace(url, "…")))),
             Err(_) => Err(gone(format!("nothing within {} s", CONNECT_S_MAX.as_secs()))),
         }
+    }
+
+    /// Over another line than a socket: for who speaks as the node (`fuzz::frames`, the simulator).
+    pub(crate) const fn over(client: RpcClient) -> Self {
+        Self { client }
     }
 
     async fn raw(
@@ -366,6 +376,9 @@ fn refusal(method: &'static str, error: TransportError) -> RpcError {
             } else {
                 RpcError::Refused { method, code: payload.code, message }
             }
+        }
+        AlloyError::Transport(TransportErrorKind::Custom(why)) if why.is::<TooLate>() => {
+            RpcError::Timeout(method)
         }
         AlloyError::NullResp => RpcError::Malformed { method, detail: "null".into() },
         AlloyError::DeserError { err, .. } => RpcError::Malformed { method, detail: cut(&err.to_string()) },

@@ -10,12 +10,12 @@ use std::time::Duration;
 use alloy::pubsub::{ConnectionHandle, PubSubConnect};
 use alloy::transports::ws::{WebSocketConfig, WsBackend, WsConnect};
 use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
+
+use crate::trust;
 
 /// Pings go out this far apart when nothing else does; a missed pong ends the connection.
 const KEEPALIVE_S: Duration = Duration::from_secs(10);
@@ -33,7 +33,8 @@ impl Socket {
     /// Reads the trust store, for `wss://` only.
     pub(super) fn new(url: &str, cert_file: Option<&Path>) -> Result<Self, String> {
         let url = url.trim().to_owned();
-        let tls = url.to_ascii_lowercase().starts_with("wss:").then(|| trust(cert_file)).transpose()?;
+        let tls =
+            url.to_ascii_lowercase().starts_with("wss:").then(|| trust::client(cert_file)).transpose()?;
         Ok(Self { url, tls })
     }
 }
@@ -78,28 +79,6 @@ fn socket_error(error: &SocketError) -> TransportError {
         _ => "the WebSocket handshake failed".into(),
     };
     TransportErrorKind::custom_str(&words)
-}
-
-/// The one trust store: this file, else the system's. Nothing is compiled in.
-fn trust(cert_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    let certificates = match cert_file {
-        Some(path) => CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| format!("SSL_CERT_FILE {} can not be read: {error}", path.display()))?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err("no trusted certificate was found; set SSL_CERT_FILE to a PEM file of them".into());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 /// Scheme and host of a URL: all of it that may be shown.

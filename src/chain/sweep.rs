@@ -24,7 +24,7 @@ use super::wire::Header;
 use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Sweep};
 use crate::engine::Input;
 use crate::fills::{Book, Event};
-use crate::units::{BlockRef, FillId};
+use crate::units::{BlockRef, FillId, Millis};
 
 /// First pause after answers that did not belong together; doubles.
 const PAUSE_MS_MIN: Duration = Duration::from_millis(100);
@@ -71,29 +71,38 @@ impl Memory {
     }
 }
 
-/// What the sweep works with, on one connection.
-pub(super) struct Sweeper<'a> {
+/// Looks at the chain from the cursor on, one attempt at a time, on one connection. It hands nothing over and waits for
+/// nothing but the node.
+pub(super) struct Survey<'a> {
     pub(super) rpc: &'a Rpc,
     pub(super) config: &'a ChainConfig,
     pub(super) book: &'a Book,
-    pub(super) inputs: &'a mpsc::Sender<Input>,
-    pub(super) view: watch::Receiver<ChainView>,
     pub(super) facts: &'a watch::Sender<ChainFacts>,
-    pub(super) bell: &'a Notify,
     pub(super) memory: &'a mut Memory,
     pub(super) tokens: Tokens,
     /// Whether every order book was seen to have code.
     pub(super) code_seen: bool,
+    /// The wall clock, for the facts alone.
+    pub(super) clock: fn() -> Millis,
 }
 
-/// What an attempt came to.
-enum Step {
-    /// A range was committed, or refused by the engine: plan at once.
-    Again,
+/// What one look at the chain came to.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A range, read and checked.
+    Range(Sweep),
     /// The cursor is the head.
     Idle,
     /// Nothing to read, for this reason.
     Behind(String),
+}
+
+/// The survey and the engine, which is handed one range after the other.
+pub(super) struct Sweeper<'a> {
+    pub(super) survey: Survey<'a>,
+    pub(super) inputs: &'a mpsc::Sender<Input>,
+    pub(super) view: watch::Receiver<ChainView>,
+    pub(super) bell: &'a Notify,
 }
 
 /// Where a range begins.
@@ -108,26 +117,21 @@ impl Sweeper<'_> {
         let mut pause = PAUSE_MS_MIN;
         let mut warned = false;
         loop {
-            let why = match self.step().await {
-                Ok(step) => {
-                    self.memory.healthy = true;
+            let view = self.view.borrow_and_update().clone();
+            let why = match self.survey.attempt(&view).await {
+                Ok(found) => {
+                    self.survey.memory.healthy = true;
                     pause = PAUSE_MS_MIN;
                     warned = false;
-                    self.rest(step).await;
+                    if let Err(stop) = self.go_on(found, &view).await {
+                        return End::Stop(stop);
+                    }
                     continue;
                 }
                 Err(Trouble::Stop(stop)) => return End::Stop(stop),
                 Err(Trouble::Rpc(error @ RpcError::Gone(_))) => return End::Lost(error.to_string()),
                 Err(Trouble::Rpc(RpcError::RangeTooLarge(_))) => continue,
-                Err(Trouble::Rpc(error)) => error.to_string(),
-                Err(Trouble::Disagree(why)) => {
-                    note(self.facts, |facts| facts.discarded = facts.discarded.saturating_add(1));
-                    why
-                }
-                Err(Trouble::Unlinked(base)) => {
-                    note(self.facts, |facts| facts.discarded = facts.discarded.saturating_add(1));
-                    format!("the block after {base} has another parent")
-                }
+                Err(trouble) => trouble.to_string(),
             };
             if pause >= PAUSE_MS_MAX && !warned {
                 // By now it is no hiccup: a pruned node, for one, refuses for ever. Once, until a read succeeds.
@@ -136,45 +140,91 @@ impl Sweeper<'_> {
             } else {
                 log::debug!("sweep: {why}; reading again");
             }
-            note(self.facts, |facts| facts.error = Some(why));
+            note(self.survey.facts, |facts| facts.error = Some(why));
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE_MS_MAX);
         }
     }
 
-    async fn rest(&self, step: Step) {
-        let (why, longest) = match step {
-            Step::Again => (None, None),
-            Step::Idle => (None, Some(IDLE_S_MAX)),
-            Step::Behind(why) => (Some(why), Some(BEHIND_S_MAX)),
+    async fn go_on(&mut self, found: Found, planned_on: &ChainView) -> Result<(), ChainStop> {
+        let (why, longest) = match found {
+            Found::Range(sweep) => {
+                self.hand_over(sweep, planned_on).await?;
+                (None, None)
+            }
+            Found::Idle => (None, Some(IDLE_S_MAX)),
+            Found::Behind(why) => (Some(why), Some(BEHIND_S_MAX)),
         };
-        note(self.facts, |facts| facts.error = why);
-        let Some(longest) = longest else { return };
-        // Rung or not, it is time to look.
-        let _ = timeout(longest, self.bell.notified()).await;
+        note(self.survey.facts, |facts| facts.error = why);
+        if let Some(longest) = longest {
+            // Rung or not, it is time to look.
+            let _ = timeout(longest, self.bell.notified()).await;
+        }
+        Ok(())
     }
 
-    /// One attempt: plan, read, check, hand over.
-    async fn step(&mut self) -> Result<Step, Trouble> {
-        let view = self.view.borrow_and_update().clone();
+    /// Sends one range and waits until it is the cursor. A fill that was pushed since `planned_on` and that this range
+    /// does not account for makes it be read again: the cursor must not pass it.
+    async fn hand_over(&mut self, sweep: Sweep, planned_on: &ChainView) -> Result<(), ChainStop> {
+        let (target, cursor) = (sweep.target, planned_on.cursor);
+        if !accounts_for(&sweep, &planned_on.standing, &self.view.borrow().standing) {
+            return Ok(());
+        }
+        let is_left = |cursor: &BlockRef| {
+            sweep.base.number < cursor.number && sweep.canonical.get(&cursor.number) != Some(&cursor.hash)
+        };
+        if let Some(cursor) = cursor.filter(is_left) {
+            let (base, cursor) = (sweep.base, cursor.number);
+            log::warn!("fork: our block {cursor} left the chain; reading again after block {base}");
+            note(self.survey.facts, |facts| facts.forks = facts.forks.saturating_add(1));
+        }
+        self.inputs.send(Input::Sweep(sweep)).await.map_err(|_| ChainStop::EngineGone)?;
+        let late_from = planned_on.late_from;
+        let committed = self.view.wait_for(|view| {
+            // A look back for a late fill may end where the cursor is already.
+            let looked_back = late_from.is_none() || view.late_from != late_from;
+            (view.cursor == Some(target) && looked_back) || view.cursor != cursor
+        });
+        match timeout(COMMIT_S_MAX, committed).await {
+            Ok(view) => drop(view.map_err(|_| ChainStop::EngineGone)?),
+            Err(_) => {
+                log::warn!("the engine has not committed block {target} in {COMMIT_S_MAX:?}; planning anew")
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Survey<'_> {
+    /// One attempt: plan on what is committed, read, check.
+    pub(super) async fn attempt(&mut self, view: &ChainView) -> Result<Found, Trouble> {
+        let found = self.look(view).await;
+        if let Err(Trouble::Disagree(_) | Trouble::Unlinked(_)) = &found {
+            note(self.facts, |facts| facts.discarded = facts.discarded.saturating_add(1));
+        }
+        found
+    }
+
+    async fn look(&mut self, view: &ChainView) -> Result<Found, Trouble> {
         self.tokens.learn(&view.tokens);
         let head = self.rpc.head().await?;
-        note(self.facts, |facts| facts.see_head(head.number));
+        let now = (self.clock)();
+        note(self.facts, |facts| facts.see_head(head.number, now));
         self.check_code_once(&head).await?;
-        let base = match self.base(&view, &head).await? {
+        let base = match self.base(view, &head).await? {
             Base::At(base) => base,
-            Base::Behind(why) => return Ok(Step::Behind(why)),
+            Base::Behind(why) => return Ok(Found::Behind(why)),
         };
         let backfill = self.memory.progress.at(base.number, head.number);
         note(self.facts, |facts| facts.backfill = backfill);
         let mut reading = match reach(base.number, head.number, self.memory.range_blocks) {
             // A chain whose head is the block before `DEPLOYMENT_BLOCK`: the first cursor is an empty range.
             Reach::Nothing if view.cursor.is_none() && head.hash == base.hash => {
-                return self.hand_over(Sweep::empty_at(base), &view).await;
+                return Ok(Found::Range(Sweep::empty_at(base)));
             }
-            Reach::Nothing => return nothing(&view, base, &head),
+            Reach::Nothing => return nothing(view, base, &head),
             Reach::Blocks { target } => self.reader().blocks(base, target).await,
-            Reach::Range { target } => self.range(base, target, &view).await,
+            Reach::Range { target } => self.range(base, target, view).await,
         }
         .map_err(|trouble| self.remember(trouble))?;
         let refuted = self.reader().account_for(&mut reading, &view.standing).await?;
@@ -188,7 +238,7 @@ impl Sweeper<'_> {
             Sweep { base, target, canonical, events, refuted, tokens: weighed.tokens, head: head.number };
         self.memory.unlinked = None;
         self.memory.too_deep = 0;
-        self.hand_over(sweep, &view).await
+        Ok(Found::Range(sweep))
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -315,59 +365,27 @@ impl Sweeper<'_> {
         }
         trouble
     }
-
-    /// Sends one range and waits until it is the cursor. A fill that was pushed since `planned_on` and that this range
-    /// does not account for makes it be read again: the cursor must not pass it.
-    async fn hand_over(&mut self, sweep: Sweep, planned_on: &ChainView) -> Result<Step, Trouble> {
-        let (target, cursor) = (sweep.target, planned_on.cursor);
-        if !accounts_for(&sweep, &planned_on.standing, &self.view.borrow().standing) {
-            return Ok(Step::Again);
-        }
-        let is_left = |cursor: &BlockRef| {
-            sweep.base.number < cursor.number && sweep.canonical.get(&cursor.number) != Some(&cursor.hash)
-        };
-        if let Some(cursor) = cursor.filter(is_left) {
-            let (base, cursor) = (sweep.base, cursor.number);
-            log::warn!("fork: our block {cursor} left the chain; reading again after block {base}");
-            note(self.facts, |facts| facts.forks = facts.forks.saturating_add(1));
-        }
-        let gone = |_| Trouble::Stop(ChainStop::EngineGone);
-        self.inputs.send(Input::Sweep(sweep)).await.map_err(|_| Trouble::Stop(ChainStop::EngineGone))?;
-        let late_from = planned_on.late_from;
-        let committed = self.view.wait_for(|view| {
-            // A look back for a late fill may end where the cursor is already.
-            let looked_back = late_from.is_none() || view.late_from != late_from;
-            (view.cursor == Some(target) && looked_back) || view.cursor != cursor
-        });
-        match timeout(COMMIT_S_MAX, committed).await {
-            Ok(view) => drop(view.map_err(gone)?),
-            Err(_) => {
-                log::warn!("the engine has not committed block {target} in {COMMIT_S_MAX:?}; planning anew")
-            }
-        }
-        Ok(Step::Again)
-    }
 }
 
 /// Why there is nothing to read above `base`.
-fn nothing(view: &ChainView, base: BlockRef, head: &Header) -> Result<Step, Trouble> {
+fn nothing(view: &ChainView, base: BlockRef, head: &Header) -> Result<Found, Trouble> {
     Ok(match view.cursor {
         Some(cursor) if head.number < cursor.number => {
             let (head, cursor) = (head.number, cursor.number);
-            Step::Behind(format!(
+            Found::Behind(format!(
                 "the node's head {head} is below our block {cursor}, on the same chain; waiting"
             ))
         }
         _ if head.number == base.number && head.hash != base.hash => {
             return Err(Trouble::Disagree(format!("two blocks at height {} in one breath", base.number)));
         }
-        _ => Step::Idle,
+        _ => Found::Idle,
     })
 }
 
 /// Whether every fill that stands in a canonical block of the range, and did not when it was planned, is in its events
 /// or refuted. Of those that stood already, the receipts have decided.
-fn accounts_for(sweep: &Sweep, planned_on: &[(u64, FillId)], standing: &[(u64, FillId)]) -> bool {
+pub(super) fn accounts_for(sweep: &Sweep, planned_on: &[(u64, FillId)], standing: &[(u64, FillId)]) -> bool {
     let told: BTreeSet<FillId> = sweep
         .events
         .iter()

@@ -4,7 +4,7 @@
 //! the symbol, with a warning. What a contract does (a revert, a symbol that is no text) is an answer and is kept; what
 //! a node does (no answer, an error of its own) is infrastructure, ends the attempt, and is asked again.
 //!
-//! Invariant: a fact is asked once and never replaced; a conversion is asked at the trade's own block or not at all.
+//! Invariant: a fact is asked once and never replaced, but that of a token listed since; a conversion is asked at the trade's own block or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,8 @@ pub struct Tokens {
     cash: Option<Address>,
     known: BTreeMap<Address, TokenFact>,
     committed: BTreeSet<Address>,
+    /// What the ledger knows as strangers' tokens, and is listed as shares now.
+    strangers: BTreeMap<Address, TokenFact>,
     /// Decimals of what a wrapped token holds. A vault's asset never changes (ERC-4626).
     asset_decimals: BTreeMap<Address, u8>,
 }
@@ -53,13 +55,19 @@ impl Tokens {
             cash: config.cash,
             known: BTreeMap::new(),
             committed: BTreeSet::new(),
+            strangers: BTreeMap::new(),
             asset_decimals: BTreeMap::new(),
         }
     }
 
-    /// Takes over what the ledger has; its word goes before ours.
+    /// Takes over what the ledger has; its word goes before ours. What it knows as a stranger's token and is listed as a
+    /// share now is asked again.
     pub fn learn(&mut self, committed: &[TokenFact]) {
         for fact in committed {
+            if fact.kind == TokenKind::Foreign && self.equities.contains_key(&fact.address) {
+                self.strangers.insert(fact.address, fact.clone());
+                continue;
+            }
             if self.committed.insert(fact.address) {
                 self.known.insert(fact.address, fact.clone());
             }
@@ -104,13 +112,16 @@ impl Tokens {
     /// # Errors
     /// The node's trouble.
     pub async fn changed(&self, rpc: &Rpc) -> Result<Option<String>, RpcError> {
-        for fact in self.known.values() {
+        for fact in self.known.values().chain(self.strangers.values()) {
             let address = fact.address;
             if fact.kind == TokenKind::Foreign && !self.is_listed(address) {
                 continue;
             }
             let same = |now: &Option<TokenFact>| {
-                now.as_ref().is_some_and(|now| now.kind == fact.kind && now.decimals == fact.decimals)
+                now.as_ref().is_some_and(|now| {
+                    (&now.kind, now.decimals) == (&fact.kind, fact.decimals)
+                        || now.lists(&fact.kind, fact.decimals)
+                })
             };
             // A second time, because stopping on one wrong answer would be worse than one more question.
             if same(&self.ask(rpc, address).await?) {
@@ -241,7 +252,7 @@ async fn read<C: SolCall>(rpc: &Rpc, to: Address, call: &C, at: At) -> Result<Op
     for _ in 0..2 {
         match rpc.eth_call(to, &data, at).await {
             Ok(bytes) => {
-                if let Ok(answer) = C::abi_decode_returns(&bytes) {
+                if let Ok(answer) = C::abi_decode_returns_validate(&bytes) {
                     return Ok(Some(answer));
                 }
             }
@@ -277,6 +288,7 @@ mod tests {
             cash: cash.map(Address::repeat_byte),
             known: BTreeMap::new(),
             committed: BTreeSet::new(),
+            strangers: BTreeMap::new(),
             asset_decimals: BTreeMap::new(),
         }
     }

@@ -77,7 +77,7 @@ A variable that carries a key or a secret can be given in three ways, of which e
 3. a file `NAME` in `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredential=`).
 
 A flag beats all three, but every user of the machine can read a command line. In listings, errors and logs such a
-value appears as scheme and host at most.
+value appears as scheme and host at most. For any other variable `NAME_FILE` is refused: it would be passed over.
 ";
 
 fn table_row(setting: &Setting) -> String {

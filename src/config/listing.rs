@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::problems::shown;
 use super::secret::SecretUrl;
-use super::settings::{self, Carries, Need, Setting};
+use super::settings::{self, Carries, Form, Need, Setting};
 use super::sources::{self, Sources};
+use super::webhook::WebhookUrl;
 
 /// One setting as `bot config show` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,8 +40,16 @@ fn row(setting: &'static Setting, sources: &dyn Sources) -> Row {
 fn redacted(setting: &Setting, text: &str) -> String {
     match setting.carries {
         Carries::Nothing => shown(text),
-        Carries::Key => SecretUrl::new(text).map_or_else(|_| "(hidden)".to_owned(), |url| url.to_string()),
+        Carries::Key => address(setting, text).unwrap_or_else(|| "(hidden)".to_owned()),
         Carries::Secret => "(hidden)".to_owned(),
+    }
+}
+
+/// Scheme and host; none where it is no address of the setting's kind, for then nobody knows where its key begins.
+fn address(setting: &Setting, text: &str) -> Option<String> {
+    match setting.form {
+        Form::Webhook => WebhookUrl::new(text).ok().map(|url| url.to_string()),
+        _ => SecretUrl::new(text).ok().map(|url| url.to_string()),
     }
 }
 
@@ -51,7 +60,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::settings::Form;
 
     /// No secret is in the table yet; the rules for one hold already.
     static SECRET: Setting = Setting {

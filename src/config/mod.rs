@@ -4,17 +4,21 @@
 //! The rest of the program sees only [`Config`]; it never reads the environment.
 //!
 //! Invariant: a `Config` that exists is complete and within the bounds of the table; no error, no `Debug` and no
-//! listing shows more of `WS_RPC_URL` than scheme and host.
+//! listing shows more of `WS_RPC_URL` and `ALERT_WEBHOOK_URL` than scheme and host.
 
+mod alpaca;
 pub mod documents;
 pub mod listing;
 mod problems;
 mod reader;
+mod real;
+pub mod schwab;
 mod secret;
 pub mod settings;
 pub mod shards;
 pub mod sources;
 mod values;
+mod webhook;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,16 +28,20 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 
+pub use alpaca::AlpacaConfig;
 pub use problems::{ConfigErrors, Problem};
-pub use secret::{SecretUrl, SecretUrlError};
+pub use schwab::SchwabConfig;
+pub use secret::{SealingKey, Secret, SecretUrl, SecretUrlError};
 pub use sources::{Origin, Process, Sources};
 pub use values::span;
-pub use words::{BrokerKind, LogFormat, PaperSessions};
+pub use webhook::{WebhookUrl, WebhookUrlError};
+pub use words::{BrokerKind, LogFormat, MarketHours, PaperSessions, TradingMode};
 
 use crate::hedges::Limits;
 use crate::units::{Shares, Symbol};
 use reader::{Reader, Reported};
-use values::{Database, File, LogFilter};
+use real::Real;
+use values::{Database, File, LogFilter, Tag};
 
 /// Longest file of certificate authorities; the usual one has 230 kB.
 const CERTIFICATES_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -67,16 +75,28 @@ pub struct Config {
     pub symbols: Option<BTreeSet<Symbol>>,
     /// Where the orders go.
     pub broker: BrokerKind,
+    /// What Alpaca needs; there exactly if `broker` is Alpaca.
+    pub alpaca: Option<AlpacaConfig>,
+    /// What Schwab needs; there exactly if `broker` is Schwab.
+    pub schwab: Option<SchwabConfig>,
     /// When the paper broker is open.
     pub paper_sessions: PaperSessions,
     /// Whether a SELL may go below zero.
     pub allow_short: bool,
+    /// What the broker writes on our orders; learnt where none.
+    pub app_tag: Option<String>,
+    /// Complete lists without it for so many milliseconds make an `Unknown` order absent; never where none.
+    pub absent_after_ms: Option<i64>,
+    /// The furthest a quote may lie from the last hour's fills, in basis points.
+    pub max_price_deviation_bps: u32,
     /// Caps on what is ordered.
     pub limits: Limits,
     /// The ledger's file.
     pub database: PathBuf,
     /// Where health and metrics are served.
     pub listen: SocketAddr,
+    /// Where alerts are posted; only the log has them where none.
+    pub alert_webhook_url: Option<WebhookUrl>,
     /// What is logged, in the words of `env_logger`.
     pub log_filter: String,
     /// How it is logged.
@@ -119,9 +139,16 @@ impl Config {
         let broker = reader.value("BROKER");
         let paper_sessions = reader.value("PAPER_SESSIONS");
         let allow_short = reader.value("ALLOW_SHORT");
+        let real = Real::read(reader);
+        let alpaca = AlpacaConfig::read(reader, broker.ok(), allow_short.ok(), &real);
+        let schwab = SchwabConfig::read(reader, broker.ok(), &real);
+        let app_tag = reader.optional::<Tag>("APP_TAG");
+        let absent_after = reader.optional::<Duration>("ABSENT_AFTER");
+        let max_price_deviation_bps = reader.value("MAX_PRICE_DEVIATION_BPS");
         let limits = Limits::read(reader);
         let database = database_file(reader);
         let listen = reader.value("LISTEN");
+        let alert_webhook_url = reader.optional("ALERT_WEBHOOK_URL");
         let logs = Logs::read(reader);
         let ssl_cert_file = certificates(reader);
 
@@ -145,11 +172,17 @@ impl Config {
             hedge_from_block: hedge_from_block?,
             symbols: symbols?,
             broker: broker?,
+            alpaca: alpaca?,
+            schwab: schwab?,
             paper_sessions: paper_sessions?,
             allow_short: allow_short?,
+            app_tag: app_tag?.map(|tag| tag.0),
+            absent_after_ms: absent_after?.map(|after| i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
+            max_price_deviation_bps: max_price_deviation_bps?,
             limits: limits?,
             database: database?,
             listen: listen?,
+            alert_webhook_url: alert_webhook_url?,
             log_filter: logs.filter,
             log_format: logs.format,
             ssl_cert_file: ssl_cert_file?,
@@ -165,11 +198,12 @@ impl Config {
                 warnings.push(text.to_owned());
             }
         };
-        let url_on_command_line = sources.flag("WS_RPC_URL").is_some_and(|url| !url.is_empty());
-        warn(
-            url_on_command_line,
-            "WS_RPC_URL is a flag: other users of this machine can read the command line; use WS_RPC_URL_FILE",
-        );
+        for name in ["WS_RPC_URL", "ALERT_WEBHOOK_URL"] {
+            let text = format!(
+                "{name} is a flag: other users of this machine can read the command line; use {name}_FILE"
+            );
+            warn(sources.flag(name).is_some_and(|url| !url.is_empty()), &text);
+        }
         warn(
             self.ws_rpc_url.is_readable_on_the_way(),
             "WS_RPC_URL is ws:// to another machine: its key travels in clear; use wss://",
@@ -184,9 +218,18 @@ impl Config {
             self.hedge_from_block.is_some_and(|from| from <= self.deployment_block),
             "HEDGE_FROM_BLOCK is not above DEPLOYMENT_BLOCK: it skips nothing",
         );
+        let lot = self.alpaca.as_ref().map_or(Shares::whole(1), |alpaca| alpaca.lot);
+        warn(self.limits.max_order_shares < lot, "MAX_ORDER_SHARES is below one lot: no order ever fits");
+        let hours = self.alpaca.as_ref().map(|alpaca| alpaca.hours);
+        let hours = hours.or(self.schwab.as_ref().map(|schwab| schwab.hours));
         warn(
-            self.limits.max_order_shares < Shares::whole(1),
-            "MAX_ORDER_SHARES is below one share: no order of whole shares ever fits",
+            hours == Some(MarketHours::Broker),
+            "MARKET_HOURS=broker: the built-in calendar is not asked whether the market is open",
+        );
+        let example = settings::named("ENCRYPTION_KEY").and_then(|setting| SealingKey::new(setting.example));
+        warn(
+            self.schwab.as_ref().is_some_and(|schwab| Some(&schwab.keys.key) == example.as_ref()),
+            "ENCRYPTION_KEY is the example's, which everybody knows: make one with `openssl rand -hex 32`",
         );
         let listed: BTreeSet<&Symbol> = self.equities.values().collect();
         for symbol in self.symbols.iter().flatten() {
@@ -245,14 +288,6 @@ pub fn database(sources: &dyn Sources) -> Result<PathBuf, ConfigErrors> {
 /// When it is wrong.
 pub fn listen(sources: &dyn Sources) -> Result<SocketAddr, ConfigErrors> {
     Reader::of(sources, |reader| reader.value("LISTEN"))
-}
-
-/// Reads only `BROKER`: all that `bot auth` needs.
-///
-/// # Errors
-/// When it is wrong.
-pub fn broker(sources: &dyn Sources) -> Result<BrokerKind, ConfigErrors> {
-    Reader::of(sources, |reader| reader.value("BROKER"))
 }
 
 fn database_file(reader: &mut Reader<'_>) -> Result<PathBuf, Reported> {

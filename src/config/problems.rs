@@ -102,6 +102,11 @@ pub(super) fn shown(text: &str) -> String {
     shown
 }
 
+/// A text as it can be printed on a terminal, whole: for paths.
+pub(super) fn escaped(text: &str) -> String {
+    text.chars().flat_map(printable).collect()
+}
+
 fn printable(c: char) -> Vec<char> {
     if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }

@@ -36,10 +36,8 @@ impl<'a> Reader<'a> {
 
     /// A setting that is required or has a default.
     pub(super) fn value<T: Value>(&mut self, name: &'static str) -> Result<T, Reported> {
-        match self.optional(name)? {
-            Some(value) => Ok(value),
-            None => Err(self.report(settings::named(name).map(Problem::missing))),
-        }
+        let value = self.optional(name);
+        self.needed(name, value)
     }
 
     /// A setting that may be absent.
@@ -52,6 +50,18 @@ impl<'a> Reader<'a> {
                 self.report(wrongs.into_iter().map(problem))
             }),
             Err(lost) => Err(self.report([Problem::lost(setting, lost)])),
+        }
+    }
+
+    /// A setting that the others make necessary.
+    pub(super) fn needed<T>(
+        &mut self,
+        name: &'static str,
+        value: Result<Option<T>, Reported>,
+    ) -> Result<T, Reported> {
+        match value? {
+            Some(value) => Ok(value),
+            None => Err(self.report(settings::named(name).map(Problem::missing))),
         }
     }
 

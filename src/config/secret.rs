@@ -1,11 +1,17 @@
-//! The node's address, which holds a key: in its path, its query, its user or its password.
+//! What must not be shown: the node's address, which holds a key in its path, its query, its user or its password; and
+//! keys themselves.
 //!
-//! Invariant: neither `Display` nor `Debug` nor an error of this module shows more than scheme, host and port.
+//! Invariant: neither `Display` nor `Debug` nor an error of this module shows more of an address than scheme, host and
+//! port, and anything of a key.
 
 use std::fmt;
 
+use alloy::hex;
 use tokio_tungstenite::tungstenite::http::Uri;
 use zeroize::Zeroizing;
+
+use crate::broker::schwab::vault::KEY_BYTES;
+use crate::broker::secret as broker;
 
 /// A `ws://` or `wss://` URL that shows itself only as scheme and host.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,6 +36,12 @@ pub enum SecretUrlError {
     /// An `@` after the host: most likely a `/` in the password, and then what looks like the host is a secret.
     #[error("has an @ after its host; write a / in a user or password as %2F and an @ in a path as %40")]
     LateAt,
+}
+
+/// Whether the host of a URL is this machine, with or without the brackets of an IPv6 address.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host.parse::<std::net::IpAddr>().map_or(host == "localhost", |ip| ip.is_loopback())
 }
 
 impl SecretUrl {
@@ -71,11 +83,7 @@ impl SecretUrl {
     /// Whether somebody between here and the node could read the key: `ws://` to another machine.
     #[must_use]
     pub fn is_readable_on_the_way(&self) -> bool {
-        let loopback = match self.host.parse::<std::net::IpAddr>() {
-            Ok(ip) => ip.is_loopback(),
-            Err(_) => self.host == "localhost",
-        };
-        self.shown.starts_with("ws://") && !loopback
+        self.shown.starts_with("ws://") && !is_this_machine(&self.host)
     }
 }
 
@@ -88,6 +96,61 @@ impl fmt::Display for SecretUrl {
 impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecretUrl({})", self.shown)
+    }
+}
+
+/// Longest key taken.
+const SECRET_BYTES_MAX: usize = 512;
+
+/// A key: printable, without spaces, and shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(broker::Secret);
+
+impl Secret {
+    /// Reads a key; `None` where it is none.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (1..=SECRET_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.into()))
+    }
+
+    /// The key: only for the request that carries it.
+    #[must_use]
+    pub const fn expose(&self) -> &broker::Secret {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A key to seal with, typed as hex digits, shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealingKey(Zeroizing<[u8; KEY_BYTES]>);
+
+impl SealingKey {
+    /// Reads 64 hex digits; `None` where it is anything else.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        // Only digits: the decoder would take a `0x` before them too.
+        let digits = text.len() == 2 * KEY_BYTES && text.bytes().all(|b| b.is_ascii_hexdigit());
+        (digits && hex::decode_to_slice(text, &mut *key).is_ok()).then(|| Self(key))
+    }
+
+    /// The key: only for the vault that it opens.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealingKey")
     }
 }
 

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{BrokerKind, LogFormat, PaperSessions};
+use super::{BrokerKind, LogFormat, MarketHours, PaperSessions, TradingMode};
 
 /// The highest block number and chain id taken: SQLite keeps signed 64-bit integers.
 pub const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
@@ -104,6 +104,84 @@ pub static GROUPS: [Group; 4] = [
         title: "Broker",
         settings: &[
             defaulted("BROKER", "paper", Form::Words(BrokerKind::WORDS), "Where the orders go"),
+            optional(
+                "ALPACA_API_KEY",
+                Form::Secret,
+                "PKXXXXXXXXXXXXXXXXXX",
+                "The key id; needed for BROKER=alpaca",
+            )
+            .carrying(Carries::Secret),
+            optional(
+                "ALPACA_API_SECRET",
+                Form::Secret,
+                "SECRET",
+                "The secret of that key; needed for BROKER=alpaca",
+            )
+            .carrying(Carries::Secret),
+            defaulted(
+                "ALPACA_TRADING_MODE",
+                "paper",
+                Form::Words(TradingMode::WORDS),
+                "Alpaca's own paper trading, or live: money; each has keys of its own",
+            ),
+            optional(
+                "APP_KEY",
+                Form::Secret,
+                "YOURAPPKEY",
+                "The key of your application at Schwab; needed for BROKER=schwab",
+            )
+            .carrying(Carries::Secret),
+            optional(
+                "APP_SECRET",
+                Form::Secret,
+                "YOURAPPSECRET",
+                "The secret of that application; needed for BROKER=schwab",
+            )
+            .carrying(Carries::Secret),
+            optional(
+                "REDIRECT_URI",
+                Form::Callback,
+                "https://127.0.0.1:8182",
+                "The application's callback, byte for byte as it is registered; needed for auth login",
+            ),
+            optional(
+                "ENCRYPTION_KEY",
+                Form::EncryptionKey,
+                "0000000000000000000000000000000000000000000000000000000000000000",
+                "What the stored login is sealed with (openssl rand -hex 32); needed for BROKER=schwab",
+            )
+            .carrying(Carries::Secret),
+            optional(
+                "NEW_ENCRYPTION_KEY",
+                Form::EncryptionKey,
+                "1111111111111111111111111111111111111111111111111111111111111111",
+                "The key that auth rekey seals with; a bot that was given it opens the login under either",
+            )
+            .carrying(Carries::Secret),
+            optional(
+                "LIVE_ACCOUNT",
+                Form::LastDigits,
+                "4321",
+                "The last four characters of the account number; needed for live trading, and the broker must confirm them",
+            ),
+            optional(
+                "BASE_URL",
+                Form::HttpUrl,
+                "https://paper-api.alpaca.markets",
+                "The broker's server; its own where absent, and in live mode its own or this machine only",
+            ),
+            optional(
+                "LOT",
+                Form::Amount("shares"),
+                "0.000000001",
+                "Smallest quantity ordered at Alpaca; 1 with ALLOW_SHORT, else 0.000000001; paper and Schwab trade whole shares",
+            ),
+            defaulted(
+                "MARKET_HOURS",
+                "agreed",
+                Form::Words(MarketHours::WORDS),
+                "What opens a session of a real broker: agreed is its word and the built-in calendar's, broker its word alone",
+            ),
             defaulted(
                 "PAPER_SESSIONS",
                 "always",
@@ -115,6 +193,24 @@ pub static GROUPS: [Group; 4] = [
                 "false",
                 Form::Switch,
                 "Whether a SELL may go below zero; always allowed at paper",
+            ),
+            optional(
+                "APP_TAG",
+                Form::Tag,
+                "TA_my-desk",
+                "What the broker writes on orders of this application; learnt from the first one where absent",
+            ),
+            optional(
+                "ABSENT_AFTER",
+                Form::Span { min: Duration::from_secs(60), max: Duration::from_secs(7 * 24 * 3600) },
+                "10m",
+                "How long the broker's lists must lack a lost order before it counts as never placed; never where absent",
+            ),
+            defaulted(
+                "MAX_PRICE_DEVIATION_BPS",
+                "500",
+                Form::Whole { min: 1, max: 100_000 },
+                "How far a quote may lie from the fills, in hundredths of a percent; beyond it orders wait",
             ),
             defaulted(
                 "MAX_ORDER_SHARES",
@@ -158,6 +254,13 @@ pub static GROUPS: [Group; 4] = [
                 "The ledger's file; bot run makes it when it is not there",
             ),
             defaulted("LISTEN", "127.0.0.1:8080", Form::Socket, "Where health and metrics are served"),
+            optional(
+                "ALERT_WEBHOOK_URL",
+                Form::Webhook,
+                "https://hooks.example.com/services/KEY",
+                "Where alerts are posted as JSON ({\"text\": …}, as Slack takes them); shown only as scheme and host",
+            )
+            .carrying(Carries::Key),
             defaulted("RUST_LOG", "info", Form::Filter, "What is logged"),
             defaulted(
                 "LOG_FORMAT",
@@ -228,6 +331,18 @@ pub enum Carries {
 pub enum Form {
     /// The address of a WebSocket.
     Url,
+    /// The address of a web server.
+    HttpUrl,
+    /// The address of one page of a web server.
+    Webhook,
+    /// A key.
+    Secret,
+    /// A key to seal with.
+    EncryptionKey,
+    /// Where a browser is sent after a login.
+    Callback,
+    /// The end of an account number.
+    LastDigits,
     /// One address on the chain.
     Address,
     /// Several.
@@ -256,6 +371,8 @@ pub enum Form {
     Words(&'static [&'static str]),
     /// Yes or no.
     Switch,
+    /// A name that a broker writes on orders.
+    Tag,
     /// Where to listen.
     Socket,
     /// A SQLite file.
@@ -271,7 +388,9 @@ impl Form {
     #[must_use]
     pub const fn placeholder(self) -> &'static str {
         match self {
-            Self::Url => "URL",
+            Self::Url | Self::HttpUrl | Self::Webhook | Self::Callback => "URL",
+            Self::Secret | Self::EncryptionKey => "KEY",
+            Self::LastDigits => "DIGITS",
             Self::Address => "ADDRESS",
             Self::Addresses => "ADDRESSES",
             Self::Listing => "TICKER=ADDRESS",
@@ -279,6 +398,7 @@ impl Form {
             Self::Whole { .. } | Self::Amount(_) => "NUMBER",
             Self::Span { .. } => "TIME",
             Self::Words(_) => "WORD",
+            Self::Tag => "TAG",
             Self::Switch => "BOOL",
             Self::Socket => "IP:PORT",
             Self::Database | Self::File => "FILE",
@@ -291,6 +411,14 @@ impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url => f.write_str("a ws:// or wss:// URL"),
+            Self::HttpUrl => {
+                f.write_str("an https:// URL of scheme, host and port (http:// to this machine only)")
+            }
+            Self::Webhook => f.write_str("an https:// URL (http:// to this machine only)"),
+            Self::Secret => f.write_str("a key (printable, without spaces)"),
+            Self::EncryptionKey => f.write_str("64 hex digits"),
+            Self::Callback => f.write_str("an https:// URL of at most 255 characters, without a query"),
+            Self::LastDigits => f.write_str("the last four characters of an account number"),
             Self::Address => f.write_str("an address (0x and 40 hex digits)"),
             Self::Addresses => f.write_str("a comma-separated list of addresses"),
             Self::Listing => f.write_str("a comma-separated list of TICKER=address"),
@@ -302,6 +430,7 @@ impl fmt::Display for Form {
             }
             Self::Amount(unit) => write!(f, "a number of {unit} above 0"),
             Self::Words(words) => f.write_str(&words.join(" or ")),
+            Self::Tag => f.write_str("a tag of 1 to 64 printable characters"),
             Self::Switch => f.write_str("true or false"),
             Self::Socket => f.write_str("an IP address and a port"),
             Self::Database => f.write_str("a file: sqlite:PATH, sqlite:///ABSOLUTE/PATH or PATH"),

@@ -10,7 +10,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::problems::Wrong;
+use super::problems::{Wrong, escaped};
 use super::settings::{Carries, Need, Setting};
 
 /// Longest value read from a file; a key is some hundred bytes.
@@ -85,8 +85,8 @@ impl fmt::Display for Origin {
         match self {
             Self::Flag(flag) => write!(f, "flag --{flag}"),
             Self::Environment => f.write_str("environment"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Credential(path) => write!(f, "credential {}", path.display()),
+            Self::File(path) => write!(f, "file {}", escaped(&path.to_string_lossy())),
+            Self::Credential(path) => write!(f, "credential {}", escaped(&path.to_string_lossy())),
             Self::Default => f.write_str("default"),
         }
     }
@@ -111,7 +111,8 @@ pub struct Lost {
 /// Looks a setting up; `None` where it is given nowhere and has no default.
 ///
 /// # Errors
-/// When two places give it, a file that should hold it cannot be read, or it is not text.
+/// When two places give it, a file that should hold it cannot be read or is given for a setting that is read from no
+/// file, or it is not text.
 pub fn find(setting: &Setting, sources: &dyn Sources) -> Result<Option<Found>, Lost> {
     if let Some(flag) = setting.flag()
         && let Some(text) = sources.flag(setting.name).filter(|text| !text.is_empty())
@@ -119,7 +120,9 @@ pub fn find(setting: &Setting, sources: &dyn Sources) -> Result<Option<Found>, L
         return Ok(Some(Found { text, origin: Origin::Flag(flag) }));
     }
     let mut found = from_environment(setting, sources)?;
-    if setting.carries != Carries::Nothing {
+    if setting.carries == Carries::Nothing {
+        must_not_be_in_a_file(setting, sources)?;
+    } else {
         for elsewhere in [from_file(setting, sources)?, from_credential(setting, sources)?] {
             found = one_of(setting, found, elsewhere)?;
         }
@@ -148,6 +151,16 @@ fn from_file(setting: &Setting, sources: &dyn Sources) -> Result<Option<Found>, 
     };
     let bytes = sources.read_file(&path, VALUE_BYTES_MAX);
     content(bytes, Origin::File(path)).map(Some)
+}
+
+/// A limit that somebody believes to be set must not be passed over because it stands where nobody looks.
+fn must_not_be_in_a_file(setting: &Setting, sources: &dyn Sources) -> Result<(), Lost> {
+    let name = format!("{}_FILE", setting.name);
+    if sources.variable(&name).is_none_or(|value| value.is_empty()) {
+        return Ok(());
+    }
+    let why = format!("is not read from a file (only what carries a key is): {name} must not be set");
+    Err(Lost { wrong: Wrong::whole(why), origin: None })
 }
 
 fn from_credential(setting: &Setting, sources: &dyn Sources) -> Result<Option<Found>, Lost> {
@@ -190,7 +203,7 @@ fn one_of(setting: &Setting, one: Option<Found>, other: Option<Found>) -> Result
 fn place(setting: &Setting, origin: &Origin) -> String {
     match origin {
         Origin::File(_) => format!("{}_FILE", setting.name),
-        Origin::Credential(path) => format!("the credential {}", path.display()),
+        Origin::Credential(path) => format!("the credential {}", escaped(&path.to_string_lossy())),
         Origin::Flag(_) | Origin::Environment | Origin::Default => setting.name.to_owned(),
     }
 }

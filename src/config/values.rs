@@ -9,11 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::Address;
+use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::problems::Wrong;
-use super::secret::SecretUrl;
+use super::secret::{SealingKey, Secret, SecretUrl, is_this_machine};
 use super::settings::Form;
-use super::{BrokerKind, LogFormat, PaperSessions};
+use super::webhook::WebhookUrl;
+use super::{BrokerKind, LogFormat, MarketHours, PaperSessions, TradingMode};
+use crate::broker::LIVE_ACCOUNT_DIGITS;
 use crate::units::{Cash, Shares, Symbol};
 
 /// Longest list: a node takes that many addresses in one filter, and no shop lists more shares.
@@ -37,6 +40,12 @@ fn not(form: Form) -> Wrongs {
 }
 
 impl Value for SecretUrl {
+    fn read(text: &str, _: Form) -> Result<Self, Wrongs> {
+        Self::new(text).map_err(|error| vec![Wrong::whole(error.to_string())])
+    }
+}
+
+impl Value for WebhookUrl {
     fn read(text: &str, _: Form) -> Result<Self, Wrongs> {
         Self::new(text).map_err(|error| vec![Wrong::whole(error.to_string())])
     }
@@ -175,10 +184,93 @@ impl Value for bool {
 
 impl Value for BrokerKind {
     fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
-        match text {
-            "schwab" | "alpaca" => Err(vec![Wrong::whole("is not in this version yet; use paper")]),
-            _ => Self::from_word(text)
-                .ok_or_else(|| vec![Wrong::whole(format!("is not a broker; use {form}"))]),
+        Self::from_word(text).ok_or_else(|| vec![Wrong::whole(format!("is not a broker; use {form}"))])
+    }
+}
+
+impl Value for TradingMode {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        Self::from_word(text).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for MarketHours {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        Self::from_word(text).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for Secret {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        Self::new(text).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for SealingKey {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        Self::new(text).ok_or_else(|| not(form))
+    }
+}
+
+/// Longest callback that can be registered.
+const CALLBACK_CHARS_MAX: usize = 255;
+
+/// Where a browser is sent after a login, byte for byte as it is registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Callback(pub(super) String);
+
+impl Value for Callback {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        if text.contains(',') {
+            let why = "holds a comma: of the callbacks that are registered name the one to be used";
+            return Err(vec![Wrong::whole(why)]);
+        }
+        let uri: Uri = text.parse().map_err(|_| not(form))?;
+        let plain = uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty());
+        let plain = plain && !text.contains(['?', '#', '@']) && text.len() <= CALLBACK_CHARS_MAX;
+        if plain { Ok(Self(text.to_owned())) } else { Err(not(form)) }
+    }
+}
+
+/// The end of an account number: enough to know it by, too little to use it.
+#[derive(Debug, Clone)]
+pub(super) struct LastDigits(pub(super) String);
+
+impl Value for LastDigits {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        let fits = text.len() == LIVE_ACCOUNT_DIGITS && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        if fits { Ok(Self(text.to_owned())) } else { Err(not(form)) }
+    }
+}
+
+/// A broker's server: scheme, host and port. Keys go there, so it is https, or this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BaseUrl {
+    /// Without a slash at its end.
+    pub(super) text: String,
+    /// Whether it is on this machine.
+    pub(super) loopback: bool,
+}
+
+impl Value for BaseUrl {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        let text = text.trim_end_matches('/');
+        if text.contains('@') {
+            // What stands before it may be a password, and a refusal shows what it refuses.
+            let why = "names a user or a password; the broker's keys have settings of their own";
+            return Err(vec![Wrong::part("…@…", why)]);
+        }
+        let uri: Uri = text.parse().map_err(|_| not(form))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(not(form));
+        };
+        let plain = format!("{scheme}://{authority}") == text;
+        let loopback = is_this_machine(authority.host());
+        match scheme {
+            "https" if plain => Ok(Self { text: text.to_owned(), loopback }),
+            "http" if plain && loopback => Ok(Self { text: text.to_owned(), loopback }),
+            "http" if plain => Err(vec![Wrong::whole("would carry your keys in clear; use https://")]),
+            _ => Err(not(form)),
         }
     }
 }
@@ -198,6 +290,16 @@ impl Value for LogFormat {
 impl Value for SocketAddr {
     fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
         text.parse().map_err(|_| not(form))
+    }
+}
+
+/// What a broker writes on our orders.
+pub(super) struct Tag(pub(super) String);
+
+impl Value for Tag {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        let printable = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+        if (1..=64).contains(&text.len()) && printable { Ok(Self(text.to_owned())) } else { Err(not(form)) }
     }
 }
 

@@ -38,6 +38,30 @@ words!(
     BrokerKind {
         /// The built-in broker: its own book, no money.
         Paper = "paper",
+        /// Alpaca, its paper trading or the real one.
+        Alpaca = "alpaca",
+        /// Charles Schwab: money.
+        Schwab = "schwab",
+    }
+);
+
+words!(
+    /// Which of Alpaca's two worlds.
+    TradingMode {
+        /// Its own paper trading.
+        Paper = "paper",
+        /// Money.
+        Live = "live",
+    }
+);
+
+words!(
+    /// Whose word opens a session.
+    MarketHours {
+        /// The broker's and the built-in calendar's.
+        Agreed = "agreed",
+        /// The broker's alone.
+        Broker = "broker",
     }
 );
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::orders::pause_ms;
 use super::{Asked, Effect, Engine, Out, Pause, Question, Resend, Stop};
 use crate::broker::Session;
-use crate::hedges::{Intent, IntentState};
+use crate::hedges::{HaltKind, Intent, IntentState};
 use crate::ledger::Write;
+use crate::positions::Position;
 use crate::units::{Cash, IntentId, Millis, Price, Shares, Side, Symbol};
 
 /// No order leaves in the last 15 s of a session.
@@ -21,6 +22,13 @@ const LIST_NEEDED_MS: i64 = 1_000;
 const LIST_BACK_MS: i64 = 24 * 3_600_000;
 /// How far the list at start looks back before the ledger last knew the broker's orders.
 const START_BACK_MS: i64 = 5 * 60_000;
+/// How often the positions are read, and where one order may not cross zero: sooner, for they bound the orders.
+const POSITIONS_MS: i64 = 30_000;
+const POSITIONS_NEEDED_MS: i64 = 10_000;
+/// How often the quotes are read; one older than 30 s lets no order go.
+const QUOTES_MS: i64 = 10_000;
+/// Our clock and the broker's may differ by so much.
+pub(crate) const CLOCKS_MS_MAX: i64 = 2_000;
 /// The furthest any list looks back: the brokers' own limit, less a day.
 pub(super) const LIST_BACK_MS_MAX: i64 = 59 * 24 * 3_600_000;
 /// First pause between questions about an `Unknown` intent, doubling to [`UNKNOWN_MS_MAX`].
@@ -47,6 +55,9 @@ impl Engine {
         if !self.compared {
             waits.push("the broker's book to be compared with the ledger".into());
         }
+        if self.half_read {
+            waits.push("the rest of a fork to be read".into());
+        }
         match (self.reach, self.cursor) {
             (None, _) => waits.push("a connection to the chain".into()),
             (Some(reach), cursor) => {
@@ -72,9 +83,15 @@ impl Engine {
         if self.broker_answers == Some(false) {
             return Some("the broker does not answer".into());
         }
+        if let Some(ahead_ms) = self.clock_ahead_ms.filter(|ms| ms.saturating_abs() > CLOCKS_MS_MAX) {
+            return Some(format!(
+                "the broker's clock and ours are {ahead_ms} ms apart; set this machine's clock (NTP)"
+            ));
+        }
         match &self.session {
             None => Some("the session is not known".into()),
             Some(Session::Closed { reason }) => Some(format!("session closed: {reason}")),
+            Some(Session::Disputed { reason }) => Some(reason.clone()),
             Some(Session::Open { until: Some(until) }) if until.since(self.now) <= CLOSING_MS => {
                 Some(format!("the session ends at {until}"))
             }
@@ -97,11 +114,11 @@ impl Engine {
         }
         self.ask_orders(out)?;
         let needed = !self.compared || self.must_read.is_some() || self.broker_answers == Some(false);
-        let list_due = self
-            .asked_list
-            .is_none_or(|asked| self.due(asked.at, if needed { LIST_NEEDED_MS } else { LIST_MS }));
+        let list_every = if needed { LIST_NEEDED_MS } else { self.search_every() };
+        let list_due = self.asked_list.is_none_or(|asked| self.due(asked.at, list_every));
         // At start the list is read after every open intent was asked for (`protocol.md` 5.2).
-        if free(&self.asked_list) && list_due && (self.compared || self.unasked.is_empty()) {
+        let by_name = self.unasked.iter().any(|id| !self.needs_list(id));
+        if free(&self.asked_list) && list_due && (self.compared || !by_name) {
             self.asked_list = Some(self.question(0));
             let oldest = self.now.plus(-LIST_BACK_MS_MAX);
             let since = match (self.compared, self.compared_at) {
@@ -110,9 +127,53 @@ impl Engine {
                 (false, Some(known)) => known.min(self.now).plus(-START_BACK_MS).max(oldest),
                 (false, None) => oldest,
             };
+            let since = since.min(self.searched_since()).max(oldest);
+            self.list_since = since;
             out.effects.push(Effect::Ask(Question::List { since }));
         }
+        self.ask_account(out);
         Ok(())
+    }
+
+    /// How soon the list is read again while it must say what became of an order: at growing pauses.
+    fn search_every(&self) -> i64 {
+        let pause = |lists: u32| UNKNOWN_MS_FIRST.saturating_mul(1 << lists.min(10)).min(UNKNOWN_MS_MAX);
+        let soonest =
+            self.searches.iter().filter(|(id, _)| self.needs_list(id)).map(|(_, s)| pause(s.lists)).min();
+        soonest.unwrap_or(LIST_MS)
+    }
+
+    /// How far the list must reach back for those whose order is sought, for orders that are nobody's yet, and for a
+    /// person's choice.
+    fn searched_since(&self) -> Millis {
+        if self.halts.contains_key(&(None, HaltKind::EarlierOrders)) {
+            return Millis(i64::MIN / 2);
+        }
+        let sent =
+            self.live.iter().filter_map(|id| self.intents.get(id)).filter_map(|intent| match intent.state {
+                IntentState::Sent | IntentState::Unknown | IntentState::Stuck => intent.sent_at,
+                _ => None,
+            });
+        let unknown =
+            self.listed.iter().filter(|order| self.is_unexplained(order)).map(|order| order.entered_at);
+        sent.chain(unknown).min().map_or(Millis(i64::MAX / 2), |sent| sent.plus(-START_BACK_MS))
+    }
+
+    /// Positions and quotes are read in the background, so that no order waits for them.
+    fn ask_account(&mut self, out: &mut Out) {
+        let due =
+            |asked: Option<Asked>, every| asked.is_none_or(|asked| !asked.out && self.due(asked.at, every));
+        let every = if self.policy.profile.crosses_zero { POSITIONS_MS } else { POSITIONS_NEEDED_MS };
+        let (positions, quotes) = (due(self.asked_positions, every), due(self.asked_quotes, QUOTES_MS));
+        if positions {
+            self.asked_positions = Some(self.question(0));
+            out.effects.push(Effect::Ask(Question::Positions));
+        }
+        if quotes && self.policy.profile.quotes && !self.positions.is_empty() {
+            self.asked_quotes = Some(self.question(0));
+            let symbols = self.positions.keys().cloned().collect();
+            out.effects.push(Effect::Ask(Question::Quotes { symbols }));
+        }
     }
 
     fn ask_orders(&mut self, out: &mut Out) -> Result<(), Stop> {
@@ -137,6 +198,7 @@ impl Engine {
                 (IntentState::Stuck, Some(order)) => {
                     (STUCK_MS, Question::Order { intent: id.clone(), id: order.clone() })
                 }
+                (IntentState::Unknown, _) if !self.policy.profile.client_ids => continue,
                 (IntentState::Unknown, _) if !self.resends.get(&id).is_some_and(|resend| resend.ready) => (
                     UNKNOWN_MS_FIRST.saturating_mul(1 << times.min(10)).min(UNKNOWN_MS_MAX),
                     Question::Find { intent: id.clone() },
@@ -168,11 +230,38 @@ impl Engine {
         if !self.not_deciding().is_empty() {
             return Ok(());
         }
+        self.prove_absence(out)?;
+        self.begin(out);
         self.send_again(out)?;
         for symbol in self.queue() {
             self.decide_ticker(&symbol, out)?;
         }
         Ok(())
+    }
+
+    /// The first backfill on real money is a person's to look at before it is hedged (`protocol.md` 5.3).
+    fn begin(&mut self, out: &mut Out) {
+        if self.begun || !self.policy.live {
+            return;
+        }
+        let wanted: Vec<String> = self
+            .positions
+            .iter()
+            .filter_map(|(symbol, position)| {
+                self.wanted(position).map(|(side, shares)| format!("{symbol} {side} {shares}"))
+            })
+            .collect();
+        if wanted.is_empty() {
+            self.begun = true;
+            out.writes.push(Write::Begun);
+            return;
+        }
+        let why = format!(
+            "the first backfill would order at once: {}; type `{}`, or start a new ledger with HEDGE_FROM_BLOCK",
+            wanted.join(", "),
+            HaltKind::Backfill.lifted_by(None)
+        );
+        self.halt(None, HaltKind::Backfill, why, "engine".into(), out);
     }
 
     /// All tickers, those first whose plan has waited longest: what is scarce (the one call on its way, the orders of a
@@ -209,13 +298,14 @@ impl Engine {
             &id,
             "the broker did not have it; the same order again under the same name".into(),
             None,
+            false,
             out,
         )
     }
 
     fn decide_ticker(&mut self, symbol: &Symbol, out: &mut Out) -> Result<(), Stop> {
         let Some(position) = self.positions.get(symbol).copied() else { return Ok(()) };
-        let want = position.want(self.policy.profile.lot);
+        let want = self.wanted(&position);
         let reference = position.reference();
         let mut planned = None;
         for intent in self.live_of(symbol) {
@@ -231,20 +321,33 @@ impl Engine {
             planned = None;
         }
         let Some((side, shares)) = want else { return Ok(()) };
-        if let Some(reason) = self.halted(symbol).or_else(|| self.pausing(symbol)) {
+        let held = self.halted(symbol).or_else(|| self.pausing(symbol)).or_else(|| self.unexplained(symbol));
+        if let Some(reason) = held {
             self.waiting.insert(symbol.clone(), reason);
             return Ok(());
         }
         let allowed = match self.gate_closed() {
             Some(reason) => Err(reason),
             None if self.in_flight.is_some() => Err("another order is on its way".into()),
-            None => self.cap(shares, reference),
+            None => self.cap(shares, reference).and_then(|capped| self.within_holdings(symbol, side, capped)),
+        };
+        let allowed = allowed.and_then(|(quantity, short)| {
+            let taken = self.takes(quantity, reference);
+            taken.map(|quantity| (quantity, short)).ok_or_else(|| {
+                format!("{quantity} are left, a fraction that is worth less than the broker takes")
+            })
+        });
+        let allowed = match allowed {
+            Ok(allowed) => self.priced(symbol, side, out).map(|()| allowed),
+            closed => closed,
         };
         match (allowed, planned) {
-            (Ok(quantity), Some((id, _))) => self.send(&id, "planned before".into(), Some(quantity), out),
-            (Ok(quantity), None) => {
+            (Ok((quantity, short)), Some((id, _))) => {
+                self.send(&id, "planned before".into(), Some(quantity), short, out)
+            }
+            (Ok((quantity, short)), None) => {
                 let id = self.create(symbol, side, quantity, reference, IntentState::Sent, out)?;
-                self.launch(&id, out)
+                self.launch(&id, short, out)
             }
             (Err(reason), planned) => {
                 if planned.is_none() {
@@ -256,12 +359,29 @@ impl Engine {
         }
     }
 
+    /// The order that a position wants and the broker would take.
+    pub(super) fn wanted(&self, position: &Position) -> Option<(Side, Shares)> {
+        let (side, shares) = position.want(self.policy.profile.lot)?;
+        self.takes(shares, position.reference()).map(|shares| (side, shares))
+    }
+
+    fn takes(&self, quantity: Shares, price: Option<Price>) -> Option<Shares> {
+        taken(quantity, price, self.policy.profile.fraction_notional_min)
+    }
+
+    /// An order with our tag in the last list that no intent knows: until it is somebody's (3.6), what it traded is in no
+    /// exposure, and an order for the difference could be the same one again.
+    fn unexplained(&self, symbol: &Symbol) -> Option<String> {
+        let unknown =
+            self.listed.iter().find(|order| order.symbol == *symbol && self.is_unexplained(order))?;
+        Some(format!("order {} carries our tag and belongs to no intent; it is looked at again", unknown.id))
+    }
+
     /// Notes since when a ticker has been without the order it wants, whatever holds it back.
     pub(super) fn watch_unhedged(&mut self) {
-        let lot = self.policy.profile.lot;
         for (symbol, position) in &self.positions {
             let lives = self.live.iter().filter_map(|id| self.intents.get(id)).any(|i| i.symbol == *symbol);
-            if position.want(lot).is_some() && !lives {
+            if self.wanted(position).is_some() && !lives {
                 self.unhedged.entry(symbol.clone()).or_insert(self.now);
             } else {
                 self.unhedged.remove(symbol);
@@ -334,7 +454,10 @@ impl Engine {
         out: &mut Out,
     ) -> Result<IntentId, Stop> {
         let id = self.next_id()?;
+        let snapshot = (state == IntentState::Sent).then(|| self.snapshot(symbol, side));
         let intent = Intent {
+            snapshot,
+            ignored: false,
             id: id.clone(),
             symbol: symbol.clone(),
             side,
@@ -363,23 +486,39 @@ impl Engine {
         id: &IntentId,
         reason: String,
         quantity: Option<Shares>,
+        short: bool,
         out: &mut Out,
     ) -> Result<(), Stop> {
         let now = self.now;
+        let snapshot = self.intents.get(id).map(|intent| self.snapshot(&intent.symbol, intent.side));
         self.become_with(id, IntentState::Sent, reason, out, |intent| {
             intent.sent_at = Some(now);
+            intent.snapshot = snapshot;
             intent.quantity = quantity.unwrap_or(intent.quantity);
         })?;
-        self.launch(id, out)
+        self.launch(id, short, out)
     }
 
-    fn launch(&mut self, id: &IntentId, out: &mut Out) -> Result<(), Stop> {
+    fn launch(&mut self, id: &IntentId, short: bool, out: &mut Out) -> Result<(), Stop> {
         let Some(intent) = self.intents.get(id) else {
             return Err(Stop::Bug(format!("no intent {id} to send")));
         };
-        out.effects.push(Effect::Place(Self::ticket(intent)));
+        out.effects.push(Effect::Place(Self::ticket(intent, short)));
         self.in_flight = Some(id.clone());
         Ok(())
+    }
+}
+
+/// What of a quantity a broker takes in one order: a fraction that is worth less than `least` waits, and the whole
+/// shares of it go. Without a price nothing is known to be worth too little.
+fn taken(quantity: Shares, price: Option<Price>, least: Option<Cash>) -> Option<Shares> {
+    let whole = quantity.truncate_to(Shares::whole(1));
+    let worth = price.and_then(|price| price.times(quantity));
+    match (least, worth) {
+        (Some(least), Some(worth)) if whole != quantity && worth < least => {
+            Some(whole).filter(|whole| whole.is_positive())
+        }
+        _ => Some(quantity),
     }
 }
 
@@ -395,6 +534,25 @@ fn affordable(cash: Cash, price: Price) -> Shares {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fraction_that_is_worth_too_little_waits() {
+        let rows = [
+            ("0.01", "100", Some("1.1"), None),
+            ("0.011", "100", Some("1.1"), Some("0.011")),
+            ("0.000000001", "100", Some("1.1"), None),
+            ("3.004", "0.2", Some("1.1"), Some("3")),
+            ("3", "0.2", Some("1.1"), Some("3")),
+            ("0.01", "100", None, Some("0.01")),
+        ];
+        for (quantity, price, least, takes) in rows {
+            let least = least.map(|least| least.parse().unwrap());
+            let told = taken(quantity.parse().unwrap(), Some(price.parse().unwrap()), least);
+            assert_eq!(told.map(|shares| shares.to_string()).as_deref(), takes, "{quantity} at {price}");
+        }
+        let unknown = taken("0.01".parse().unwrap(), None, Some(Cash::whole(1)));
+        assert_eq!(unknown, Some("0.01".parse().unwrap()), "without a price nothing is too little");
+    }
 
     #[test]
     fn cash_buys_whole_and_broken_shares() {

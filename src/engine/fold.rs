@@ -28,9 +28,10 @@ impl Engine {
         self.learn(push.tokens, out)?;
         for event in push.events {
             match event {
-                Event::Fill(fill) => match self.fills.get(&fill.id) {
-                    Some(known) if known.standing => {}
+                Event::Fill(fill) => match self.fills.get(&fill.id).map(|known| known.standing) {
+                    Some(true) => {}
                     Some(_) => out.effects.push(Effect::Sweep),
+                    None if self.stays_passed_over(&fill, out) => {}
                     None if self.may_stand(fill.block_number, fill.id) && !self.stands_elsewhere(&fill) => {
                         if self.cursor.is_some_and(|cursor| fill.block_number <= cursor.number) {
                             self.late.insert((fill.block_number, fill.id));
@@ -67,7 +68,7 @@ impl Engine {
     }
 
     /// Whether the window, which has read that height, has another block there.
-    fn is_orphan(&self, number: u64, id: FillId) -> bool {
+    pub(super) fn is_orphan(&self, number: u64, id: FillId) -> bool {
         self.window.iter().any(|block| block.number == number && block.hash != id.block_hash)
     }
 
@@ -158,6 +159,8 @@ impl Engine {
             })
             .map(|state| state.fill.id)
             .collect();
+        // A fork that is read in more than one piece: what left with the first may be back in the last.
+        self.half_read = target.number < head && (self.half_read || !gone.is_empty());
         for id in gone {
             self.reverse(id, out)?;
         }
@@ -173,8 +176,8 @@ impl Engine {
         self.window.retain(|block| block.number >= floor);
         self.cursor = Some(target);
         out.writes.push(Write::Cursor { cursor: target, window: self.window.clone() });
-        self.late
-            .retain(|(number, _)| *number > floor && !(base.number + 1..=target.number).contains(number));
+        // Above the new cursor nothing is late: the sweep comes there anyway. (A branch may come back shorter.)
+        self.late.retain(|(number, _)| *number > floor && *number <= base.number);
         self.dead.retain(|(number, _, _)| *number > floor);
         self.count_confirmed(out)?;
         self.fills.retain(|_, state| state.fill.block_number > floor || (state.standing && !state.counted));
@@ -222,6 +225,9 @@ impl Engine {
 
     fn swept(&mut self, fill: Fill, out: &mut Out) -> Result<(), Stop> {
         let Some(known) = self.fills.get_mut(&fill.id) else {
+            if self.stays_passed_over(&fill, out) {
+                return Ok(());
+            }
             return self.enter(fill, Source::Sweep, out);
         };
         if !same_content(&known.fill, &fill) {
@@ -236,6 +242,7 @@ impl Engine {
             known.counted = false;
             let (id, n) = (fill.id, known.n);
             out.writes.push(Write::Entry { id, n, standing: true, source: Source::Sweep });
+            self.note_traded(&fill);
             if self.policy.confirmations == 0 {
                 self.count(id, out)?;
             }
@@ -243,10 +250,11 @@ impl Engine {
         Ok(())
     }
 
-    fn enter(&mut self, fill: Fill, source: Source, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn enter(&mut self, fill: Fill, source: Source, out: &mut Out) -> Result<(), Stop> {
         let id = fill.id;
         let position = self.positions.entry(fill.symbol.clone()).or_default();
         position.traded(fill.cash, fill.shares);
+        self.note_traded(&fill);
         out.writes.push(Write::Fill(fill.clone()));
         out.writes.push(Write::Entry { id, n: 0, standing: true, source });
         self.fills.insert(id, FillState { fill, n: 0, standing: true, counted: false });
@@ -278,9 +286,14 @@ impl Engine {
 
     /// A fill that left the chain is followed by its opposite; one that had not counted moves nothing.
     fn reverse(&mut self, id: FillId, out: &mut Out) -> Result<(), Stop> {
+        #[cfg(test)]
+        if crate::sim::trial::sabotage::is(crate::sim::trial::sabotage::Sabotage::DropReversal) {
+            return Ok(());
+        }
         let Some(state) = self.fills.get_mut(&id) else { return Ok(()) };
         state.n += 1;
         state.standing = false;
+        self.recent.remove(&id);
         self.reversals_total += 1;
         out.writes.push(Write::Entry { id, n: state.n, standing: false, source: Source::Sweep });
         if !state.counted {
@@ -302,10 +315,14 @@ impl Engine {
             .ok_or_else(|| Stop::Bug(format!("{symbol}'s exposure leaves the range")))
     }
 
-    fn learn(&mut self, tokens: Vec<TokenFact>, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn learn(&mut self, tokens: Vec<TokenFact>, out: &mut Out) -> Result<(), Stop> {
         for fact in tokens {
             match self.tokens.get(&fact.address) {
                 Some(known) if *known == fact => {}
+                Some(known) if fact.lists(&known.kind, known.decimals) => {
+                    out.writes.push(Write::Token(fact.clone()));
+                    self.tokens.insert(fact.address, fact);
+                }
                 Some(known) => {
                     return Err(Stop::Config(format!(
                         "token {} was {:?} with {} decimals and is now {:?} with {}; a token's meaning never changes \

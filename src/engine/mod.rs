@@ -6,24 +6,32 @@
 //!
 //! Invariant: at most one intent is `Sent` with its bytes not yet out, and its row is durable before they are.
 
+mod account;
 mod decide;
 mod fold;
+mod operator;
 mod orders;
+mod prices;
+mod search;
+mod skipped;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256};
 
+pub(crate) use decide::CLOCKS_MS_MAX;
 pub use types::{Command, Effect, Facts, Input, Out, Question, Stop, TickerFacts};
 
-use crate::broker::{Profile, Session, Ticket};
+pub use crate::hedges::{Choice, Decision, Similar, Unsettled};
+
+use crate::broker::{BrokerOrder, Profile, Quote, Session, Ticket};
 use crate::chain::ChainView;
 use crate::fills::TokenFact;
 use crate::hedges::{HaltKind, Intent, IntentState, Limits};
 use crate::ledger::{FillState, Loaded, Write};
 use crate::positions::Position;
-use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Shares, Symbol};
+use crate::units::{BlockRef, Cash, FillId, IntentId, Millis, OrderId, Shares, Symbol};
 
 /// What the engine is told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +44,14 @@ pub struct Policy {
     pub limits: Limits,
     /// New at every start; part of every intent's name.
     pub nonce: String,
+    /// At a broker without client order ids: after so many milliseconds of complete lists without it, an `Unknown`
+    /// intent counts as never placed (`ABSENT_AFTER`, `protocol.md` 3.5). None: only a person says so.
+    pub absent_after_ms: Option<i64>,
+    /// The furthest a quote may lie from the price of the last hour's fills, in basis points of that price
+    /// (`MAX_PRICE_DEVIATION_BPS`).
+    pub max_price_deviation_bps: u32,
+    /// Whether orders move real money: then a first backfill that leaves a lot or more starts halted (5.3).
+    pub live: bool,
 }
 
 /// A time in which something rests. Kept as a beginning and a length: a clock that was set back must not make it last for
@@ -109,6 +125,14 @@ pub struct Durable {
     pub halts: Vec<(Option<Symbol>, HaltKind, String)>,
     /// Per ticker: attempts in a row without an execution.
     pub failures: Vec<(Symbol, u32)>,
+    /// Per ticker: what the account holds beyond our orders, and what they did to it.
+    pub account: Vec<(Symbol, Option<Shares>, Shares)>,
+    /// What our orders carry, as learnt.
+    pub tag: Option<String>,
+    /// Whether the first backfill on real money is over.
+    pub begun: bool,
+    /// Trades that were passed over before their ticker was listed, and whether a person said that they stay so.
+    pub passed_over: Vec<(FillId, bool)>,
 }
 
 /// The state. Everything in it follows from the ledger and from inputs since the start.
@@ -123,6 +147,8 @@ pub struct Engine {
     /// Fills pushed after the cursor had passed their block: the sweep, which did not see them, must look again.
     late: BTreeSet<(u64, FillId)>,
     tokens: BTreeMap<Address, TokenFact>,
+    /// Trades that were passed over before their ticker was listed.
+    passed_over: skipped::Trades,
     fills_total: u64,
     reversals_total: u64,
     dead_total: u64,
@@ -132,6 +158,8 @@ pub struct Engine {
     head: u64,
     /// Deciding waits until the cursor is here; none before the first connection.
     reach: Option<u64>,
+    /// A sweep took fills back and did not come to the head: nothing is decided before one does.
+    half_read: bool,
 
     positions: BTreeMap<Symbol, Position>,
     waiting: BTreeMap<Symbol, String>,
@@ -166,8 +194,50 @@ pub struct Engine {
     forgotten: Option<Millis>,
     /// When the broker says it entered an intent's order; its clock is not ours.
     entered: BTreeMap<IntentId, Millis>,
-    /// Orders with our tag that nobody here knows, and when the list that first showed them began.
-    strangers: BTreeMap<OrderId, Millis>,
+    /// Orders with our tag that nobody here knows, and the number of the list that first showed them.
+    strangers: BTreeMap<OrderId, u64>,
+
+    /// What became of those whose answer was lost, as far as the broker's list says (`search`).
+    searches: BTreeMap<IntentId, search::Search>,
+    /// Those of which a person was told that an order looks like theirs.
+    told_of_similar: BTreeSet<IntentId>,
+    /// Intents that the broker gave an order id for, until that order was read with a tag.
+    claimed: BTreeSet<IntentId>,
+    /// Intents that a person settled since the start.
+    settled_by_hand: BTreeSet<IntentId>,
+    /// What our orders carry at the broker, where it was learnt.
+    learnt_tag: Option<String>,
+    /// The broker's list as last read, where it must answer for us: at a broker without client order ids.
+    listed: Vec<BrokerOrder>,
+    /// When that reading began.
+    listed_at: Option<Millis>,
+    /// Whether it reached as far back as any list does.
+    listed_whole: bool,
+    /// How far back the last list that was asked for reaches.
+    list_since: Millis,
+
+    reading: Option<account::Reading>,
+    /// Executions booked since that reading's question was asked, signed, with the last question before each.
+    booked_since: Vec<(u64, Symbol, Shares)>,
+    /// The last question that was asked before an order of ours last changed anything in the ticker.
+    moved: BTreeMap<Symbol, u64>,
+    /// What all executions did to the account, those of ignored orders too.
+    account: BTreeMap<Symbol, Shares>,
+    /// What the account holds beyond them.
+    baselines: BTreeMap<Symbol, Shares>,
+    /// Positions that were read otherwise than expected, and since when.
+    drifting: BTreeMap<Symbol, (Millis, Shares)>,
+    /// Orders were decided on real money before.
+    begun: bool,
+
+    /// The newest quotes, and when their reading began.
+    quotes: BTreeMap<Symbol, (Millis, Quote)>,
+    /// Standing fills of the last hour.
+    recent: BTreeMap<FillId, prices::Traded>,
+    /// Since when the market is too far from the fills.
+    far_since: BTreeMap<Symbol, Millis>,
+    /// The broker's clock, as far as it is known.
+    clock_ahead_ms: Option<i64>,
 
     session: Option<Session>,
     /// After a failed or unclear order call nothing leaves until one read has succeeded.
@@ -182,8 +252,22 @@ pub struct Engine {
     asked_orders: BTreeMap<IntentId, Asked>,
     asked_list: Option<Asked>,
     asked_session: Option<Asked>,
+    asked_positions: Option<Asked>,
+    asked_quotes: Option<Asked>,
     alerted: BTreeSet<IntentId>,
+    /// Orders that are done and whose figures do not add up yet: since when, and in how many readings.
+    untold: BTreeMap<IntentId, (Millis, u32)>,
     stopping: bool,
+}
+
+/// The fills that a start must look for again: those that stand at or below the cursor and above the window's base. One
+/// of them may have been pushed when the cursor had passed its block, and the process that knew so is gone.
+fn unswept(chain: &ChainView, fills: &[FillState]) -> BTreeSet<(u64, FillId)> {
+    let (Some(cursor), Some(base)) = (chain.cursor, chain.window.first()) else { return BTreeSet::new() };
+    let in_window = |state: &&FillState| {
+        state.standing && state.fill.block_number > base.number && state.fill.block_number <= cursor.number
+    };
+    fills.iter().filter(in_window).map(|state| (state.fill.block_number, state.fill.id)).collect()
 }
 
 impl Engine {
@@ -202,14 +286,21 @@ impl Engine {
         }
         let intents: BTreeMap<IntentId, Intent> =
             loaded.intents.into_iter().map(|intent| (intent.id.clone(), intent)).collect();
+        // Claimed before the last stop, and not read yet.
+        let claimed = intents
+            .values()
+            .filter(|i| i.state == IntentState::Sent && i.order_id.is_some() && !i.adopted)
+            .map(|i| i.id.clone())
+            .collect();
         let is_open = |state| matches!(state, IntentState::Sent | IntentState::Unknown);
         Self {
             policy,
             now: Millis::default(),
+            late: unswept(&loaded.chain, &loaded.fills),
             cursor: loaded.chain.cursor,
             window: loaded.chain.window,
             fills: loaded.fills.into_iter().map(|state| (state.fill.id, state)).collect(),
-            late: BTreeSet::new(),
+            passed_over: skipped::by_transaction(loaded.passed_over),
             tokens: loaded.chain.tokens.into_iter().map(|fact| (fact.address, fact)).collect(),
             fills_total: loaded.fills_total,
             reversals_total: loaded.reversals_total,
@@ -217,6 +308,7 @@ impl Engine {
             dead: BTreeSet::new(),
             head: 0,
             reach: None,
+            half_read: false,
             positions,
             waiting: BTreeMap::new(),
             unhedged: BTreeMap::new(),
@@ -245,6 +337,31 @@ impl Engine {
             entered: BTreeMap::new(),
             forgotten: loaded.compared_at.map(|compared| compared.plus(-orders::ENDED_KEPT_MS)),
             strangers: BTreeMap::new(),
+            searches: BTreeMap::new(),
+            told_of_similar: BTreeSet::new(),
+            claimed,
+            settled_by_hand: BTreeSet::new(),
+            learnt_tag: loaded.tag,
+            listed: Vec::new(),
+            listed_at: None,
+            listed_whole: false,
+            list_since: Millis::default(),
+            reading: None,
+            booked_since: Vec::new(),
+            moved: BTreeMap::new(),
+            account: loaded.account_sums.into_iter().collect(),
+            baselines: loaded.baselines.into_iter().collect(),
+            drifting: BTreeMap::new(),
+            begun: loaded.begun,
+            quotes: BTreeMap::new(),
+            recent: loaded
+                .recent
+                .into_iter()
+                .filter(|(.., cash, _)| *cash >= Cash::whole(1))
+                .map(|(id, symbol, at, cash, shares)| (id, prices::Traded { symbol, at, cash, shares }))
+                .collect(),
+            far_since: BTreeMap::new(),
+            clock_ahead_ms: None,
             session: None,
             must_read: None,
             questions: 0,
@@ -254,7 +371,10 @@ impl Engine {
             asked_orders: BTreeMap::new(),
             asked_list: None,
             asked_session: None,
+            asked_positions: None,
+            asked_quotes: None,
             alerted: BTreeSet::new(),
+            untold: BTreeMap::new(),
             stopping: false,
         }
     }
@@ -271,6 +391,7 @@ impl Engine {
             self.take(input, &mut out)?;
         }
         if !self.stopping {
+            self.ask_about_skipped(&mut out);
             self.ask(&mut out)?;
             self.decide(&mut out)?;
         }
@@ -289,10 +410,16 @@ impl Engine {
             Input::Order { intent, id, answer } => self.order(&intent, &id, answer, out)?,
             Input::Found { intent, answer } => self.found(&intent, answer, out)?,
             Input::List { begun_at, answer } => self.list(begun_at, answer, out)?,
-            Input::Session(answer) => self.session(answer),
-            Input::Tick => self.prune(),
+            Input::Session(answer) => self.session(answer, out),
+            Input::Positions { begun_at, answer } => self.read_positions(begun_at, answer, out)?,
+            Input::Quotes { begun_at, answer } => self.read_quotes(begun_at, answer),
+            Input::Clock { ahead_ms } => self.clock_ahead_ms = Some(ahead_ms),
+            Input::Tick => {
+                self.prune();
+                self.prune_traded();
+            }
             Input::Stop => self.stopping = true,
-            Input::Command(command, reply) => self.command(command, reply, out),
+            Input::Command(command, reply) => self.command(command, reply, out)?,
         }
         Ok(())
     }
@@ -321,53 +448,6 @@ impl Engine {
         Ok(())
     }
 
-    fn command(&mut self, command: Command, reply: u64, out: &mut Out) {
-        let scope =
-            |symbol: &Option<Symbol>| symbol.as_ref().map_or("all tickers".into(), ToString::to_string);
-        let answer = match command {
-            Command::Halt { symbol, reason, who } => {
-                let told = format!("{} halted", scope(&symbol));
-                self.halt(symbol, HaltKind::Operator, reason, who, out);
-                Ok(told)
-            }
-            Command::Resume { symbol, kind, reason, who } => {
-                let unsettled = symbol.as_ref().and_then(|symbol| self.unsettled(symbol));
-                if let Some(intent) = unsettled {
-                    Err(format!(
-                        "{} has intent {} in {}; settle it first",
-                        intent.symbol, intent.id, intent.state
-                    ))
-                } else if self.halts.remove(&(symbol.clone(), kind)).is_none() {
-                    Err(format!(
-                        "no `{}` halt of {} is in force; `bot status` lists halts",
-                        kind.as_str(),
-                        scope(&symbol)
-                    ))
-                } else {
-                    let told = format!("{} resumed", scope(&symbol));
-                    if let (HaltKind::Rejects, Some(symbol)) = (kind, &symbol) {
-                        self.failures.remove(symbol);
-                    }
-                    out.writes.push(Write::Lift { symbol, kind, reason, who });
-                    Ok(told)
-                }
-            }
-        };
-        out.effects.push(Effect::Reply(reply, answer));
-    }
-
-    /// The intent that keeps a ticker from being resumed. It holds its ticker whatever halts there are, so that lifting
-    /// the global one resumes the others only. An `Unknown` one that the broker said it does not have holds nothing:
-    /// it goes out again under its name, and only a resumed ticker lets it.
-    fn unsettled<'a>(&'a self, symbol: &'a Symbol) -> Option<&'a Intent> {
-        let ready = move |id: &IntentId| self.resends.get(id).is_some_and(|resend| resend.ready);
-        self.live_of(symbol).find(move |intent| match intent.state {
-            IntentState::Stuck => true,
-            IntentState::Unknown => !(self.policy.profile.client_ids && ready(&intent.id)),
-            _ => false,
-        })
-    }
-
     fn halt(&mut self, symbol: Option<Symbol>, kind: HaltKind, reason: String, who: String, out: &mut Out) {
         let scope = (symbol.clone(), kind);
         if self.halts.contains_key(&scope) {
@@ -385,13 +465,14 @@ impl Engine {
         Pause { since: earlier, ms: interval_ms }.over(self.now)
     }
 
-    fn ticket(intent: &Intent) -> Ticket {
+    fn ticket(intent: &Intent, short: bool) -> Ticket {
         Ticket {
             intent: intent.id.clone(),
             symbol: intent.symbol.clone(),
             side: intent.side,
             quantity: intent.quantity,
             reference: intent.reference,
+            short,
         }
     }
 
@@ -426,7 +507,8 @@ impl Engine {
             !position.fills.is_zero() || !position.executions.is_zero()
         };
         Durable {
-            view: self.view(),
+            // Which fills the sweep must look for again: after a start, all that it could still find.
+            view: ChainView { late_from: None, ..self.view() },
             fills: self.fills.values().cloned().collect(),
             totals: (self.fills_total, self.reversals_total, self.dead_total),
             positions: self
@@ -442,6 +524,25 @@ impl Engine {
                 .map(|((symbol, kind), why)| (symbol.clone(), *kind, why.clone()))
                 .collect(),
             failures: self.failures.iter().map(|(symbol, failed)| (symbol.clone(), failed.count)).collect(),
+            account: self
+                .account
+                .keys()
+                .chain(self.baselines.keys())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(|symbol| {
+                    let moved = self.account.get(symbol).copied().unwrap_or_default();
+                    (symbol.clone(), self.baselines.get(symbol).copied(), moved)
+                })
+                .collect(),
+            tag: self.learnt_tag.clone(),
+            begun: self.begun,
+            passed_over: self
+                .passed_over
+                .values()
+                .flatten()
+                .map(|(trade, ignored)| (trade.id, *ignored))
+                .collect(),
         }
     }
 
@@ -482,6 +583,7 @@ impl Engine {
             gate: self.gate_closed(),
             broker_answers: self.broker_answers,
             session: self.session.clone(),
+            unsettled: self.unsettled_intents(),
         }
     }
 }

@@ -1,6 +1,10 @@
-//! What the broker says, folded: transitions, executions, adoptions (`protocol.md` 3 and 5.2).
+//! What the broker says, folded: transitions, executions, adoptions (`protocol.md` 3 and 5.2). `search` asks where an
+//! order went, `account` what is held.
+
+use std::collections::BTreeSet;
 
 use super::decide::LIST_BACK_MS_MAX;
+use super::search::Search;
 use super::{Asked, Engine, Out, Pause, Stop};
 use crate::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
 use crate::hedges::{HaltKind, Intent, IntentState};
@@ -9,6 +13,8 @@ use crate::units::{IntentId, Millis, OrderId, Shares, Symbol};
 
 /// A 404 within this time of the POST means "not visible yet" (`protocol.md` 3.3).
 const INVISIBLE_MS_MAX: i64 = 60_000;
+/// A done order whose figures do not add up is waited for so long.
+const UNTOLD_MS_MAX: i64 = 60_000;
 /// And it must have been looked for so often: a clock that jumps a minute ahead makes no order disappear.
 const INVISIBLE_READS_MIN: u32 = 10;
 /// First pause after an attempt without an execution, doubling to [`PAUSE_MS_MAX`] (`protocol.md` 3.7).
@@ -17,8 +23,11 @@ const PAUSE_MS_FIRST: i64 = 5_000;
 const PAUSE_MS_MAX: i64 = 300_000;
 /// Attempts in a row without an execution that halt a ticker.
 const FAILURES_MAX: u32 = 5;
+const DAY_MS: i64 = 24 * 3_600_000;
 /// The broker's times are cut to seconds and its clock is not ours.
 const FORGOTTEN_MARGIN_MS: i64 = 60_000;
+/// The same, as narrow as it can be: an order may be entered within a second of this ledger's birth.
+const ENTERED_MARGIN_MS: i64 = super::decide::CLOCKS_MS_MAX + 999;
 /// Ended intents are kept in memory this long, because a broker may change an execution within a day.
 pub(super) const ENDED_KEPT_MS: i64 = 25 * 3_600_000;
 
@@ -57,6 +66,7 @@ impl Engine {
                     return self.stuck(id, why, out);
                 }
                 self.orders.insert(order.clone(), id.clone());
+                self.claimed.insert(id.clone());
                 let reason = format!("claimed order {order}");
                 self.become_with(id, IntentState::Sent, reason, out, |intent| intent.order_id = Some(order))
             }
@@ -84,7 +94,7 @@ impl Engine {
 
     /// Takes the measure of a read: a success opens the gate that an unclear order call closed, if it was asked for
     /// after that call went wrong.
-    fn heard<T>(&mut self, number: u64, answer: Result<T, ReadError>) -> Option<T> {
+    pub(super) fn heard<T>(&mut self, number: u64, answer: Result<T, ReadError>) -> Option<T> {
         self.broker_answers = Some(answer.is_ok());
         let value = answer.ok()?;
         if self.must_read.is_some_and(|last_before| number > last_before) {
@@ -143,7 +153,9 @@ impl Engine {
     }
 
     /// An order of ours as the broker has it: verify, book, end.
-    fn settle(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn settle(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
+        #[cfg(test)]
+        let order = &crate::sim::trial::sabotage::partial_forgotten(order);
         let Some(intent) = self.intents.get(id) else { return Ok(()) };
         self.entered.insert(id.clone(), order.entered_at);
         if matches!(intent.state, IntentState::Sent | IntentState::Unknown) {
@@ -170,23 +182,41 @@ impl Engine {
             let order_id = order.id.clone();
             self.become_with(id, IntentState::Working, reason, out, |i| i.order_id = Some(order_id))?;
         }
+        self.learn_tag(id, order, out);
+        let Some(intent) = self.intents.get(id) else { return Ok(()) };
+        if (&intent.symbol, intent.side) != (&order.symbol, order.side) {
+            // Booked under this intent its executions would count for another ticker, or with the wrong sign.
+            let why = format!("order {} is {} {}", order.id, order.side, order.symbol);
+            return self.stuck(id, why, out);
+        }
         self.book(id, order, out)?;
         // `Filled` means whole: a broker whose status is ahead of its figures has still to tell what it traded.
         let told = order.executed == order.filled
             && (order.status != OrderStatus::Filled || order.filled >= order.quantity);
-        let whole = order.status.is_terminal() && told;
-        if whole && self.intents.get(id).is_some_and(|intent| intent.state == IntentState::Working) {
+        let over = order.status.is_terminal() && (told || self.will_never_tell(id));
+        if told {
+            self.untold.remove(id);
+        }
+        if over && self.intents.get(id).is_some_and(|intent| intent.state == IntentState::Working) {
             let end = match order.status {
                 OrderStatus::Live => return Ok(()),
                 OrderStatus::Filled => IntentState::Filled,
                 OrderStatus::Canceled => IntentState::Canceled,
                 OrderStatus::Rejected => IntentState::Rejected,
                 OrderStatus::Expired => IntentState::Expired,
+                OrderStatus::Replaced if self.settled_by_hand.contains(id) => IntentState::Canceled,
                 OrderStatus::Replaced => {
                     return self.stuck(id, "replaced by another hand than ours".into(), out);
                 }
             };
             self.become_state(id, end, order.status_text.clone(), out)?;
+            if !told {
+                let why = format!(
+                    "order {} is {} for good, of {}, but tells {} filled and {} executed",
+                    order.id, order.status_text, order.quantity, order.filled, order.executed
+                );
+                self.halt(Some(order.symbol.clone()), HaltKind::ExecutionChanged, why, "engine".into(), out);
+            }
             if matches!(end, IntentState::Canceled | IntentState::Rejected) {
                 if order.executed.is_zero() {
                     self.failed(id, out);
@@ -196,6 +226,16 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether an order that is done has told figures that do not add up for so long, and so often, that they are not
+    /// late any more: a trade may have been taken back before it was read. Counts this reading.
+    fn will_never_tell(&mut self, id: &IntentId) -> bool {
+        let (since, reads) = self.untold.entry(id.clone()).or_insert((self.now, 0));
+        *reads = reads.saturating_add(1);
+        // A clock that was set back must not make it last for the hours it was wrong.
+        *since = self.now.min(*since);
+        self.now.since(*since) > UNTOLD_MS_MAX && *reads >= INVISIBLE_READS_MIN
     }
 
     /// Books what the order's cumulative says beyond what is booked, in every state of the intent.
@@ -216,6 +256,14 @@ impl Engine {
         intent.executions += 1;
         intent.executed = order.executed;
         let (symbol, side, live) = (intent.symbol.clone(), intent.side, intent.state.is_live());
+        let ignored = intent.ignored;
+        let account = self.account.entry(symbol.clone()).or_default();
+        *account = account.checked_add(side.signed(change)).ok_or_else(out_of_range)?;
+        self.note_booked(&symbol, side, change);
+        if ignored {
+            // It moved the account, and is nobody's here.
+            return Ok(());
+        }
         let position = self.positions.entry(symbol.clone()).or_default();
         position.executions =
             position.executions.checked_add(side.signed(change)).ok_or_else(out_of_range)?;
@@ -238,6 +286,15 @@ impl Engine {
     ) -> Result<(), Stop> {
         let number = self.asked_list.as_mut().map_or(0, Asked::returned);
         let Some(orders) = self.heard(number, answer) else { return Ok(()) };
+        self.listed_at = Some(begun_at);
+        self.listed_whole = self.list_since <= self.now.plus(-LIST_BACK_MS_MAX).plus(DAY_MS);
+        self.listed.clone_from(&orders);
+        if !self.policy.profile.client_ids {
+            self.search(number, begun_at, &orders, out)?;
+            if self.unasked.iter().any(|id| self.needs_list(id)) {
+                return Ok(());
+            }
+        }
         let at_start = !self.compared;
         if at_start {
             self.halt_if_too_old(out);
@@ -253,39 +310,58 @@ impl Engine {
             let blocks = |state: IntentState| state.is_live() && state != IntentState::Planned;
             if let Some(id) = self.orders.get(&order.id).cloned() {
                 self.settle(&id, order, out)?;
-            } else if by_name.is_some_and(|(_, state)| blocks(state)) {
+            } else if by_name.is_some_and(|(_, state)| blocks(state)) || self.is_awaited(order) {
                 // Its intent waits for it, or for a person: its own question binds it.
-            } else if self.first_compared_at.is_some_and(|compared| order.entered_at < compared) {
-                // An earlier ledger's: a person was asked about it when this one was born.
-            } else if self.forgotten.is_some_and(|last| order.entered_at <= last.plus(FORGOTTEN_MARGIN_MS)) {
+            } else if self.is_an_earlier_ledgers(order) {
+                // A person was asked about it when this ledger was born.
+            } else if self.is_forgotten(order) {
                 // Older than our memory, which a clock that was set back reaches behind: it may well be ours.
+            } else if at_start && self.compared_at.is_none() && self.may_be_an_earlier_ledgers(order) {
+                ours_without_intent += 1;
             } else if self.has_our_tag(order) {
-                if at_start && self.compared_at.is_none() {
-                    ours_without_intent += 1;
-                } else if at_start {
+                let near_birth = self.named(order).is_none()
+                    && self.first_compared_at.is_some_and(|compared| order.entered_at < compared);
+                if at_start && !near_birth {
                     self.adopt(order, IntentState::Working, "found in the broker's book at start", out)?;
                 } else {
-                    self.stranger(order, begun_at, out)?;
+                    // Also where nobody can tell whether this ledger or the one before it sent the order.
+                    self.stranger(order, number, out)?;
                 }
-            } else if at_start && self.compared_at.is_some() && self.positions.contains_key(&order.symbol) {
-                let why = format!("order {} in {} was not entered by this bot", order.id, order.symbol);
+            } else if at_start && self.compared_at.is_some() && self.concerns_us(order) {
+                let why = match &order.tag {
+                    None => {
+                        format!("order {} in {} has no tag and may be this bot's own", order.id, order.symbol)
+                    }
+                    Some(_) => format!("order {} in {} was not entered by this bot", order.id, order.symbol),
+                };
                 self.halt(Some(order.symbol.clone()), HaltKind::ForeignOrder, why, "engine".into(), out);
             }
         }
         if ours_without_intent > 0 {
-            let why = format!(
-                "this ledger is new, but the account holds {ours_without_intent} orders of an earlier one; put the \
-                 old ledger back, or type `{}` to start without them",
-                HaltKind::ForeignOrder.lifted_by(None)
-            );
-            self.halt(None, HaltKind::ForeignOrder, why, "engine".into(), out);
+            self.ask_about_earlier(ours_without_intent, out);
         }
         if at_start {
-            self.first_compared_at.get_or_insert(begun_at);
-            out.writes.push(Write::Compared(begun_at));
+            // By the slower of both clocks: what this ledger sends must not look older than the ledger.
+            let compared = begun_at.plus(self.clock_ahead_ms.unwrap_or_default().min(0));
+            self.first_compared_at.get_or_insert(compared);
+            out.writes.push(Write::Compared(compared));
         }
         self.compared = true;
         Ok(())
+    }
+
+    /// A new ledger before a book that is not: whose are those orders?
+    fn ask_about_earlier(&mut self, orders: u32, out: &mut Out) {
+        let whose = match self.tag() {
+            Some(_) => "of an earlier one",
+            None => "that may be an earlier one's (APP_TAG is not known yet)",
+        };
+        let why = format!(
+            "this ledger is new, but the account holds {orders} orders {whose}; put the old ledger back, or say \
+             whether they are this one's: `{}`",
+            HaltKind::EarlierOrders.lifted_by(None)
+        );
+        self.halt(None, HaltKind::EarlierOrders, why, "engine".into(), out);
     }
 
     /// A ledger that knows the broker's orders only up to a moment that no list reaches back to.
@@ -305,27 +381,93 @@ impl Engine {
         self.intents.get(&name)
     }
 
-    fn has_our_tag(&self, order: &BrokerOrder) -> bool {
-        self.policy.profile.tag.is_some() && order.tag == self.policy.profile.tag
+    pub(super) fn has_our_tag(&self, order: &BrokerOrder) -> bool {
+        self.tag().is_some() && order.tag.as_ref() == self.tag()
     }
 
-    /// Outside the start, an order of ours that nobody knows must be seen by two lists begun after its ticker's last
-    /// transition before it counts as another instance's (`protocol.md` 3.6).
-    fn stranger(&mut self, order: &BrokerOrder, begun_at: Millis, out: &mut Out) -> Result<(), Stop> {
-        let moved = self.intents.values().filter(|i| i.symbol == order.symbol).map(|i| i.changed_at).max();
-        if moved.is_some_and(|moved| begun_at <= moved) {
+    /// Whether an order that is not ours, as far as it shows, must stop its ticker at start. One without a tag may get
+    /// ours yet, and its ticker's fills may not be read yet.
+    fn concerns_us(&self, order: &BrokerOrder) -> bool {
+        let untold = !self.policy.profile.client_ids && order.ordinary && order.tag.is_none();
+        untold || self.positions.contains_key(&order.symbol)
+    }
+
+    /// On a new ledger: whether a person must be asked about the order. While our tag is not known, any that we could
+    /// have sent.
+    fn may_be_an_earlier_ledgers(&self, order: &BrokerOrder) -> bool {
+        match self.tag() {
+            Some(_) => self.has_our_tag(order),
+            None => order.ordinary,
+        }
+    }
+
+    /// Whether it carries our tag, has traded or still may, and is nobody's here.
+    pub(super) fn is_unexplained(&self, order: &BrokerOrder) -> bool {
+        let matters =
+            order.status == OrderStatus::Live || !order.executed.is_zero() || !order.filled.is_zero();
+        matters
+            && self.has_our_tag(order)
+            && !self.orders.contains_key(&order.id)
+            && self.named(order).is_none()
+            && !self.is_an_earlier_ledgers(order)
+            && !self.is_forgotten(order)
+    }
+
+    /// Entered before this ledger was born, by a margin for the two clocks; and whatever there is while a person has not
+    /// said yet whose the orders are, for until then this ledger sends nothing.
+    pub(super) fn is_an_earlier_ledgers(&self, order: &BrokerOrder) -> bool {
+        let before = |born: Millis| order.entered_at < born.plus(-ENTERED_MARGIN_MS);
+        self.named(order).is_none()
+            && (self.halts.contains_key(&(None, HaltKind::EarlierOrders))
+                || self.first_compared_at.is_some_and(before))
+    }
+
+    /// Older than our memory, which a clock that was set back reaches behind: an intent of ours may have had it.
+    pub(super) fn is_forgotten(&self, order: &BrokerOrder) -> bool {
+        self.forgotten.is_some_and(|last| order.entered_at <= last.plus(FORGOTTEN_MARGIN_MS))
+    }
+
+    /// A person says that the orders of an earlier ledger are this one's (`protocol.md` 5.2). What they executed before
+    /// this ledger's birth is in the position it was born with, and is taken off it.
+    pub(super) fn adopt_earlier(&mut self, who: &str, out: &mut Out) -> Result<Result<u32, String>, Stop> {
+        if self.tag().is_none() {
+            return Ok(Err("nobody can tell which orders are ours before APP_TAG is set".into()));
+        }
+        if !self.listed_whole {
+            return Ok(Err(
+                "the broker's list was not read yet; type it again in a moment, while the bot runs".into(),
+            ));
+        }
+        let earlier: Vec<BrokerOrder> = self
+            .listed
+            .iter()
+            .filter(|order| self.has_our_tag(order) && !self.orders.contains_key(&order.id))
+            .filter(|order| self.is_an_earlier_ledgers(order))
+            .cloned()
+            .collect();
+        let mut adopted: u32 = 0;
+        for order in earlier {
+            self.adopt(&order, IntentState::Working, &format!("an earlier ledger's, by {who}"), out)?;
+            adopted += 1;
+            if self.baselines.contains_key(&order.symbol) && !order.executed.is_zero() {
+                let change = order.side.signed(order.executed).negated();
+                let why = format!("order {} was executed before this ledger's birth", order.id);
+                self.rebase(&order.symbol, Some(change), &why, who, out)?;
+            }
+        }
+        Ok(Ok(adopted))
+    }
+
+    /// Outside the start, an order of ours that nobody knows must be seen by two lists asked for after its ticker's last
+    /// transition before it counts as another instance's (`protocol.md` 3.6). By their numbers: a clock may be set.
+    fn stranger(&mut self, order: &BrokerOrder, number: u64, out: &mut Out) -> Result<(), Stop> {
+        let moved = self.moved.get(&order.symbol).copied();
+        let since_then = |number: u64| moved.is_none_or(|moved| number > moved);
+        if !since_then(number) {
             return Ok(());
         }
-        match self.strangers.get(&order.id) {
-            None => {
-                self.strangers.insert(order.id.clone(), begun_at);
-                Ok(())
-            }
-            Some(first) if moved.is_some_and(|moved| *first <= moved) || begun_at <= *first => {
-                self.strangers.insert(order.id.clone(), begun_at);
-                Ok(())
-            }
-            Some(_) => {
+        match self.strangers.get(&order.id).copied() {
+            Some(first) if first < number && since_then(first) => {
                 self.strangers.remove(&order.id);
                 self.adopt(
                     order,
@@ -335,6 +477,10 @@ impl Engine {
                 )?;
                 let why = format!("order {} was sent by another instance of this bot", order.id);
                 self.halt(Some(order.symbol.clone()), HaltKind::Stuck, why, "engine".into(), out);
+                Ok(())
+            }
+            _ => {
+                self.strangers.insert(order.id.clone(), number);
                 Ok(())
             }
         }
@@ -348,6 +494,8 @@ impl Engine {
         out: &mut Out,
     ) -> Result<(), Stop> {
         let intent = Intent {
+            snapshot: None,
+            ignored: false,
             id: self.next_id()?,
             symbol: order.symbol.clone(),
             side: order.side,
@@ -377,10 +525,16 @@ impl Engine {
         self.settle(&id, order, out)
     }
 
-    pub(super) fn session(&mut self, answer: Result<Session, ReadError>) {
+    pub(super) fn session(&mut self, answer: Result<Session, ReadError>, out: &mut Out) {
         let number = self.asked_session.as_mut().map_or(0, Asked::returned);
         // A broker that can not say is closed; the broker's own implementation falls back to its table.
-        self.session = self.heard(number, answer);
+        let told = self.heard(number, answer);
+        if let Some(Session::Disputed { reason }) = &told
+            && !matches!(self.session, Some(Session::Disputed { .. }))
+        {
+            out.effects.push(super::Effect::Alert(format!("no order leaves: {reason}")));
+        }
+        self.session = told;
     }
 
     pub(super) fn next_id(&mut self) -> Result<IntentId, Stop> {
@@ -421,12 +575,24 @@ impl Engine {
         intent.transitions += 1;
         intent.changed_at = now;
         intent.reason = reason;
+        if !matches!(to, IntentState::Planned | IntentState::Withdrawn) {
+            self.moved.insert(intent.symbol.clone(), self.questions);
+        }
+        if to == IntentState::Unknown && from != to {
+            self.searches.insert(id.clone(), Search::after(self.questions));
+        } else if to != IntentState::Unknown {
+            self.searches.remove(id);
+            self.told_of_similar.remove(id);
+        }
         if !to.is_live() {
             self.live.remove(id);
             self.asked_orders.remove(id);
+            self.untold.remove(id);
         }
         if !matches!(to, IntentState::Sent | IntentState::Unknown) {
             self.resends.remove(id);
+            // Whoever told what became of it: it need not be asked for any more.
+            self.unasked.remove(id);
         }
         if to != from {
             // A new state is asked for at once.
@@ -472,18 +638,35 @@ impl Engine {
             let told = [intent.sent_at, self.entered.get(&intent.id).copied()];
             told.into_iter().flatten().fold(intent.changed_at, Millis::max)
         };
-        let old = |intent: &Intent| !intent.state.is_live() && now.since(last(intent)) > ENDED_KEPT_MS;
+        // The order of an intent that is being searched for must not be taken for one that another intent had.
+        let searched: BTreeSet<&Symbol> = self
+            .live
+            .iter()
+            .filter(|id| self.needs_list(id))
+            .filter_map(|id| Some(&self.intents.get(id)?.symbol))
+            .collect();
+        let old = |intent: &Intent| {
+            !intent.state.is_live()
+                && now.since(last(intent)) > ENDED_KEPT_MS
+                && !searched.contains(&intent.symbol)
+        };
         let gone: Vec<(IntentId, Option<OrderId>, Millis)> = self
             .intents
             .values()
             .filter(|i| old(i))
             .map(|i| (i.id.clone(), i.order_id.clone(), last(i)))
             .collect();
+        if gone.is_empty() || self.listed.iter().any(|order| self.is_unexplained(order)) {
+            // An order of ours that is nobody's yet must not get as old as what is forgotten.
+            return;
+        }
         for (id, order, last) in gone {
             self.forgotten = self.forgotten.max(Some(last));
             self.intents.remove(&id);
             self.entered.remove(&id);
             self.alerted.remove(&id);
+            self.claimed.remove(&id);
+            self.settled_by_hand.remove(&id);
             if let Some(order) = order {
                 self.orders.remove(&order);
             }

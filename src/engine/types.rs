@@ -1,10 +1,12 @@
 //! What goes into the engine and what comes out of it.
 
-use crate::broker::{BrokerOrder, Placed, ReadError, Session, Ticket};
+use std::collections::BTreeSet;
+
+use crate::broker::{BrokerOrder, Placed, Quote, ReadError, Session, Ticket};
 use crate::chain::{Push, Sweep};
-use crate::hedges::{HaltKind, IntentState};
+use crate::hedges::{Choice, Decision, HaltKind, IntentState, Unsettled};
 use crate::ledger::{FillState, Write};
-use crate::units::{BlockRef, IntentId, Millis, OrderId, Shares, Symbol};
+use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Shares, Symbol};
 
 /// Everything that can happen to the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,26 @@ pub enum Input {
     },
     /// Answer to [`Question::Session`].
     Session(Result<Session, ReadError>),
+    /// Answer to [`Question::Positions`]: signed, a ticker without one is flat.
+    Positions {
+        /// When the read began.
+        begun_at: Millis,
+        /// The answer.
+        answer: Result<Vec<(Symbol, Shares)>, ReadError>,
+    },
+    /// Answer to [`Question::Quotes`].
+    Quotes {
+        /// When the read began.
+        begun_at: Millis,
+        /// The answer.
+        answer: Result<Vec<Quote>, ReadError>,
+    },
+    /// By how much the broker's clock was ahead of ours in its last answer; comes before an answer to
+    /// [`Question::Session`] where the broker says it.
+    Clock {
+        /// Milliseconds; negative: behind.
+        ahead_ms: i64,
+    },
     /// Time passes; at least five times a second.
     Tick,
     /// The process is to end: nothing is decided or asked any more, answers are still booked.
@@ -80,12 +102,40 @@ pub enum Command {
         /// Who.
         who: String,
     },
+    /// Settle an intent that only a person can settle: `Unknown` or `Stuck` (`protocol.md` 3.5, 3.6).
+    Reconcile {
+        /// The intent.
+        target: IntentId,
+        /// What became of it, by the broker's own book.
+        decision: Decision,
+        /// How the operator knows.
+        reason: String,
+        /// Who.
+        who: String,
+    },
+    /// Count the trades of a ticker that were passed over before it was listed, and lift that halt (`protocol.md` 5.4).
+    CountSkipped {
+        /// The ticker.
+        symbol: Symbol,
+        /// Which trades the chain was asked about.
+        asked: BTreeSet<FillId>,
+        /// What the chain has of their transactions; each block was read and is canonical.
+        push: Push,
+        /// What the ledger already holds of those fills.
+        known: Vec<FillState>,
+        /// Why.
+        reason: String,
+        /// Who.
+        who: String,
+    },
     /// Lift one kind of halt. A ticker with an `Unknown` or `Stuck` intent stays as it is.
     Resume {
         /// The ticker; the global halt where none.
         symbol: Option<Symbol>,
         /// Which halt: each is lifted only by its own name.
         kind: HaltKind,
+        /// The answer to the question that this kind of halt asks, where it asks one.
+        choice: Option<Choice>,
         /// Why.
         reason: String,
         /// Who.
@@ -132,6 +182,13 @@ pub enum Question {
     },
     /// The session.
     Session,
+    /// The account's positions.
+    Positions,
+    /// What these tickers cost now.
+    Quotes {
+        /// Ascending, at least one.
+        symbols: Vec<Symbol>,
+    },
 }
 
 /// Why the process must end.
@@ -186,6 +243,8 @@ pub struct Facts {
     /// The session as last read; none before the first reading. With it, health tells a gate that is shut because the
     /// market is (fine) from one that is shut for any other reason (not fine).
     pub session: Option<Session>,
+    /// Intents that only a person can settle.
+    pub unsettled: Vec<Unsettled>,
 }
 
 /// One ticker's row of [`Facts`].

@@ -14,7 +14,7 @@ mod naming;
 mod pairing;
 mod weighing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256, Bytes};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub use self::naming::{kind_of, ticker_of};
 pub use self::pairing::{Trades, Unpaired, give_up, trades};
 pub use self::weighing::{Conversion, Questions, TokenFacts, event, questions};
 
-use crate::units::{Cash, FillId, Price, Shares, Symbol};
+use crate::units::{Cash, FillId, Millis, Price, Shares, Symbol};
 
 /// Which logs are ours, and which of our trades count: the part of the configuration that this module needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,13 @@ impl Fill {
     pub fn signed_shares(&self) -> Shares {
         self.id.side.signed(self.shares)
     }
+
+    /// When it was traded: its block's time where the node said it, else when it was first seen.
+    #[must_use]
+    pub fn traded_at(&self, seen: Millis) -> Millis {
+        let told = self.block_time.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1_000));
+        told.map_or(seen, |told| seen.min(Millis(told)))
+    }
 }
 
 /// A trade of one of our orders that moves no exposure; kept with its reason.
@@ -113,6 +120,9 @@ pub enum SkipReason {
 }
 
 impl SkipReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::ZeroShares, Self::ForeignPair, Self::BeforeHedging, Self::OtherShard];
+
     /// The stable text in ledger and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -122,6 +132,32 @@ impl SkipReason {
             Self::BeforeHedging => "before_hedging",
             Self::OtherShard => "other_shard",
         }
+    }
+}
+
+/// Which tokens and tickers a configuration lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// `SYMBOLS`: the tickers of this shard; all of them where none.
+    pub symbols: Option<BTreeSet<Symbol>>,
+    /// `EQUITIES`: which address is which share.
+    pub equities: BTreeMap<Address, Symbol>,
+    /// The cash tokens: `CASH`, and what the ledger knows as cash.
+    pub cash: BTreeSet<Address>,
+}
+
+impl Listing {
+    /// The ticker in which a trade that was passed over would be a fill today; none where it would be none.
+    #[must_use]
+    pub fn ticker_of(&self, trade: &Skipped) -> Option<Symbol> {
+        let (came, left) = (trade.input_token, trade.output_token);
+        let symbol = match trade.reason {
+            SkipReason::OtherShard => trade.symbol.as_ref(),
+            SkipReason::ForeignPair if self.cash.contains(&left) => self.equities.get(&came),
+            SkipReason::ForeignPair if self.cash.contains(&came) => self.equities.get(&left),
+            SkipReason::ForeignPair | SkipReason::ZeroShares | SkipReason::BeforeHedging => None,
+        }?;
+        self.symbols.as_ref().is_none_or(|symbols| symbols.contains(symbol)).then(|| symbol.clone())
     }
 }
 
@@ -170,6 +206,16 @@ pub struct TokenFact {
     pub decimals: u8,
     /// What it is to us.
     pub kind: TokenKind,
+}
+
+impl TokenFact {
+    /// Whether this is a token that was a stranger's and is listed as a share now: the only way in which what a token is
+    /// may change within one ledger.
+    #[must_use]
+    pub fn lists(&self, kind: &TokenKind, decimals: u8) -> bool {
+        let share = matches!(self.kind, TokenKind::Share(_) | TokenKind::WrappedShare(_));
+        *kind == TokenKind::Foreign && share && decimals == self.decimals
+    }
 }
 
 /// What a token is to us. Decided by address where `EQUITIES` and `CASH` say so, else by symbol.

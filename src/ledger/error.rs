@@ -174,7 +174,7 @@ pub enum LedgerError {
         transitions: u32,
     },
     /// The database failed.
-    #[error("the ledger {path} failed while it {doing}: {source}{}", hint(source), path = path.display())]
+    #[error("the ledger {path} failed while it {doing}: {source}{}", hint(path, source), path = path.display())]
     Sql {
         /// The ledger.
         path: PathBuf,
@@ -217,6 +217,9 @@ impl LedgerError {
                     rusqlite::Error::FromSqlConversionFailure(..)
                         | rusqlite::Error::InvalidColumnType(..)
                         | rusqlite::Error::IntegralValueOutOfRange(..)
+                        // Our statements are right for our schema: one that can not be prepared met another one, for
+                        // the schema is text in the file, and damage there leaves every page in order.
+                        | rusqlite::Error::SqlInputError { .. }
                 );
         if damaged {
             Self::damaged(path, format!("{source} (while it {doing})"))
@@ -247,10 +250,13 @@ impl LedgerError {
 }
 
 /// What to do about a database error that a person can do something about.
-fn hint(source: &rusqlite::Error) -> &'static str {
-    match source.sqlite_error_code() {
+fn hint(path: &Path, source: &rusqlite::Error) -> String {
+    let words = match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
-            ". Make room on the volume and start again: nothing of this batch was written"
+            let place = super::place::directory(path).display();
+            return format!(
+                ". Make room there (`df -h {place}`, `du -sh {place}/*`) and start again: nothing of this batch was written"
+            );
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             ". Give the file and its directory to the user that runs the bot and start again"
@@ -262,7 +268,8 @@ fn hint(source: &rusqlite::Error) -> &'static str {
             ". SQLite needs the right to write beside it, even to read: run this as the user that runs the bot"
         }
         _ => "",
-    }
+    };
+    words.to_owned()
 }
 
 /// The differing fields, one a line.

@@ -1,25 +1,30 @@
 //! Everything the engine starts from, read in one transaction.
 //!
-//! Sums are folded here, exactly, from rows that are never changed; nothing stored is trusted as a sum. The fold over
-//! fills is one pass in the order of their birth, so memory holds the result and not the history.
+//! Sums are folded here, exactly, from rows that are never changed; nothing stored is trusted as a sum. The sum over
+//! fills is one pass in the order of their birth that reads three short columns, so memory holds the result and not the
+//! history; whole fills are read only of the last blocks.
 
 use std::collections::BTreeMap;
 
 use alloy::primitives::B256;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::error::LedgerError;
 use super::open::Ledger;
-use super::{FillState, Loaded, row};
+use super::{FillState, Loaded, PassedOver, Recent, row};
 use crate::chain::ChainView;
-use crate::fills::TokenFact;
-use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::fills::{Listing, TokenFact, TokenKind};
+use crate::hedges::{HaltKind, Intent, IntentState, Snapshot};
 use crate::positions::TRADED_SHARES_MAX;
-use crate::units::{BlockRef, Cash, Millis, Shares, Side, Symbol};
+use crate::units::{BlockRef, Cash, Millis, OrderId, Shares, Side, Symbol};
 
 /// Terminal intents younger than this before the ledger last knew the broker's orders are read too: the list at start
 /// begins there, terminal orders are asked again for a day, and an hour is for clocks that differ.
 const TERMINAL_MS: i64 = 25 * 60 * 60 * 1000;
+
+/// How long a fill is recent: the price of the last hour is what a quote is held against (`protocol.md` 4).
+const RECENT_MS: i64 = 3_600_000;
 
 impl Ledger {
     /// Reads what the engine starts from.
@@ -33,14 +38,24 @@ impl Ledger {
         loaded(&moment).map_err(failed)
     }
 
+    /// The trades that were passed over and would be fills by `listing`: those that nobody was asked about, and of those
+    /// that a person ignored the ones that a fork may still move.
+    ///
+    /// # Errors
+    /// As [`Ledger::load`].
+    pub fn passed_over(&self, listing: &Listing) -> Result<Vec<PassedOver>, LedgerError> {
+        passed_over(&self.conn, listing)
+            .map_err(|error| LedgerError::sql(&self.path, "read the trades that were passed over", error))
+    }
+
     /// What the ledger holds of the fills of one transaction, ascending by log index.
     ///
     /// # Errors
     /// As [`Ledger::load`].
     pub fn fill_states(&self, tx_hash: B256) -> Result<Vec<FillState>, LedgerError> {
         let mut states = Vec::new();
-        fold(&self.conn, Some(tx_hash), |folded| {
-            states.push(folded.state);
+        fold(&self.conn, Which::Transaction(tx_hash), |state| {
+            states.push(state);
             Ok(())
         })
         .map_err(|error| LedgerError::sql(&self.path, "read the fills of a transaction", error))?;
@@ -49,31 +64,63 @@ impl Ledger {
     }
 }
 
-/// A fill after its entries, and what they add up to.
-pub(super) struct Folded {
-    pub(super) state: FillState,
-    /// What its counted entries leave of it: nothing, or its signed shares.
-    pub(super) counting: Shares,
+/// See [`Ledger::passed_over`].
+pub(super) fn passed_over(conn: &Connection, listing: &Listing) -> rusqlite::Result<Vec<PassedOver>> {
+    let mut cash = listing.cash.clone();
+    cash.extend(
+        tokens(conn)?.into_iter().filter(|fact| fact.kind == TokenKind::Cash).map(|fact| fact.address),
+    );
+    let listing = Listing { cash, ..listing.clone() };
+    let mut statement = conn.prepare(
+        "SELECT s.chain_id, s.block_hash, s.tx_hash, s.log_index, s.side, s.block_number, s.orderbook, s.owner, \
+         s.input_token, s.output_token, s.symbol, s.shares, s.reason, a.skipped IS NOT NULL FROM skipped_fills s \
+         LEFT JOIN skipped_answers a USING (skipped) WHERE a.skipped IS NULL \
+         OR a.counted = 0 AND s.block_number > (SELECT min(number) FROM window) ORDER BY s.skipped",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(r) = rows.next()? {
+        let trade = row::skipped(r)?;
+        if let Some(symbol) = listing.ticker_of(&trade) {
+            found.push(PassedOver { trade, symbol, ignored: r.get(13)? });
+        }
+    }
+    Ok(found)
 }
 
-/// Folds every fill (of one transaction, where it is named) and hands each to `take`, in the order of birth.
+/// Which fills are folded.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which {
+    /// Those of one transaction.
+    Transaction(B256),
+    /// Those that the engine keeps: above this block (all, where none), and older ones with an entry that has no count.
+    InMemory(Option<u64>),
+}
+
+/// Folds the fills and hands each to `take`, in the order of birth.
 pub(super) fn fold(
     conn: &Connection,
-    tx_hash: Option<B256>,
-    mut take: impl FnMut(Folded) -> rusqlite::Result<()>,
+    which: Which,
+    mut take: impl FnMut(FillState) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
+    let (filter, value) = match which {
+        Which::InMemory(None) => ("", None),
+        Which::Transaction(tx_hash) => ("WHERE f.tx_hash = ?1", Some(Value::from(row::hash(&tx_hash)))),
+        Which::InMemory(Some(floor)) => (
+            // Of all entries the keys alone are read, and of the fills those few.
+            "WHERE f.fill IN (SELECT fill FROM fills WHERE block_number > ?1 UNION SELECT u.fill FROM fill_entries u \
+             LEFT JOIN fill_counts c ON c.fill = u.fill AND c.n = u.n WHERE c.n IS NULL)",
+            Some(Value::from(i64::try_from(floor).unwrap_or(i64::MAX))),
+        ),
+    };
     let sql = format!(
         "SELECT f.fill, {columns}, e.n, e.sign, c.n IS NOT NULL FROM fills f JOIN fill_entries e USING (fill) \
          LEFT JOIN fill_counts c ON c.fill = e.fill AND c.n = e.n {filter} ORDER BY f.fill, e.n",
         columns = row::FILL_COLUMNS,
-        filter = if tx_hash.is_some() { "WHERE f.tx_hash = ?1" } else { "" }
     );
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = match tx_hash {
-        Some(tx_hash) => statement.query([row::hash(&tx_hash)])?,
-        None => statement.query([])?,
-    };
-    let mut current: Option<(i64, Folded)> = None;
+    let mut rows = statement.query(params_from_iter(value))?;
+    let mut current: Option<(i64, FillState)> = None;
     while let Some(r) = rows.next()? {
         let key: i64 = r.get(0)?;
         if current.as_ref().is_none_or(|(fill, _)| *fill != key) {
@@ -81,25 +128,35 @@ pub(super) fn fold(
                 take(done)?;
             }
             let fill = row::fill(r, 1)?;
-            let state = FillState { fill, n: 0, standing: false, counted: false };
-            current = Some((key, Folded { state, counting: Shares::ZERO }));
+            current = Some((key, FillState { fill, n: 0, standing: false, counted: false }));
         }
-        if let Some((_, folded)) = &mut current {
-            add_entry(folded, r, 14)?;
+        if let Some((_, state)) = &mut current {
+            state.n = r.get(14)?;
+            state.standing = r.get::<_, i64>(15)? == 1;
+            state.counted = r.get(16)?;
         }
     }
     current.map_or(Ok(()), |(_, last)| take(last))
 }
 
-fn add_entry(folded: &mut Folded, r: &Row<'_>, at: usize) -> rusqlite::Result<()> {
-    let state = &mut folded.state;
-    state.n = r.get(at)?;
-    state.standing = r.get::<_, i64>(at + 1)? == 1;
-    state.counted = r.get(at + 2)?;
-    if state.counted {
-        let signed = state.fill.signed_shares();
-        let change = if state.standing { signed } else { signed.negated() };
-        folded.counting = sum(folded.counting, change)?;
+/// Adds what the counted entries leave of each fill to its ticker's sum: nothing, or its signed shares. It reads ticker,
+/// side and shares and no more: a ledger of years holds millions of fills, and this walk is the one that meets them all.
+pub(super) fn add_counting(conn: &Connection, sums: &mut BTreeMap<Symbol, Shares>) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare(
+        "SELECT f.symbol, f.side, f.shares, coalesce(sum(e.sign), 0) FROM fills f \
+         LEFT JOIN fill_counts c ON c.fill = f.fill LEFT JOIN fill_entries e ON e.fill = c.fill AND e.n = c.n \
+         GROUP BY f.fill",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(r) = rows.next()? {
+        let symbol: Symbol = row::parsed(r, 0)?;
+        let counting = match r.get::<_, i64>(3)? {
+            0 => Shares::ZERO,
+            1 => row::parsed::<Side>(r, 1)?.signed(row::parsed(r, 2)?),
+            // Entries alternate, so what is left of a fill is all of it or nothing.
+            other => return Err(rusqlite::Error::IntegralValueOutOfRange(3, other)),
+        };
+        add(sums, &symbol, counting)?;
     }
     Ok(())
 }
@@ -117,9 +174,9 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
     let mut fills = Vec::new();
     let mut standing = Vec::new();
     let mut fill_sums = BTreeMap::new();
-    fold(conn, None, |Folded { state, counting }| {
+    add_counting(conn, &mut fill_sums)?;
+    fold(conn, Which::InMemory(floor), |state| {
         let fill = &state.fill;
-        add(&mut fill_sums, &fill.symbol, counting)?;
         let above = floor.is_none_or(|floor| fill.block_number > floor);
         if above && state.standing {
             standing.push((fill.block_number, fill.id));
@@ -129,12 +186,19 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         }
         Ok(())
     })?;
+    let traded = traded(conn, &fill_sums)?;
     Ok(Loaded {
+        passed_over: Vec::new(),
         chain: ChainView { cursor: cursor(conn)?, window, standing, late_from: None, tokens: tokens(conn)? },
         fills,
         fill_sums: fill_sums.into_iter().collect(),
         execution_sums: execution_sums(conn)?.into_iter().collect(),
-        traded: traded(conn)?,
+        account_sums: sums_of(conn, ALL_EXECUTIONS)?.into_iter().collect(),
+        baselines: baselines(conn)?.into_iter().collect(),
+        tag: conn.query_row("SELECT app_tag FROM stamp", [], |r| r.get(0)).optional()?.flatten(),
+        begun: moment(conn, "begun_at")?.is_some(),
+        recent: recent(conn, last_commit)?,
+        traded,
         intents: intents(conn, compared_at)?,
         failures: failures(conn)?,
         halts: halts(conn)?,
@@ -149,16 +213,26 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
 
 /// Per ticker the newest fills that make up [`TRADED_SHARES_MAX`], ascending. Walked from the newest back, so that a
 /// swarm of dust fills can not push the real ones out.
-fn traded(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, Cash, Shares)>> {
+/// It ends where every ticker ever `known` has them.
+fn traded(
+    conn: &Connection,
+    known: &BTreeMap<Symbol, Shares>,
+) -> rusqlite::Result<Vec<(Symbol, Cash, Shares)>> {
     let mut sums: BTreeMap<Symbol, Shares> = BTreeMap::new();
     let mut newest = Vec::new();
     let mut statement = conn.prepare("SELECT symbol, cash, shares FROM fills ORDER BY fill DESC")?;
     let mut rows = statement.query([])?;
     while let Some(r) = rows.next()? {
-        let (symbol, cash, shares) = (row::parsed(r, 0)?, row::parsed(r, 1)?, row::parsed(r, 2)?);
-        if sums.get(&symbol).is_none_or(|sum| *sum < TRADED_SHARES_MAX) {
-            add(&mut sums, &symbol, shares)?;
-            newest.push((symbol, cash, shares));
+        let symbol: Symbol = row::parsed(r, 0)?;
+        if sums.get(&symbol).is_some_and(|sum| *sum >= TRADED_SHARES_MAX) {
+            continue;
+        }
+        let (cash, shares) = (row::parsed(r, 1)?, row::parsed(r, 2)?);
+        add(&mut sums, &symbol, shares)?;
+        newest.push((symbol, cash, shares));
+        let full = |symbol: &Symbol| sums.get(symbol).is_some_and(|sum| *sum >= TRADED_SHARES_MAX);
+        if known.keys().all(full) {
+            break;
         }
     }
     newest.reverse();
@@ -218,10 +292,54 @@ fn tokens(conn: &Connection) -> rusqlite::Result<Vec<TokenFact>> {
         .collect()
 }
 
-/// Σ over executions per ticker, BUY positive.
+/// What the executions did to the account.
+const ALL_EXECUTIONS: &str =
+    "SELECT i.symbol, i.side, x.quantity FROM executions x JOIN intents i USING (intent)";
+/// What of that is ours: a person may have said that an order is not.
+const COUNTING_EXECUTIONS: &str = "SELECT i.symbol, i.side, x.quantity FROM executions x \
+    JOIN intents i USING (intent) WHERE NOT EXISTS (SELECT 1 FROM decisions d WHERE d.intent = x.intent \
+    AND d.what = 'ignore')";
+
+/// Σ over the executions that count per ticker, BUY positive.
 pub(super) fn execution_sums(conn: &Connection) -> rusqlite::Result<BTreeMap<Symbol, Shares>> {
-    let mut statement =
-        conn.prepare("SELECT i.symbol, i.side, x.quantity FROM executions x JOIN intents i USING (intent)")?;
+    sums_of(conn, COUNTING_EXECUTIONS)
+}
+
+/// Σ per ticker of what the account holds beyond all executions.
+fn baselines(conn: &Connection) -> rusqlite::Result<BTreeMap<Symbol, Shares>> {
+    let mut statement = conn.prepare("SELECT symbol, change FROM baselines")?;
+    let mut rows = statement.query([])?;
+    let mut sums = BTreeMap::new();
+    while let Some(r) = rows.next()? {
+        let (symbol, change) = (row::parsed(r, 0)?, row::parsed(r, 1)?);
+        add(&mut sums, &symbol, change)?;
+    }
+    Ok(sums)
+}
+
+/// Standing fills first seen in the last hour before the last write.
+fn recent(conn: &Connection, last_commit: Option<Millis>) -> rusqlite::Result<Vec<Recent>> {
+    let Some(last) = last_commit else { return Ok(Vec::new()) };
+    // The newest fills are at the end of the table, so the walk back from it is short. Fills are not born strictly in
+    // the order of their block times, but their first entries are in the order of time.
+    let sql = format!(
+        "SELECT {columns}, e.at FROM fills f JOIN fill_entries e ON e.fill = f.fill AND e.n = 0 \
+         WHERE (SELECT sign FROM fill_entries l WHERE l.fill = f.fill ORDER BY n DESC LIMIT 1) = 1 \
+         AND e.at >= ?1 ORDER BY f.fill",
+        columns = row::FILL_COLUMNS
+    );
+    conn.prepare(&sql)?
+        .query_map([last.plus(-RECENT_MS).0], |r| {
+            let fill = row::fill(r, 0)?;
+            let seen = Millis(r.get(13)?);
+            let at = fill.traded_at(seen);
+            Ok((fill.id, fill.symbol, at, fill.cash, fill.shares))
+        })?
+        .collect()
+}
+
+fn sums_of(conn: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<Symbol, Shares>> {
+    let mut statement = conn.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut sums = BTreeMap::new();
     while let Some(r) = rows.next()? {
@@ -234,30 +352,55 @@ pub(super) fn execution_sums(conn: &Connection) -> rusqlite::Result<BTreeMap<Sym
 
 fn intents(conn: &Connection, compared_at: Option<Millis>) -> rusqlite::Result<Vec<Intent>> {
     let since = compared_at.map_or(i64::MIN, |at| at.plus(-TERMINAL_MS).0);
-    conn.prepare(
+    intents_where(conn, "live = 1 OR changed_at >= ?1 OR sent_at >= ?1", [since])
+}
+
+/// The intents that fulfil `wanted`, in the order of birth.
+pub(super) fn intents_where(
+    conn: &Connection,
+    wanted: &str,
+    values: impl rusqlite::Params,
+) -> rusqlite::Result<Vec<Intent>> {
+    let sql = format!(
         "SELECT id, symbol, side, quantity, state, transitions, created_at, sent_at, changed_at, order_id, executed, \
-         executions, adopted, reference, reason FROM intents WHERE live = 1 OR changed_at >= ?1 OR sent_at >= ?1 ORDER BY intent",
-    )?
-    .query_map([since], |r| {
-        Ok(Intent {
-            id: row::parsed(r, 0)?,
-            symbol: row::parsed(r, 1)?,
-            side: row::parsed(r, 2)?,
-            quantity: row::parsed(r, 3)?,
-            state: row::parsed(r, 4)?,
-            transitions: r.get(5)?,
-            created_at: Millis(r.get(6)?),
-            sent_at: r.get::<_, Option<i64>>(7)?.map(Millis),
-            changed_at: Millis(r.get(8)?),
-            order_id: row::parsed_or_none(r, 9)?,
-            executed: row::parsed(r, 10)?,
-            executions: r.get(11)?,
-            adopted: r.get(12)?,
-            reference: row::parsed_or_none(r, 13)?,
-            reason: r.get(14)?,
-        })
-    })?
-    .collect()
+         executions, adopted, reference, reason, (SELECT 1 FROM decisions d WHERE d.intent = i.intent \
+         AND d.what = 'ignore') IS NOT NULL, s.position, s.position_at, s.known_orders FROM intents i \
+         LEFT JOIN intent_snapshots s ON s.intent = i.intent AND s.n = (SELECT max(n) FROM intent_snapshots \
+         WHERE intent = i.intent) WHERE {wanted} ORDER BY i.intent"
+    );
+    conn.prepare(&sql)?
+        .query_map(values, |r| {
+            Ok(Intent {
+                id: row::parsed(r, 0)?,
+                symbol: row::parsed(r, 1)?,
+                side: row::parsed(r, 2)?,
+                quantity: row::parsed(r, 3)?,
+                state: row::parsed(r, 4)?,
+                transitions: r.get(5)?,
+                created_at: Millis(r.get(6)?),
+                sent_at: r.get::<_, Option<i64>>(7)?.map(Millis),
+                changed_at: Millis(r.get(8)?),
+                order_id: row::parsed_or_none(r, 9)?,
+                executed: row::parsed(r, 10)?,
+                executions: r.get(11)?,
+                adopted: r.get(12)?,
+                reference: row::parsed_or_none(r, 13)?,
+                reason: r.get(14)?,
+                ignored: r.get(15)?,
+                snapshot: snapshot(r, 16)?,
+            })
+        })?
+        .collect()
+}
+
+/// A snapshot in three columns from `at` on; none where there is none.
+pub(super) fn snapshot(r: &Row<'_>, at: usize) -> rusqlite::Result<Option<Snapshot>> {
+    let Some(known) = r.get::<_, Option<String>>(at + 2)? else { return Ok(None) };
+    let position = row::parsed_or_none(r, at)?.zip(r.get::<_, Option<i64>>(at + 1)?.map(Millis));
+    let known: Result<Vec<OrderId>, _> =
+        known.split(',').filter(|id| !id.is_empty()).map(str::parse).collect();
+    let known = known.map_err(|error| row::damaged(at + 2, error))?;
+    Ok(Some(Snapshot { position, known }))
 }
 
 /// Attempts that ended without an execution since the last one that had one, or since a person lifted the halt that

@@ -5,6 +5,7 @@
 //! seen", and it ends the process, because the engine's memory is then ahead of the disk.
 
 mod error;
+mod examine;
 mod load;
 mod lock;
 mod open;
@@ -19,11 +20,13 @@ use alloy::primitives::Address;
 
 use crate::chain::ChainView;
 use crate::fills::{DeadEvent, Fill, Skipped, TokenFact};
-use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::hedges::{Decision, HaltKind, Intent, IntentState};
 use crate::units::{BlockRef, Cash, FillId, IntentId, Millis, OrderId, Price, Shares, Symbol};
 
 pub use error::{Difference, LedgerError};
+pub use examine::{Examined, not_writable, suits};
 pub use lock::Lock;
+pub(crate) use open::Volume;
 pub use open::{Claim, Ledger, migrations};
 pub use read::{FillRow, Filter, HaltRow, HedgeRow, PositionRow, Reader, Summary};
 pub use trace::{
@@ -81,6 +84,17 @@ pub enum Write {
     Fill(Fill),
     /// A trade of ours that moves nothing. Writing it again is nothing.
     Skipped(Skipped),
+    /// What a person said of a trade that was passed over before its ticker was listed; once a trade.
+    Answered {
+        /// The trade, as it was skipped.
+        id: FillId,
+        /// Whether it is a fill after all.
+        counted: bool,
+        /// In words.
+        reason: String,
+        /// Who: `engine` or the operator's name.
+        who: String,
+    },
     /// A log not understood. Writing it again is nothing.
     Dead(DeadEvent),
     /// Entry `n` of a fill: `standing` is +1 (seen, reinstated), else −1 (reversed). `n` counts from 0 without a gap.
@@ -133,6 +147,32 @@ pub enum Write {
     /// The broker's book, as it was then, was compared with the ledger: from here on this process' commits say up to
     /// when they agree.
     Compared(Millis),
+    /// What our orders carry at the broker, learnt from the first one that was read; once.
+    Tag(String),
+    /// What a person said of an intent; its transition follows.
+    Decision {
+        /// The intent.
+        intent: IntentId,
+        /// What became of it.
+        decision: Decision,
+        /// How the person knows.
+        reason: String,
+        /// Who.
+        who: String,
+    },
+    /// The account holds so much more (or less) of a ticker than all executions here explain.
+    Baseline {
+        /// The ticker.
+        symbol: Symbol,
+        /// Signed change.
+        change: Shares,
+        /// Why.
+        reason: String,
+        /// Who: `engine` or the operator's name.
+        who: String,
+    },
+    /// Orders are decided on real money from here on: the first backfill is over.
+    Begun,
     /// A halt raised.
     Halt {
         /// The ticker; all tickers where none.
@@ -170,17 +210,44 @@ pub struct FillState {
     pub counted: bool,
 }
 
-/// Everything the engine starts from, read in one transaction.
+/// A trade that an earlier configuration passed over, in a ticker that is listed now (`protocol.md` 5.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// The trade, as it was skipped.
+    pub trade: Skipped,
+    /// Its ticker, as it is listed now.
+    pub symbol: Symbol,
+    /// Whether a person said that it stays so; if not, nobody was asked yet.
+    pub ignored: bool,
+}
+
+/// A standing fill as far as its price matters: its name, ticker, when it was traded, dollars and shares.
+pub type Recent = (FillId, Symbol, Millis, Cash, Shares);
+
+/// Everything the engine starts from, read in one transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// Cursor, window, standing fills, tokens.
     pub chain: ChainView,
+    /// Trades that were passed over before their ticker was listed; empty unless [`Ledger::passed_over`] filled it in.
+    pub passed_over: Vec<PassedOver>,
     /// Every fill above the window's first block, and every older standing one that has not counted yet.
     pub fills: Vec<FillState>,
     /// Σ over counting entries of ± shares, per ticker.
     pub fill_sums: Vec<(Symbol, Shares)>,
     /// Σ over executions, BUY positive, per ticker.
     pub execution_sums: Vec<(Symbol, Shares)>,
+    /// Σ over all executions, those of ignored orders too, BUY positive, per ticker: what they did to the account.
+    pub account_sums: Vec<(Symbol, Shares)>,
+    /// Per ticker: what the account holds beyond that; none where it was never read.
+    pub baselines: Vec<(Symbol, Shares)>,
+    /// What our orders carry at the broker, where it was learnt.
+    pub tag: Option<String>,
+    /// Whether orders were decided on real money before.
+    pub begun: bool,
+    /// Standing fills that were seen in the last hour before the last write, ascending by birth, and when: for the
+    /// price that a quote is held against.
+    pub recent: Vec<Recent>,
     /// Per ticker the newest fills that make up 100 shares (or all there are), ascending, for the reference price.
     pub traded: Vec<(Symbol, Cash, Shares)>,
     /// Every live intent, and every terminal one that was sent or changed in the last 25 h before `compared_at`.

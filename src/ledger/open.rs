@@ -4,6 +4,7 @@
 //! ledger is made under another name and renamed when it is complete, so that a file without a stamp, an empty one
 //! included, is never ours: an emptied ledger must not be born again, it would hedge its whole history twice.
 
+use std::ffi::c_int;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,19 +12,25 @@ use std::time::Duration;
 
 use refinery::{Migration, Runner};
 use rusqlite::backup::Backup;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::error::LedgerError;
 use super::lock::Lock;
 use super::{Stamp, place, row, stamp};
+use crate::crash::{self, Point};
 use crate::units::Millis;
 
 /// How long a statement waits for another program's lock (a backup tool, `sqlite3`) before it is an error.
 const BUSY_MS: u64 = 5_000;
 /// The write-ahead log is cut back to this after a checkpoint, so that one long reader does not fill the volume.
 const WAL_BYTES_MAX: i64 = 64 * 1024 * 1024;
+/// Pages in the write-ahead log from which on it is moved into the file: 4 MiB, SQLite's own figure.
+const WAL_PAGES_MAX: c_int = if cfg!(debug_assertions) { 100 } else { 1_000 };
 /// Statements kept prepared: more than the ledger has.
 const STATEMENTS_MAX: usize = 64;
+/// Starts that begin a migration within one second and die in it, at most: more than any supervisor makes.
+const STARTS_PER_SECOND_MAX: u32 = 100;
 /// Pages copied per step of a backup: 4 MiB.
 const BACKUP_PAGES: i32 = 1024;
 
@@ -32,8 +39,12 @@ const BACKUP_PAGES: i32 = 1024;
 /// # Errors
 /// [`LedgerError::Contradiction`] where a name in the list is malformed.
 pub fn migrations() -> Result<Vec<Migration>, LedgerError> {
-    [("V1__ledger", include_str!("../../migrations/V1__ledger.sql"))]
-        .into_iter()
+    let list = [
+        ("V1__ledger", include_str!("../../migrations/V1__ledger.sql")),
+        ("V2__accounts", include_str!("../../migrations/V2__accounts.sql")),
+        ("V3__passed_over", include_str!("../../migrations/V3__passed_over.sql")),
+    ];
+    list.into_iter()
         .map(|(name, sql)| Migration::unapplied(name, sql))
         .collect::<Result<_, _>>()
         .map_err(|error| LedgerError::Contradiction(error.to_string()))
@@ -47,8 +58,21 @@ pub struct Ledger {
     warnings: Vec<String>,
     /// Whether this process has compared the broker's book with the ledger ([`super::Write::Compared`]).
     pub(super) compared: bool,
-    // Last, so that the lock outlives the connection.
-    _lock: Lock,
+    // Last, so that the lock outlives the connection. None where no other process can reach the ledger.
+    _lock: Option<Lock>,
+}
+
+/// Where a ledger lies that is not a file of this machine: the simulator's disk. It has no directory that could be
+/// locked, tried or full of old backups; all that SQLite does there is the same.
+pub(crate) trait Volume {
+    /// Whether the name is there.
+    fn exists(&self, name: &Path) -> bool;
+    /// A connection to the database of that name.
+    fn connect(&self, name: &Path, flags: OpenFlags) -> rusqlite::Result<Connection>;
+    /// Takes away what an unfinished birth left under this name.
+    fn clear(&self, name: &Path) -> std::io::Result<()>;
+    /// Makes a complete file durable and gives it its name, durably.
+    fn settle(&self, from: &Path, to: &Path) -> std::io::Result<()>;
 }
 
 /// The right to write the ledger at a place that can be written, held before anything else is taken: a second instance
@@ -69,7 +93,9 @@ impl Claim {
         place::must_be_local(place::directory(&path))?;
         // Two that tried the directory at once would take each other's file away.
         let lock = Lock::take(&path, now)?;
+        crash::point(Point::Locked);
         place::must_be_writable(&path)?;
+        crash::point(Point::Tried);
         Ok(Self { path, lock })
     }
 }
@@ -112,17 +138,68 @@ impl Ledger {
             give_birth(path, stamp, now, migrations)?;
         }
         must_not_be_empty(path)?;
-        let mut conn = connect(path)?;
+        let conn = connect(path)?;
+        crash::point(Point::OpenConnected);
+        let back_up_first =
+            |conn: &Connection, schema: i64| back_up(conn, path, &name_of_backup(path, schema, now));
+        Self::trusted(conn, path, stamp, migrations, back_up_first, Some(lock))
+    }
+
+    /// A ledger that was connected and prepared, if it is whole, known and ours; migrated where it is old, and backed up
+    /// before that.
+    fn trusted(
+        mut conn: Connection,
+        path: &Path,
+        stamp: &Stamp,
+        migrations: &[Migration],
+        back_up_first: impl FnOnce(&Connection, i64) -> Result<(), LedgerError>,
+        lock: Option<Lock>,
+    ) -> Result<Self, LedgerError> {
         let schema = must_be_known(&conn, path, migrations)?;
         must_be_whole(&conn, path)?;
+        crash::point(Point::OpenChecked);
         let warnings = stamp::must_be_ours(&conn, path, stamp)?;
+        crash::point(Point::OpenStamped);
         if schema < newest(migrations) {
-            let name = format!(".backup-{schema}-{}", compact_utc(now));
-            back_up(&conn, path, &place::beside(path, &name))?;
+            back_up_first(&conn, schema)?;
             migrate(&mut conn, path, migrations)?;
+            crash::point(Point::MigrationDone);
             must_be_whole(&conn, path)?;
         }
-        Ok(Self { conn, path: path.to_owned(), warnings, compared: false, _lock: lock })
+        let mut ledger = Self { conn, path: path.to_owned(), warnings, compared: false, _lock: lock };
+        // What a failed sync of an earlier process left in the log may be seen and yet not be safe, and no later sync
+        // makes it so: it is written anew, into the file.
+        ledger.checkpoint()?;
+        crash::point(Point::Opened);
+        Ok(ledger)
+    }
+
+    /// [`Ledger::open`] on a volume that only this process can reach.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`], but for what is said of directories and locks.
+    pub(crate) fn open_on(
+        volume: &dyn Volume,
+        path: &Path,
+        stamp: &Stamp,
+        now: Millis,
+        migrations: &[Migration],
+    ) -> Result<Self, LedgerError> {
+        let connect = |path: &Path, flags| {
+            let conn =
+                volume.connect(path, flags).map_err(|error| LedgerError::sql(path, "was opened", error))?;
+            prepared(conn, path)
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if !volume.exists(path) {
+            let unborn = place::beside(path, ".birth");
+            volume.clear(&unborn).map_err(|error| place::refused(&unborn, &error))?;
+            let conn = connect(&unborn, flags | OpenFlags::SQLITE_OPEN_CREATE)?;
+            be_born(conn, &unborn, stamp, now, migrations)?;
+            volume.settle(&unborn, path).map_err(|error| place::refused(path, &error))?;
+        }
+        let no_backup = |_: &Connection, _| Ok(());
+        Self::trusted(connect(path, flags)?, path, stamp, migrations, no_backup, None)
     }
 
     /// The chain a ledger was born on; `None` where there is no ledger yet. Takes no lock.
@@ -139,6 +216,18 @@ impl Ledger {
         chain_id.map_err(|error| stamp::missing(path, error))
     }
 
+    /// The account a ledger was born with; `None` where there is no ledger yet. Takes no lock.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] or [`LedgerError::Sql`].
+    pub fn stamped_account(path: &Path) -> Result<Option<String>, LedgerError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        must_not_be_empty(path)?;
+        stamp::read(&connect_reading(path)?, path).map(|stamp| Some(stamp.account))
+    }
+
     /// Opens the ledger at `path` under its own stamp, whoever's it is: for an operator's verb while no bot runs.
     ///
     /// # Errors
@@ -150,6 +239,14 @@ impl Ledger {
         must_not_be_empty(path)?;
         let stamp = stamp::read(&connect_reading(path)?, path)?;
         Self::open(path, &stamp, now)
+    }
+
+    /// The broker that the ledger is stamped with.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] or [`LedgerError::Sql`].
+    pub fn broker(&self) -> Result<String, LedgerError> {
+        stamp::read(&self.conn, &self.path).map(|stamp| stamp.broker)
     }
 
     /// What was odd but allowed when it was opened, in words.
@@ -181,20 +278,29 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`]; nothing committed is lost.
     pub fn close(mut self) -> Result<(), LedgerError> {
+        crash::point(Point::StopCloses);
         self.checkpoint()?;
+        crash::point(Point::StopMoved);
         let Self { conn, path, .. } = self;
-        conn.close().map_err(|(_, error)| LedgerError::sql(&path, "closed", error))
+        conn.close().map_err(|(_, error)| LedgerError::sql(&path, "closed", error))?;
+        crash::point(Point::StopClosed);
+        Ok(())
     }
 }
 
 /// A reading connection beside a running bot; it can not write.
 pub(super) fn connect_reading(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)
-        .map_err(|error| LedgerError::sql(path, "was opened for reading", error))?;
-    set_pragmas(&conn, &[("query_only", &"ON"), ("trusted_schema", &"OFF"), ("temp_store", &"MEMORY")])
-        .map_err(|error| LedgerError::sql(path, "was opened for reading", error))?;
-    Ok(conn)
+    reading(path, Connection::open_with_flags(path, flags))
+}
+
+/// A connection that was opened to read, set up for that and nothing else.
+pub(super) fn reading(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Connection, LedgerError> {
+    let prepared = opened.and_then(|conn| {
+        set_pragmas(&conn, &[("query_only", &"ON"), ("trusted_schema", &"OFF"), ("temp_store", &"MEMORY")])?;
+        Ok(conn)
+    });
+    prepared.map_err(|error| LedgerError::sql(path, "was opened for reading", error))
 }
 
 /// Whether the schema is the one this program reads.
@@ -217,7 +323,12 @@ pub(super) fn must_not_be_empty(path: &Path) -> Result<(), LedgerError> {
 fn connect(path: &Path) -> Result<Connection, LedgerError> {
     let opened = |error| LedgerError::sql(path, "was opened", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(opened)?;
+    prepared(Connection::open_with_flags(path, flags).map_err(opened)?, path)
+}
+
+/// A writing connection with everything set on it that this program's promises stand on.
+fn prepared(conn: Connection, path: &Path) -> Result<Connection, LedgerError> {
+    let opened = |error| LedgerError::sql(path, "was opened", error);
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)).map_err(opened)?;
     if mode != "wal" {
@@ -227,6 +338,7 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
             remedy: "Put the ledger on a local volume, not on a network file system".to_owned(),
         });
     }
+    let mut conn = conn;
     set_pragmas(
         &conn,
         &[
@@ -241,7 +353,20 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
         ],
     )
     .map_err(opened)?;
+    conn.wal_hook(Some(move_long_log)).map_err(opened)?;
     Ok(conn)
+}
+
+/// After a commit: moves a log that has grown long into the file. SQLite does the same unasked, after as many pages; it
+/// is said here so that a test can end the process around it, and reach it in a debug build with a tenth of the pages.
+fn move_long_log(log: &mut Wal, pages: c_int) -> rusqlite::Result<()> {
+    if pages >= WAL_PAGES_MAX {
+        crash::point(Point::CheckpointBegins);
+        // The commit stands whatever comes of this; the next one tries again, and the close.
+        let _ = log.checkpoint();
+        crash::point(Point::CheckpointDone);
+    }
+    Ok(())
 }
 
 fn set_pragmas(conn: &Connection, pragmas: &[(&str, &dyn rusqlite::ToSql)]) -> rusqlite::Result<()> {
@@ -266,7 +391,11 @@ fn must_be_known(conn: &Connection, path: &Path, migrations: &[Migration]) -> Re
         .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
         .and_then(Iterator::collect)
         .map_err(|error| LedgerError::sql(path, "read its schema", error))?;
-    let (found, known) = (applied.last().map_or(0, |last| last.0), newest(migrations));
+    let Some(found) = applied.last().map(|last| last.0) else {
+        // A birth writes tables and history in one transaction: whoever emptied the history did not do only that.
+        return Err(LedgerError::damaged(path, "the history of its migrations is empty".to_owned()));
+    };
+    let known = newest(migrations);
     if found > known {
         let backup = place::newest_backup(path).map(|file| format!(": {}", file.display()));
         let backup = backup.unwrap_or_default();
@@ -283,7 +412,7 @@ fn must_be_known(conn: &Connection, path: &Path, migrations: &[Migration]) -> Re
     Ok(found)
 }
 
-fn must_be_whole(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
+pub(super) fn must_be_whole(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
     let verdict: String = conn
         .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
         .map_err(|error| LedgerError::sql(path, "was checked", error))?;
@@ -291,8 +420,11 @@ fn must_be_whole(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
 }
 
 fn migrate(conn: &mut Connection, path: &Path, migrations: &[Migration]) -> Result<(), LedgerError> {
+    let failed = |error| LedgerError::sql(path, "was migrated", error);
+    watch_statements(conn, true).map_err(failed)?;
     // Grouped: a migration and its line in the history are one transaction. refinery's default is two.
     let run = Runner::new(migrations).set_grouped(true).run(conn);
+    watch_statements(conn, false).map_err(failed)?;
     run.map(|_| ()).map_err(|error| {
         use refinery::error::Kind;
         match error.kind() {
@@ -304,11 +436,29 @@ fn migrate(conn: &mut Connection, path: &Path, migrations: &[Migration]) -> Resu
                     let source = rusqlite::Error::SqliteFailure(*code, text.clone());
                     LedgerError::sql(path, "was migrated", source)
                 }
+                // Without the statement: it is a whole schema.
+                Some(rusqlite::Error::SqlInputError { error, msg, .. }) => {
+                    let source = rusqlite::Error::SqliteFailure(*error, Some(msg.clone()));
+                    LedgerError::sql(path, "was migrated", source)
+                }
                 _ => LedgerError::Contradiction(format!("a migration failed: {error}: {source}")),
             },
             _ => LedgerError::Contradiction(format!("a migration failed: {error}")),
         }
     })
+}
+
+/// Makes each statement a place to die at.
+#[cfg(debug_assertions)]
+fn watch_statements(conn: &mut Connection, on: bool) -> rusqlite::Result<()> {
+    use rusqlite::trace::{TraceEvent, TraceEventCodes};
+    let watch = |_: TraceEvent<'_>| crash::point(Point::MigrationStatement);
+    conn.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, on.then_some(watch))
+}
+
+#[cfg(not(debug_assertions))]
+fn watch_statements(_: &mut Connection, _: bool) -> rusqlite::Result<()> {
+    Ok(())
 }
 
 /// Makes a complete new ledger under another name, then gives it its own.
@@ -321,19 +471,38 @@ fn give_birth(path: &Path, stamp: &Stamp, now: Millis, migrations: &[Migration])
             return Err(LedgerError::damaged(path, found));
         }
     }
+    crash::point(Point::BirthBegins);
     let unborn = place::beside(path, ".birth");
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let leftover = place::beside(&unborn, suffix);
         if leftover.exists() {
             fs::remove_file(&leftover).map_err(|error| place::refused(&leftover, &error))?;
+            crash::point(Point::BirthLeftover);
         }
     }
     create(&unborn)?;
-    let mut conn = connect(&unborn)?;
-    migrate(&mut conn, &unborn, migrations)?;
-    stamp::write(&conn, stamp, now).map_err(|error| LedgerError::sql(&unborn, "was stamped", error))?;
-    conn.close().map_err(|(_, error)| LedgerError::sql(&unborn, "was born", error))?;
-    settle(&unborn, path)
+    crash::point(Point::BirthCreated);
+    let conn = connect(&unborn)?;
+    crash::point(Point::BirthOpened);
+    be_born(conn, &unborn, stamp, now, migrations)?;
+    settle(&unborn, path, [Point::BirthSynced, Point::BirthRenamed, Point::BirthDone])
+}
+
+/// Gives an empty database its tables and its stamp, and closes it.
+fn be_born(
+    mut conn: Connection,
+    path: &Path,
+    stamp: &Stamp,
+    now: Millis,
+    migrations: &[Migration],
+) -> Result<(), LedgerError> {
+    migrate(&mut conn, path, migrations)?;
+    crash::point(Point::BirthMigrated);
+    stamp::write(&conn, stamp, now).map_err(|error| LedgerError::sql(path, "was stamped", error))?;
+    crash::point(Point::BirthStamped);
+    conn.close().map_err(|(_, error)| LedgerError::sql(path, "was born", error))?;
+    crash::point(Point::BirthClosed);
+    Ok(())
 }
 
 fn create(path: &Path) -> Result<(), LedgerError> {
@@ -341,12 +510,16 @@ fn create(path: &Path) -> Result<(), LedgerError> {
     file.map(drop).map_err(|error| place::refused(path, &error))
 }
 
-/// Syncs a complete file and gives it its name.
-fn settle(from: &Path, to: &Path) -> Result<(), LedgerError> {
+/// Syncs a complete file and gives it its name, past these three points.
+fn settle(from: &Path, to: &Path, points: [Point; 3]) -> Result<(), LedgerError> {
+    let [synced, renamed, done] = points;
     File::open(from)
         .and_then(|file| file.sync_all())
+        .inspect(|()| crash::point(synced))
         .and_then(|()| fs::rename(from, to))
+        .inspect(|()| crash::point(renamed))
         .and_then(|()| place::sync_directory(place::directory(to)))
+        .inspect(|()| crash::point(done))
         .map_err(|error| place::refused(to, &error))
 }
 
@@ -359,19 +532,35 @@ fn back_up(conn: &Connection, path: &Path, target: &Path) -> Result<(), LedgerEr
             remedy: "Move that file away, or name another one".to_owned(),
         });
     }
+    place::must_be_directory(place::directory(target))?;
     let partial = place::beside(target, place::PARTIAL);
+    for leftover in place::half_backups(path) {
+        // Each start has another name for its backup: what an earlier one left is nobody's but ours to remove.
+        fs::remove_file(&leftover).map_err(|error| place::refused(&leftover, &error))?;
+        crash::point(Point::BackupLeftover);
+    }
     if partial.exists() {
         fs::remove_file(&partial).map_err(|error| place::refused(&partial, &error))?;
     }
     create(&partial)?;
+    crash::point(Point::BackupCreated);
     let mut copy =
         Connection::open_with_flags(&partial, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     Backup::new(conn, &mut copy)
         .and_then(|backup| backup.run_to_completion(BACKUP_PAGES, Duration::ZERO, None))
         .map_err(failed)?;
+    crash::point(Point::BackupCopied);
     must_be_whole(&copy, target)?;
     copy.close().map_err(|(_, error)| failed(error))?;
-    settle(&partial, target)
+    crash::point(Point::BackupClosed);
+    settle(&partial, target, [Point::BackupSynced, Point::BackupRenamed, Point::BackupDone])
+}
+
+/// A name that no backup has yet: a start that died in its migration may be followed by another in the same second.
+fn name_of_backup(path: &Path, schema: i64, now: Millis) -> PathBuf {
+    let first = place::beside(path, &format!(".backup-{schema}-{}", compact_utc(now)));
+    let more = (2..=STARTS_PER_SECOND_MAX).map(|n| place::beside(&first, &format!("-{n}")));
+    std::iter::once(first.clone()).chain(more).find(|name| !name.exists()).unwrap_or(first)
 }
 
 /// `20261123T124502Z`, a moment as part of a file name.

@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::LedgerError;
+use crate::crash::{self, Point};
 
 /// Only the owner reads and writes: a ledger holds accounts and positions.
 pub(super) const FILE_MODE: u32 = 0o600;
@@ -73,10 +74,12 @@ pub(super) fn must_be_local(directory: &Path) -> Result<(), LedgerError> {
     match (read, file_system(&table, directory)) {
         (Ok(_), Some(kind)) if NETWORK_FILE_SYSTEMS.contains(&kind.as_str()) => Err(LedgerError::NoPlace {
             path: directory.to_owned(),
-            found: format!("it is on a network file system ({kind})"),
-            remedy: "A ledger needs a disk of its own machine: a named volume (`docker run -v counterfill:/data`), \
-                     or in Kubernetes a ReadWriteOnce block volume"
-                .to_owned(),
+            found: format!("it is on a network file system ({kind}); {}", owners(directory)),
+            remedy: format!(
+                "A ledger needs a disk of its own machine: a named volume (`docker run -v counterfill:/data`), or in \
+                 Kubernetes a ReadWriteOnce block volume. {}",
+                for_another_place()
+            ),
         }),
         _ => Ok(()),
     }
@@ -100,18 +103,24 @@ fn unescaped(text: &str) -> String {
     pairs.iter().fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
 }
 
+/// Refuses a directory that is not there, or that is something else.
+pub(super) fn must_be_directory(directory: &Path) -> Result<(), LedgerError> {
+    let found = fs::metadata(directory).map_err(|error| refused(directory, &error))?;
+    if found.is_dir() {
+        return Ok(());
+    }
+    Err(LedgerError::NoPlace {
+        path: directory.to_owned(),
+        found: "it is not a directory".to_owned(),
+        remedy: "Set DATABASE_URL to a file in a directory, e.g. sqlite:///data/bot.db".to_owned(),
+    })
+}
+
 /// Where the ledger really is, links resolved, so that two names of one ledger have one lock; refused where no
 /// ledger can be.
 pub(super) fn resolve(ledger: &Path) -> Result<PathBuf, LedgerError> {
     let directory = directory(ledger);
-    let found = fs::metadata(directory).map_err(|error| refused(directory, &error))?;
-    if !found.is_dir() {
-        return Err(LedgerError::NoPlace {
-            path: directory.to_owned(),
-            found: "it is not a directory".to_owned(),
-            remedy: "Set DATABASE_URL to a file in a directory, e.g. sqlite:///data/bot.db".to_owned(),
-        });
-    }
+    must_be_directory(directory)?;
     if ledger.is_dir() {
         return Err(LedgerError::NoPlace {
             path: ledger.to_owned(),
@@ -156,6 +165,7 @@ fn try_directory(probe: &Path, directory: &Path) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(probe)?;
     file.write_all(&[0; PROBE_BYTES])?;
     file.sync_all()?;
+    crash::point(Point::ProbeWritten);
     drop(file);
     fs::remove_file(probe)?;
     sync_directory(directory)
@@ -169,17 +179,11 @@ pub(super) fn sync_directory(directory: &Path) -> std::io::Result<()> {
 /// An IO error at `path`, told as a person needs it.
 pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
     let path = path.to_owned();
-    let who = fs::metadata("/proc/self").map(|me| (me.uid(), me.gid())).ok();
-    let owner = fs::metadata(&path).or_else(|_| fs::metadata(directory(&path)));
-    let found = match (&owner, who) {
-        (Ok(owner), Some((uid, gid))) => format!(
-            "{error}; it belongs to {}:{} with mode {:04o}, wanted is {uid}:{gid} with {}",
-            owner.uid(),
-            owner.gid(),
-            owner.mode() & 0o7777,
-            if owner.is_dir() { "0750" } else { "0600" }
-        ),
-        _ => error.to_string(),
+    let who = whoami();
+    let owner = owner_of(&path);
+    let found = match owner {
+        Ok(_) => format!("{error}; {}", owners(&path)),
+        Err(_) => error.to_string(),
     };
     match error.kind() {
         ErrorKind::ReadOnlyFilesystem => LedgerError::ReadOnly {
@@ -191,7 +195,11 @@ pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
             found,
         },
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LedgerError::Full {
-            remedy: format!("Make room there: `df -h {0}`, `du -sh {0}/*`", directory(&path).display()),
+            remedy: format!(
+                "Make room there: `df -h {0}`, `du -sh {0}/*`. {1}",
+                directory_or_self(&path).display(),
+                for_another_place()
+            ),
             path,
             found,
         },
@@ -206,7 +214,7 @@ pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
             found,
         },
         ErrorKind::PermissionDenied => {
-            let (uid, gid) = who.unwrap_or((65_532, 65_532));
+            let (uid, gid) = who;
             let place = directory_or_self(&path).display();
             let as_owner = match &owner {
                 Ok(owner) if owner.uid() != 0 && owner.uid() != uid => {
@@ -228,29 +236,77 @@ pub(super) fn refused(path: &Path, error: &std::io::Error) -> LedgerError {
     }
 }
 
+/// Who we are. Where nothing tells: as in the image.
+fn whoami() -> (u32, u32) {
+    fs::metadata("/proc/self").map_or((65_532, 65_532), |me| (me.uid(), me.gid()))
+}
+
+/// Of the file, or where there is none yet, of the directory it would be in.
+fn owner_of(path: &Path) -> std::io::Result<fs::Metadata> {
+    fs::metadata(path).or_else(|_| fs::metadata(directory(path)))
+}
+
+/// Owner and mode, as found and as wanted.
+fn owners(path: &Path) -> String {
+    let (uid, gid) = whoami();
+    owner_of(path).map_or_else(
+        |error| format!("its owner can not be read ({error}), wanted is {uid}:{gid}"),
+        |owner| {
+            format!(
+                "it belongs to {}:{} with mode {:04o}, wanted is {uid}:{gid} with {}",
+                owner.uid(),
+                owner.gid(),
+                owner.mode() & 0o7777,
+                if owner.is_dir() { "0750" } else { "0600" }
+            )
+        },
+    )
+}
+
+/// What another place needs, so that nobody moves the data twice.
+fn for_another_place() -> String {
+    let (uid, gid) = whoami();
+    format!(
+        "Another place must be ours: `chown -R {uid}:{gid} FOLDER`, or `--user UID:GID` of its owner, or in Kubernetes \
+         `securityContext: {{ fsGroup: {gid} }}`"
+    )
+}
+
 fn directory_or_self(path: &Path) -> &Path {
     if path.is_dir() { path } else { directory(path) }
 }
 
 /// The newest of the backups that were made beside the ledger before migrations.
 pub(super) fn newest_backup(ledger: &Path) -> Option<PathBuf> {
-    let prefix = format!("{}.backup-", ledger.file_name()?.to_str()?);
-    fs::read_dir(directory(ledger))
-        .ok()?
-        .filter_map(Result::ok)
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name.starts_with(&prefix) && !name.ends_with(PARTIAL))
-        })
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+    let whole = backups(ledger).into_iter().filter(|path| !is_half(path));
+    whole
+        .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
         .max()
         .map(|(_, path)| path)
 }
 
+/// Backups that a start began beside the ledger and did not end.
+pub(super) fn half_backups(ledger: &Path) -> Vec<PathBuf> {
+    backups(ledger).into_iter().filter(|path| is_half(path)).collect()
+}
+
+fn is_half(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(PARTIAL) || path.ends_with(PARTIAL_JOURNAL))
+}
+
+fn backups(ledger: &Path) -> Vec<PathBuf> {
+    let Some(name) = ledger.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let prefix = format!("{name}.backup-");
+    let entries = fs::read_dir(directory(ledger)).into_iter().flatten().filter_map(Result::ok);
+    let ours =
+        entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)));
+    ours.map(|entry| entry.path()).collect()
+}
+
 /// Ends the name of a file that is not whole yet.
 pub(super) const PARTIAL: &str = ".partial";
+/// And of the journal that SQLite keeps beside it while it is written.
+const PARTIAL_JOURNAL: &str = ".partial-journal";
 
 #[cfg(test)]
 mod tests {
@@ -312,6 +368,16 @@ mod tests {
         let denied = std::io::Error::from(ErrorKind::PermissionDenied);
         let text = refused(Path::new("/proc/self/status"), &denied).to_string();
         for part in ["it belongs to ", "with mode 0444", "wanted is ", "chown -R ", "fsGroup: "] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_full_directory_is_the_one_to_look_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = refused(dir.path(), &ErrorKind::StorageFull.into()).to_string();
+        assert!(text.contains(&format!("`df -h {}`", dir.path().display())), "{text}");
+        for part in ["it belongs to ", "wanted is ", "chown -R ", "--user ", "fsGroup: "] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

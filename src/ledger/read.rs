@@ -12,8 +12,9 @@ use rusqlite::{Connection, Row};
 use serde::{Serialize, Serializer};
 
 use super::error::LedgerError;
-use super::{Stamp, load, open, place, row, stamp};
-use crate::hedges::{HaltKind, IntentState};
+use super::{PassedOver, Stamp, load, open, place, row, stamp};
+use crate::fills::Listing;
+use crate::hedges::{HaltKind, IntentState, Unsettled};
 use crate::units::{BlockRef, Cash, IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
 
 /// Which rows are wanted; everything where nothing is said.
@@ -254,6 +255,26 @@ impl Reader {
         self.each(&sql, (symbol, filter.state.as_deref(), filter.limit()), hedge_row, take)
     }
 
+    /// The intents that only a person can settle, as far as the ledger knows: at a broker that keeps the intents' names
+    /// an `Unknown` one is asked for by the next start.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`], [`LedgerError::Sql`].
+    pub fn unsettled(&self) -> Result<Vec<Unsettled>, LedgerError> {
+        let by_name = "(SELECT broker IN ('paper', 'alpaca') FROM stamp)";
+        let wanted = format!("live = 1 AND (state = 'Stuck' OR (state = 'Unknown' AND NOT {by_name}))");
+        let found = load::intents_where(&self.conn, &wanted, []);
+        Ok(found.map_err(|error| self.failed(error))?.iter().map(Unsettled::of).collect())
+    }
+
+    /// The trades that were passed over and would be fills by `listing`, ignored ones within the window among them.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`], [`LedgerError::Sql`].
+    pub fn passed_over(&self, listing: &Listing) -> Result<Vec<PassedOver>, LedgerError> {
+        load::passed_over(&self.conn, listing).map_err(|error| self.failed(error))
+    }
+
     /// Every ticker that has fills, executions or a live intent, ascending.
     ///
     /// # Errors
@@ -297,7 +318,10 @@ impl Reader {
             last_commit: load::last_commit(conn)?,
             fills: count("SELECT count(*) FROM fills")?,
             reversals: count("SELECT count(*) FROM fill_entries WHERE sign = -1")?,
-            skipped: count("SELECT count(*) FROM skipped_fills")?,
+            skipped: count(
+                "SELECT (SELECT count(*) FROM skipped_fills) - (SELECT count(*) FROM skipped_answers \
+                            WHERE counted = 1)",
+            )?,
             dead: count("SELECT count(*) FROM dead_events")?,
             hedges: count("SELECT count(*) FROM intents")?,
             live: count("SELECT count(*) FROM intents WHERE live = 1")?,
@@ -328,7 +352,7 @@ impl Reader {
 
 fn positions(conn: &Connection) -> rusqlite::Result<Vec<PositionRow>> {
     let mut fills = BTreeMap::new();
-    load::fold(conn, None, |folded| load::add(&mut fills, &folded.state.fill.symbol, folded.counting))?;
+    load::add_counting(conn, &mut fills)?;
     let executions = load::execution_sums(conn)?;
     // Where an adopted intent lives beside ours, ours is shown.
     let live: BTreeMap<Symbol, (IntentId, IntentState)> = conn
@@ -359,7 +383,7 @@ fn positions(conn: &Connection) -> rusqlite::Result<Vec<PositionRow>> {
         .collect()
 }
 
-/// Fills and skipped trades that fulfil `wanted`, under one set of column names that [`fill_row`] reads. Each half walks
+/// Fills and skipped trades (but those that count after all) that fulfil `wanted`, under one set of column names that [`fill_row`] reads. Each half walks
 /// its table in the order asked for, so that the newest few of a long history are found at once.
 pub(super) fn fills_where(wanted: &str, order_and_limit: &str) -> String {
     format!(
@@ -372,7 +396,8 @@ pub(super) fn fills_where(wanted: &str, order_and_limit: &str) -> String {
          LEFT JOIN fill_entries e ON e.fill = f.fill AND e.n = (SELECT max(n) FROM fill_entries WHERE fill = f.fill) \
          WHERE {wanted} \
          UNION ALL SELECT symbol, side, shares, NULL, NULL, block_number, block_hash, tx_hash, log_index, \
-         'skipped' AS state, reason, NULL, at, orderbook, owner, chain_id, NULL FROM skipped_fills WHERE {wanted} \
+         'skipped' AS state, reason, NULL, at, orderbook, owner, chain_id, NULL FROM skipped_fills s WHERE {wanted} \
+         AND NOT EXISTS (SELECT 1 FROM skipped_answers a WHERE a.skipped = s.skipped AND a.counted = 1) \
          {order_and_limit}"
     )
 }

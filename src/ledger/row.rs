@@ -11,7 +11,7 @@ use alloy::primitives::{Address, B256};
 use rusqlite::Row;
 use rusqlite::types::Type;
 
-use crate::fills::{Fill, TokenKind};
+use crate::fills::{Fill, SkipReason, Skipped, TokenKind};
 use crate::units::{FillId, Side};
 
 /// An unsigned number as SQLite's signed 64 bits.
@@ -42,7 +42,7 @@ pub(super) fn text_or_none<T: Display>(value: Option<&T>) -> Option<String> {
     value.map(ToString::to_string)
 }
 
-fn damaged(column: usize, error: impl Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(super) fn damaged(column: usize, error: impl Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
@@ -117,6 +117,33 @@ pub(super) fn fill(row: &Row<'_>, at: usize) -> rusqlite::Result<Fill> {
     })
 }
 
+/// A skipped trade from its thirteen columns, in the order of the table.
+pub(super) fn skipped(row: &Row<'_>) -> rusqlite::Result<Skipped> {
+    let reason = row.get_ref(12)?.as_str()?;
+    Ok(Skipped {
+        id: FillId {
+            chain_id: number(row, 0)?,
+            block_hash: parsed(row, 1)?,
+            tx_hash: parsed(row, 2)?,
+            log_index: number(row, 3)?,
+            side: parsed::<Side>(row, 4)?,
+        },
+        block_number: number(row, 5)?,
+        orderbook: parsed(row, 6)?,
+        owner: parsed(row, 7)?,
+        input_token: parsed(row, 8)?,
+        output_token: parsed(row, 9)?,
+        symbol: parsed_or_none(row, 10)?,
+        shares: parsed(row, 11)?,
+        reason: SkipReason::ALL.into_iter().find(|known| known.as_str() == reason).ok_or_else(|| {
+            damaged(
+                12,
+                crate::units::ParseError::NotName(reason.chars().take(32).collect(), "reason to skip"),
+            )
+        })?,
+    })
+}
+
 /// A token's kind and ticker columns.
 pub(super) fn kind_text(kind: &TokenKind) -> (&'static str, Option<&str>) {
     match kind {
@@ -147,7 +174,7 @@ mod tests {
     use alloy::primitives::address;
 
     use crate::fills::SkipReason;
-    use crate::hedges::IntentState;
+    use crate::hedges::{HaltKind, IntentState};
 
     #[test]
     fn addresses_are_a_set_in_lower_case() {
@@ -164,12 +191,11 @@ mod tests {
     #[test]
     fn every_skip_reason_and_state_is_in_the_schema() {
         let schema = include_str!("../../migrations/V1__ledger.sql");
-        for reason in [
-            SkipReason::ZeroShares,
-            SkipReason::ForeignPair,
-            SkipReason::BeforeHedging,
-            SkipReason::OtherShard,
-        ] {
+        let newer = include_str!("../../migrations/V3__passed_over.sql");
+        for kind in HaltKind::ALL {
+            assert!(newer.contains(&format!("'{}'", kind.as_str())), "{kind:?}");
+        }
+        for reason in SkipReason::ALL {
             assert!(schema.contains(&format!("'{}'", reason.as_str())), "{reason:?}");
         }
         for state in IntentState::ALL {

@@ -12,8 +12,9 @@ use rusqlite::{CachedStatement, OptionalExtension, Params, Transaction, Transact
 use super::error::LedgerError;
 use super::open::Ledger;
 use super::{Source, Write, row};
+use crate::crash;
 use crate::fills::{DeadEvent, Fill, Skipped, TokenFact};
-use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::hedges::{Decision, HaltKind, Intent, IntentState};
 use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Price, Shares, Symbol};
 
 impl Ledger {
@@ -37,13 +38,16 @@ impl Ledger {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(Refusal::from)
             .and_then(|tx| {
-                let mut batch = Batch { tx: &tx, at, owed: Owed::default(), first_compared_at: None };
+                let owed = Owed::default();
+                let mut batch = Batch { tx: &tx, at, owed, first_compared_at: None, begun: false };
                 writes.iter().try_for_each(|write| batch.apply(write))?;
                 batch.settle(compared)?;
+                crash::at(|| landmark(writes).written());
                 tx.commit().map_err(Refusal::from)
             })
             .map_err(failed);
         if done.is_ok() {
+            crash::at(|| landmark(writes).done());
             self.compared = compared;
         }
         done
@@ -83,6 +87,7 @@ struct Batch<'a> {
     at: Millis,
     owed: Owed,
     first_compared_at: Option<i64>,
+    begun: bool,
 }
 
 impl Batch<'_> {
@@ -91,6 +96,7 @@ impl Batch<'_> {
             Write::Token(fact) => self.token(fact),
             Write::Fill(fill) => self.fill(fill),
             Write::Skipped(skipped) => self.skipped(skipped),
+            Write::Answered { id, counted, reason, who } => self.answered(id, *counted, reason, who),
             Write::Dead(dead) => self.dead(dead),
             Write::Entry { id, n, standing, source } => self.entry(id, *n, *standing, *source),
             Write::Count { id, n } => self.count(id, *n),
@@ -102,6 +108,13 @@ impl Batch<'_> {
             }
             Write::Compared(then) => {
                 self.first_compared_at = Some(then.0);
+                Ok(())
+            }
+            Write::Tag(tag) => self.tag(tag),
+            Write::Decision { intent, decision, reason, who } => self.decision(intent, decision, reason, who),
+            Write::Baseline { symbol, change, reason, who } => self.baseline(symbol, *change, reason, who),
+            Write::Begun => {
+                self.begun = true;
                 Ok(())
             }
             Write::Halt { symbol, kind, reason, who } => self.halt(symbol.as_ref(), *kind, true, reason, who),
@@ -129,6 +142,14 @@ impl Batch<'_> {
         match known {
             Some((symbol, decimals, kind)) => {
                 if (&symbol, decimals, &kind) == (&fact.symbol, fact.decimals, &fact.kind) {
+                    return Ok(());
+                }
+                if fact.lists(&kind, decimals) {
+                    let (kind, ticker) = row::kind_text(&fact.kind);
+                    self.run(
+                        "UPDATE tokens SET symbol = ?2, kind = ?3, ticker = ?4 WHERE address = ?1",
+                        (address, &fact.symbol, kind, ticker),
+                    )?;
                     return Ok(());
                 }
                 contradiction(format!(
@@ -195,6 +216,26 @@ impl Batch<'_> {
             ),
         )?;
         Ok(())
+    }
+
+    fn answered(&self, id: &FillId, counted: bool, reason: &str, who: &str) -> Result<(), Refusal> {
+        let written = self.run(
+            "INSERT INTO skipped_answers (skipped, counted, reason, who, at) SELECT skipped, ?6, ?7, ?8, ?9 \
+             FROM skipped_fills WHERE tx_hash = ?1 AND log_index = ?2 AND side = ?3 AND block_hash = ?4 \
+             AND chain_id = ?5",
+            (
+                row::hash(&id.tx_hash),
+                row::integer(id.log_index)?,
+                id.side.as_str(),
+                row::hash(&id.block_hash),
+                row::integer(id.chain_id)?,
+                counted,
+                reason,
+                who,
+                self.at.0,
+            ),
+        )?;
+        if written == 1 { Ok(()) } else { contradiction(format!("no trade was passed over as {id}")) }
     }
 
     fn dead(&self, dead: &DeadEvent) -> Result<(), Refusal> {
@@ -364,6 +405,57 @@ impl Batch<'_> {
         self.step_of(Some(from), intent)
     }
 
+    /// What was known of the account, beside the transition that made the intent `Sent`. A claim (Sent → Sent) sends
+    /// nothing and has none.
+    fn snapshot(&self, from: Option<IntentState>, intent: &Intent) -> Result<(), Refusal> {
+        let sends = intent.state == IntentState::Sent && from != Some(IntentState::Sent);
+        let Some(snapshot) = intent.snapshot.as_ref().filter(|_| sends) else { return Ok(()) };
+        let known: Vec<&str> = snapshot.known.iter().map(OrderId::as_str).collect();
+        if known.iter().any(|id| id.contains(',')) {
+            return contradiction(format!("a comma in an order id: {known:?}"));
+        }
+        self.run(
+            "INSERT INTO intent_snapshots (intent, n, position, position_at, known_orders) \
+             SELECT intent, ?2, ?3, ?4, ?5 FROM intents WHERE id = ?1",
+            (
+                intent.id.as_str(),
+                intent.transitions,
+                snapshot.position.map(|(shares, _)| shares.to_string()),
+                snapshot.position.map(|(_, at)| at.0),
+                known.join(","),
+            ),
+        )?;
+        Ok(())
+    }
+
+    /// Learnt once; the same again is nothing, another one is refused.
+    fn tag(&self, tag: &str) -> Result<(), Refusal> {
+        let changed =
+            self.run("UPDATE stamp SET app_tag = ?1 WHERE app_tag IS NULL OR app_tag = ?1", [tag])?;
+        if changed == 1 { Ok(()) } else { contradiction(format!("another tag than {tag} was learnt before")) }
+    }
+
+    fn decision(&self, id: &IntentId, what: &Decision, reason: &str, who: &str) -> Result<(), Refusal> {
+        let order = match what {
+            Decision::Adopt(order) => Some(order.as_str()),
+            Decision::Absent | Decision::Book | Decision::Ignore => None,
+        };
+        let written = self.run(
+            "INSERT INTO decisions (intent, what, order_id, reason, who, at) \
+             SELECT intent, ?2, ?3, ?4, ?5, ?6 FROM intents WHERE id = ?1",
+            (id.as_str(), what.as_str(), order, reason, who, self.at.0),
+        )?;
+        if written == 1 { Ok(()) } else { contradiction(format!("there is no intent {id}")) }
+    }
+
+    fn baseline(&self, symbol: &Symbol, change: Shares, reason: &str, who: &str) -> Result<(), Refusal> {
+        self.run(
+            "INSERT INTO baselines (symbol, change, reason, who, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (symbol.as_str(), change.to_string(), reason, who, self.at.0),
+        )?;
+        Ok(())
+    }
+
     fn step_of(&self, from: Option<IntentState>, intent: &Intent) -> Result<(), Refusal> {
         self.run(
             "INSERT INTO intent_transitions (intent, n, from_state, to_state, quantity, order_id, reason, at) \
@@ -379,7 +471,7 @@ impl Batch<'_> {
                 self.at.0,
             ),
         )?;
-        Ok(())
+        self.snapshot(from, intent)
     }
 
     /// Executed quantity and number of execution rows of an intent, as the ledger has them.
@@ -471,14 +563,53 @@ impl Batch<'_> {
             }
         }
         self.run(
-            "INSERT INTO last_commit (one, at, commits, compared_at, first_compared_at) VALUES (1, ?1, 1, ?2, ?3) \
+            "INSERT INTO last_commit (one, at, commits, compared_at, first_compared_at, begun_at) \
+             VALUES (1, ?1, 1, ?2, ?3, ?4) \
              ON CONFLICT (one) DO UPDATE SET at = excluded.at, commits = commits + 1, \
              compared_at = coalesce(excluded.compared_at, compared_at), \
-             first_compared_at = coalesce(first_compared_at, excluded.first_compared_at)",
-            (self.at.0, compared.then_some(self.at.0), self.first_compared_at),
+             first_compared_at = coalesce(first_compared_at, excluded.first_compared_at), \
+             begun_at = coalesce(begun_at, excluded.begun_at)",
+            (
+                self.at.0,
+                compared.then_some(self.at.0),
+                self.first_compared_at,
+                self.begun.then_some(self.at.0),
+            ),
         )?;
         Ok(())
     }
+}
+
+/// What a batch is about, for the tests that end the process around its commit.
+fn landmark(writes: &[Write]) -> crash::Batch {
+    use IntentState as S;
+    use crash::Batch;
+    let of = |write: &Write| match write {
+        Write::Entry { standing: false, .. } => Batch::Reversed,
+        Write::Entry { n: 1.., .. } => Batch::Reinstated,
+        Write::Entry { source: Source::Push, .. } => Batch::Pushed,
+        Write::Entry { .. } => Batch::Swept,
+        Write::Intent(intent) if intent.adopted => Batch::Adopted,
+        Write::Intent(intent) if intent.state == S::Planned => Batch::Planned,
+        Write::Intent(_) => Batch::Sent,
+        Write::Transition { from, intent } => match (*from, intent.state) {
+            (S::Planned, S::Sent) => Batch::PlanSent,
+            (S::Unknown, S::Sent) => Batch::Again,
+            (_, S::Sent) => Batch::Claimed,
+            (_, S::Unknown | S::Stuck) => Batch::Unknown,
+            (_, S::Refused | S::Absent) => Batch::Refused,
+            (_, S::Withdrawn) => Batch::Withdrawn,
+            (_, S::Working | S::Planned) => Batch::Working,
+            (_, S::Filled | S::Canceled | S::Rejected | S::Expired) => Batch::Ended,
+        },
+        Write::Execution { .. } => Batch::Executed,
+        Write::Compared(_) => Batch::Compared,
+        Write::Tag(_) | Write::Baseline { .. } | Write::Begun | Write::Answered { .. } => Batch::Account,
+        Write::Halt { .. } => Batch::Halt,
+        Write::Lift { .. } => Batch::Lift,
+        _ => Batch::Cursor,
+    };
+    writes.iter().map(of).min().unwrap_or(Batch::Cursor)
 }
 
 const fn live(state: IntentState) -> Option<i64> {

@@ -11,13 +11,14 @@ use tokio::sync::mpsc;
 
 use super::Exit;
 use crate::broker::{Broker, Ticket};
+use crate::crash::{self, Point};
 use crate::engine::{Input, Question};
 use crate::serve::metrics;
 use crate::units::Millis;
 
 /// The engine lets one order be on its way.
 const TICKETS_MAX: usize = 1;
-/// The engine asks each question once at a time: one per live intent, one list, one session.
+/// The engine asks each question once at a time: one per live intent, one list, one session, positions and quotes.
 const QUESTIONS_MAX: usize = 4_096;
 
 /// The line's end of both threads.
@@ -71,7 +72,9 @@ fn gone<T>(thread: &str, error: &TrySendError<T>) -> Exit {
 
 fn place_all(broker: &dyn Broker, tickets: &Receiver<Ticket>, inputs: &mpsc::Sender<Input>) {
     for ticket in tickets {
+        crash::point(Point::PlaceBefore);
         let outcome = broker.place(&ticket, Millis::now());
+        crash::point(Point::PlaceAfter);
         metrics::record_placed(&outcome);
         if inputs.blocking_send(Input::Placed { intent: ticket.intent, outcome }).is_err() {
             return;
@@ -81,21 +84,74 @@ fn place_all(broker: &dyn Broker, tickets: &Receiver<Ticket>, inputs: &mpsc::Sen
 
 fn answer_all(broker: &dyn Broker, questions: &Receiver<Question>, inputs: &mpsc::Sender<Input>) {
     for question in questions {
-        let now = Millis::now();
-        let input = match question {
-            Question::Order { intent, id } => {
-                let answer = broker.order(&id, now);
-                Input::Order { intent, id, answer }
+        crash::point(before(&question));
+        let past = after(&question);
+        let inputs_of_it = answers(broker, question, Millis::now());
+        crash::point(past);
+        for input in inputs_of_it {
+            if let Some(answered) = answered(&input) {
+                metrics::record_read(answered);
             }
-            Question::Find { intent } => {
-                let answer = broker.find(&intent, now);
-                Input::Found { intent, answer }
+            if inputs.blocking_send(input).is_err() {
+                return;
             }
-            Question::List { since } => Input::List { begun_at: now, answer: broker.list(since, now) },
-            Question::Session => Input::Session(broker.session(now)),
-        };
-        if inputs.blocking_send(input).is_err() {
-            return;
         }
     }
+}
+
+const fn before(question: &Question) -> Point {
+    match question {
+        Question::Order { .. } => Point::OrderBefore,
+        Question::Find { .. } => Point::FindBefore,
+        Question::List { .. } => Point::ListBefore,
+        Question::Session => Point::SessionBefore,
+        Question::Positions => Point::PositionsBefore,
+        Question::Quotes { .. } => Point::QuotesBefore,
+    }
+}
+
+const fn after(question: &Question) -> Point {
+    match question {
+        Question::Order { .. } => Point::OrderAfter,
+        Question::Find { .. } => Point::FindAfter,
+        Question::List { .. } => Point::ListAfter,
+        Question::Session => Point::SessionAfter,
+        Question::Positions => Point::PositionsAfter,
+        Question::Quotes { .. } => Point::QuotesAfter,
+    }
+}
+
+/// Whether an answer is one; none for what is no answer of the broker's.
+const fn answered(input: &Input) -> Option<bool> {
+    match input {
+        Input::Order { answer, .. } | Input::Found { answer, .. } => Some(answer.is_ok()),
+        Input::List { answer, .. } => Some(answer.is_ok()),
+        Input::Session(answer) => Some(answer.is_ok()),
+        Input::Positions { answer, .. } => Some(answer.is_ok()),
+        Input::Quotes { answer, .. } => Some(answer.is_ok()),
+        _ => None,
+    }
+}
+
+/// Asks the broker one question, which begins at `now`. The answer is the last of what comes back.
+pub(crate) fn answers(broker: &dyn Broker, question: Question, now: Millis) -> Vec<Input> {
+    let answer = match question {
+        Question::Order { intent, id } => {
+            let answer = broker.order(&id, now);
+            Input::Order { intent, id, answer }
+        }
+        Question::Find { intent } => {
+            let answer = broker.find(&intent, now);
+            Input::Found { intent, answer }
+        }
+        Question::List { since } => Input::List { begun_at: now, answer: broker.list(since, now) },
+        Question::Session => {
+            let answer = broker.session(now);
+            let clock = broker.clock_ahead_ms().map(|ahead_ms| Input::Clock { ahead_ms });
+            return clock.into_iter().chain([Input::Session(answer)]).collect();
+        }
+        Question::Positions => Input::Positions { begun_at: now, answer: broker.positions(now) },
+        Question::Quotes { symbols } => Input::Quotes { begun_at: now, answer: broker.quotes(&symbols, now) },
+    };
+    vec![answer]
 }

@@ -1,9 +1,9 @@
 //! The line: the one thread that owns engine and ledger.
 //!
-//! Inputs queue in one bounded channel; the line takes a batch, steps the engine, commits its writes in one
-//! transaction, publishes what may be known, and only then performs the effects. It decides nothing.
+//! Inputs queue in one bounded channel; the line takes a batch, takes its [`Turn`] with it, publishes what may be known,
+//! and performs the effects that the turn gave away. It decides nothing.
 //!
-//! Invariant: no effect is performed before the transaction that caused it is durable.
+//! Invariant: every effect performed here came out of a turn that was committed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,11 +12,12 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::Exit;
 use super::desk::Desk;
+use super::turn::Turn;
+use crate::alerts::Alerts;
 use crate::chain::ChainView;
-use crate::engine::{Effect, Engine, Facts, Input};
-use crate::fills::Event;
-use crate::ledger::{Ledger, Write};
-use crate::serve::metrics;
+use crate::crash::{self, Point};
+use crate::engine::{Effect, Facts, Input};
+use crate::ledger::Write;
 use crate::units::Millis;
 
 /// Inputs folded into one transaction at most; a burst of 5,000 fills costs about 20 fsyncs.
@@ -29,8 +30,7 @@ pub(super) type Answer = (u64, Result<String, String>);
 
 /// Everything the line owns or speaks to.
 pub(super) struct Line {
-    pub(super) engine: Engine,
-    pub(super) ledger: Ledger,
+    pub(super) turn: Turn,
     pub(super) inputs: mpsc::Receiver<Input>,
     pub(super) desk: Desk,
     pub(super) view: watch::Sender<ChainView>,
@@ -38,6 +38,7 @@ pub(super) struct Line {
     pub(super) bell: Arc<Notify>,
     pub(super) answers: mpsc::UnboundedSender<Answer>,
     pub(super) tell: Arc<dyn Fn(&Write) + Send + Sync>,
+    pub(super) alerts: Alerts,
 }
 
 impl Line {
@@ -55,77 +56,66 @@ impl Line {
                 batch.push(input);
             }
             if stopping.is_none() && batch.contains(&Input::Stop) {
+                crash::point(Point::StopTaken);
                 stopping = Some(Instant::now());
             }
             if let Err(exit) = self.batch(batch) {
                 return exit;
             }
             if let Some(since) = stopping
-                && (!self.engine.awaits_answer() || since.elapsed() >= STOP_WAIT)
+                && (!self.turn.engine.awaits_answer() || since.elapsed() >= STOP_WAIT)
             {
                 return self.close();
             }
         }
     }
 
-    fn batch(&mut self, mut batch: Vec<Input>) -> Result<(), Exit> {
+    fn batch(&mut self, batch: Vec<Input>) -> Result<(), Exit> {
+        crash::point(Point::BatchTaken);
         self.desk.must_be_whole()?;
-        for input in &mut batch {
-            self.remember(input)?;
-        }
-        let now = Millis::now();
-        let out = self.engine.step(now, batch).map_err(|stop| Exit::from_stop(&stop))?;
-        if !out.writes.is_empty() {
-            let begun = Instant::now();
-            self.ledger.commit(now, &out.writes)?;
-            metrics::record_commit(begun.elapsed());
-            out.writes.iter().for_each(|write| (self.tell)(write));
-        }
-        let view = self.engine.view();
+        let effects = self.turn.take(Millis::now(), batch, |write| (self.tell)(write))?;
+        let view = self.turn.engine.view();
         self.view.send_if_modified(|old| {
             let changed = *old != view;
             *old = view;
             changed
         });
-        self.facts.send_replace(Some(self.engine.facts()));
-        out.effects.into_iter().try_for_each(|effect| self.perform(effect))
-    }
-
-    /// A replayed transaction may be older than the engine's memory: the ledger says what it holds of it.
-    fn remember(&self, input: &mut Input) -> Result<(), Exit> {
-        let Input::Replay { push, known, .. } = input else { return Ok(()) };
-        let fill = push.events.iter().find_map(|event| match event {
-            Event::Fill(fill) => Some(fill.id.tx_hash),
-            _ => None,
-        });
-        if let Some(tx_hash) = fill {
-            *known = self.ledger.fill_states(tx_hash)?;
-        }
-        Ok(())
+        self.facts.send_replace(Some(self.turn.engine.facts()));
+        effects.into_iter().try_for_each(|effect| self.perform(effect))
     }
 
     fn perform(&self, effect: Effect) -> Result<(), Exit> {
         match effect {
-            Effect::Place(ticket) => self.desk.place(ticket)?,
-            Effect::Ask(question) => self.desk.ask(question)?,
+            Effect::Place(ticket) => {
+                crash::point(Point::EffectPlace);
+                self.desk.place(ticket)?;
+            }
+            Effect::Ask(question) => {
+                crash::point(Point::EffectAsk);
+                self.desk.ask(question)?;
+            }
             Effect::Sweep => self.bell.notify_one(),
             Effect::Reply(number, answer) => {
+                crash::point(Point::EffectReply);
                 // Nobody waits any more: the operator's socket was closed.
                 let _ = self.answers.send((number, answer));
             }
-            Effect::Alert(text) => log::warn!("ALERT {text}"),
+            Effect::Alert(text) => {
+                log::warn!("ALERT {text}");
+                self.alerts.raise(&text);
+            }
             Effect::Stop(stop) => return Err(Exit::from_stop(&stop)),
         }
         Ok(())
     }
 
     fn close(self) -> Exit {
-        if self.engine.awaits_answer() {
+        if self.turn.engine.awaits_answer() {
             log::warn!(
                 "an order call has no answer yet; its intent stays Sent and the next start asks the broker"
             );
         }
-        match self.ledger.close() {
+        match self.turn.ledger.close() {
             Ok(()) => Exit::done(),
             Err(error) => error.into(),
         }

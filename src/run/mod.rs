@@ -4,11 +4,14 @@
 //! the broker (`desk`). Nothing mutable is shared: they speak through channels. The first essential part that ends,
 //! ends the process, with its exit code; the bot never ends because chain or broker is away.
 
-mod desk;
+pub(crate) mod desk;
 mod line;
+mod login;
 mod operator;
 mod tale;
+pub(crate) mod turn;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,20 +23,24 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::broker::{Broker, Profile};
+use crate::alerts::Alerts;
+use crate::broker::{AccountError, Broker, Profile};
 use crate::chain::{self, ChainConfig, ChainFacts, ChainStop};
+use crate::crash::{self, Point};
 use crate::engine::{Engine, Facts, Input, Policy, Stop};
 use crate::exit;
+use crate::fills::Listing;
 use crate::hedges::Limits;
-use crate::ledger::{Claim, Ledger, LedgerError, Stamp, Write, migrations};
+use crate::ledger::{Claim, Ledger, LedgerError, Loaded, Stamp, Write, migrations};
 use crate::serve::health::{self, ProcessFacts};
 use crate::serve::metrics::Meters;
 use crate::serve::{self, Site, control};
-use crate::units::Millis;
+use crate::units::{Millis, Shares, Symbol};
 use desk::Desk;
 use line::Line;
-use operator::Operator;
+use operator::{Again, Operator};
 pub use tale::said;
+use turn::Turn;
 
 /// Inputs that wait for the line at most; a full queue slows the chain side down, it loses nothing.
 const INPUTS_MAX: usize = 4_096;
@@ -43,6 +50,8 @@ const COMMANDS_MAX: usize = 16;
 const TICK: Duration = Duration::from_millis(200);
 /// How often the ledger's file is looked at.
 const LEDGER_LOOK: Duration = Duration::from_secs(5);
+/// Pause between two questions for the account of a ledger that is to be born.
+const ACCOUNT_PAUSE: Duration = Duration::from_secs(2);
 /// A stop waits this long for the line: its own 5 s for the order in flight, and time for the last checkpoint.
 const LINE_STOP_WAIT: Duration = Duration::from_secs(8);
 
@@ -71,7 +80,7 @@ impl Exit {
         Self::because(exit::BUG, &format!("this is a bug in counterfill: {what}"))
     }
 
-    fn from_stop(stop: &Stop) -> Self {
+    pub(crate) fn from_stop(stop: &Stop) -> Self {
         match stop {
             Stop::DeepReorg(text) => Self::because(exit::DEEP_REORG, text),
             Stop::Bug(text) => Self::bug(text),
@@ -109,12 +118,20 @@ pub struct Parts {
     pub confirmations: u64,
     /// The caps.
     pub limits: Limits,
+    /// `ABSENT_AFTER` in milliseconds; none: only a person declares an order absent.
+    pub absent_after_ms: Option<i64>,
+    /// `MAX_PRICE_DEVIATION_BPS`.
+    pub max_price_deviation_bps: u32,
+    /// Whether orders move real money.
+    pub live: bool,
     /// The bound HTTP port.
     pub listener: Option<TcpListener>,
     /// Events counted in this process.
     pub meters: Meters,
     /// Told of every committed write.
     pub tell: Tell,
+    /// Where alerts go beside the log.
+    pub alerts: Alerts,
 }
 
 /// What a running bot publishes; kept by whoever wants to look.
@@ -185,26 +202,50 @@ async fn start(
     if let Some(listener) = parts.listener.take() {
         windows.spawn(serve::serve(listener, site.clone()));
     }
+    let (watched, told) = (Arc::clone(&parts.broker), published.process.clone());
+    let alerts = parts.alerts.clone();
+    windows.spawn(async move {
+        login::watch(watched, told, alerts).await;
+        Ok(())
+    });
     let stamped = Ledger::stamped_chain_id(&parts.database)?;
     parts.chain.stamped_chain_id = stamped;
+    let waits_for = |what| published.process.send_modify(|facts| facts.start_waits_for = what);
     let chain_id = match (parts.chain.chain_id, stamped) {
         // A known ledger is opened before the chain is reached: a second instance must not wait to be refused. A
         // CHAIN_ID that differs from the ledger's is refused by its stamp.
         (given, Some(stamped)) => given.unwrap_or(stamped),
-        (_, None) => tokio::select! {
-            identified = chain::identify(&parts.chain, &published.chain) => identified?,
-            () = asked_to_stop(stop) => return Ok(Exit::done()),
-        },
+        (_, None) => {
+            waits_for(Some("the node"));
+            tokio::select! {
+                identified = chain::identify(&parts.chain, &published.chain) => identified?,
+                () = asked_to_stop(stop) => return Ok(Exit::done()),
+            }
+        }
     };
-    let profile = parts.broker.profile().clone();
+    waits_for(Some("the broker"));
+    let account = tokio::select! {
+        known = account(&parts.broker, &parts.database) => known?,
+        () = asked_to_stop(stop) => return Ok(Exit::done()),
+    };
+    // From here on the time that a start may take counts.
+    published.process.send_modify(|facts| {
+        (facts.start_waits_for, facts.opening_since) = (None, Some(Millis::now()));
+    });
+    let profile = Profile { account, ..parts.broker.profile().clone() };
     let policy = Policy {
         confirmations: parts.confirmations,
         profile: profile.clone(),
         limits: parts.limits,
         nonce: nonce(),
+        absent_after_ms: parts.absent_after_ms,
+        max_price_deviation_bps: parts.max_price_deviation_bps,
+        live: parts.live,
     };
-    let (ledger, engine) = open(parts.claim, stamp(&parts.chain, chain_id, &profile), policy).await?;
+    let stamp = stamp_of(&parts.chain, chain_id, profile.name, &profile.account);
+    let (ledger, engine) = open(parts.claim, stamp, policy, parts.chain.listing()).await?;
     let control = bind_control(&parts.database)?;
+    crash::point(Point::Listening);
 
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
     let (view, viewed) = watch::channel(engine.view());
@@ -213,15 +254,15 @@ async fn start(
     let desk = Desk::open(&parts.broker, &inputs).map_err(|error| Exit::bug(&error.to_string()))?;
     published.facts.send_replace(Some(engine.facts()));
     let line = Line {
-        engine,
-        ledger,
+        turn: Turn { engine, ledger },
         inputs: received,
         desk,
         view,
         facts: published.facts.clone(),
         bell: Arc::clone(&bell),
-        answers,
+        answers: answers.clone(),
         tell: Arc::clone(&parts.tell),
+        alerts: parts.alerts.clone(),
     };
     let (ended, mut line_ended) = oneshot::channel();
     let spawned = thread::Builder::new().name("line".into()).spawn(move || {
@@ -235,8 +276,13 @@ async fn start(
         control::control(control, commands).await;
         Ok(())
     });
-    let operator =
-        Operator { site, inputs: inputs.clone(), chain: parts.chain.clone(), chain_id, view: viewed.clone() };
+    let again = Again {
+        database: parts.database.clone(),
+        chain: parts.chain.clone(),
+        chain_id,
+        view: viewed.clone(),
+    };
+    let operator = Operator { site, inputs: inputs.clone(), answers, again };
     let (stop_asked, mut stop_by_operator) = mpsc::channel(1);
     windows.spawn(async move {
         operator.serve(commanded, answered, stop_asked).await;
@@ -246,7 +292,7 @@ async fn start(
     let ended_first = tokio::select! {
         stopped = chain::run(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell) => {
             // The line's own reason counts, and it is about to say it.
-            (stopped != ChainStop::EngineGone).then(|| Exit::from(stopped))
+            (stopped != ChainStop::EngineGone).then(|| ended_by_chain(&stopped, &parts.database))
         }
         never = tick(&inputs, &parts.database, &published.process) => match never {},
         ended = &mut line_ended => return Ok(ended.unwrap_or_else(|_| Exit::bug("the line panicked"))),
@@ -265,6 +311,19 @@ async fn start(
     });
     let line_exit = closed.await.unwrap_or_else(|_| Exit::bug("the line did not stop in time"));
     Ok(ended_first.unwrap_or(line_exit))
+}
+
+/// The end that the chain side asked for. It knows no files; what to type at a ledger that must be put back is said here.
+fn ended_by_chain(stop: &ChainStop, database: &Path) -> Exit {
+    let Exit { code, message } = Exit::from(stop.clone());
+    let message = message.map(|words| match stop {
+        ChainStop::DeepReorg(_) => {
+            let ledger = database.display();
+            format!("{words}: move {ledger}, {ledger}-wal and {ledger}-shm aside, type `cp BACKUP {ledger}`, and start again")
+        }
+        _ => words,
+    });
+    Exit { code, message }
 }
 
 /// Time as an input, and a look at the ledger's file now and then: one that was moved or deleted under a running bot is
@@ -303,26 +362,95 @@ fn file_identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Opens the ledger, away from the tasks that answer health: a backup of a large file takes a while.
-async fn open(claim: Claim, stamp: Stamp, policy: Policy) -> Result<(Ledger, Engine), Exit> {
+async fn open(
+    claim: Claim,
+    stamp: Stamp,
+    policy: Policy,
+    listing: Listing,
+) -> Result<(Ledger, Engine), Exit> {
+    let symbols = listing.symbols.clone();
     let opened = tokio::task::spawn_blocking(move || -> Result<_, LedgerError> {
         let ledger = Ledger::open_claimed(claim, &stamp, Millis::now(), &migrations()?)?;
-        let loaded = ledger.load()?;
+        let mut loaded = ledger.load()?;
+        loaded.passed_over = ledger.passed_over(&listing)?;
+        crash::point(Point::Loaded);
         Ok((ledger, loaded))
     });
     let (ledger, loaded) = opened.await.map_err(|error| Exit::bug(&error.to_string()))??;
+    must_keep_tickers(&loaded, symbols.as_ref())?;
     for warning in ledger.warnings() {
         log::warn!("{warning}");
     }
     Ok((ledger, Engine::new(policy, loaded)))
 }
 
-fn stamp(chain: &ChainConfig, chain_id: u64, profile: &Profile) -> Stamp {
+/// A ticker that SYMBOLS no longer lists while the ledger holds exposure in it would never be hedged again
+/// (`protocol.md` 5.4).
+fn must_keep_tickers(loaded: &Loaded, symbols: Option<&BTreeSet<Symbol>>) -> Result<(), Exit> {
+    let Some(symbols) = symbols else { return Ok(()) };
+    let mut sums: BTreeMap<&Symbol, Shares> = BTreeMap::new();
+    for (symbol, change) in loaded.fill_sums.iter().chain(&loaded.execution_sums) {
+        let sum = sums.entry(symbol).or_default();
+        *sum = sum.checked_add(*change).ok_or_else(|| Exit::bug("a sum leaves the range"))?;
+    }
+    let dropped: Vec<String> = sums
+        .into_iter()
+        .filter(|(symbol, sum)| !sum.is_zero() && !symbols.contains(*symbol))
+        .map(|(symbol, sum)| format!("{symbol} ({sum})"))
+        .collect();
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    let words = format!(
+        "SYMBOLS no longer lists {}, and the ledger holds exposure there that nobody would hedge; put them back, or \
+         move the exposure to another ledger first",
+        dropped.join(", ")
+    );
+    Err(Exit::because(exit::CONFIGURATION, &words))
+}
+
+/// The account the ledger is or will be stamped with. A known ledger needs no broker to be opened: it says which account
+/// the broker must confirm. One that is to be born waits for the broker, however long that takes.
+async fn account(broker: &Arc<dyn Broker>, database: &Path) -> Result<String, Exit> {
+    let known = broker.profile().account.clone();
+    if !known.is_empty() {
+        return Ok(known);
+    }
+    if let Some(stamped) = Ledger::stamped_account(database)? {
+        broker.expect_account(&stamped);
+        return Ok(stamped);
+    }
+    let mut told = String::new();
+    loop {
+        let asked = Arc::clone(broker);
+        let answer = tokio::task::spawn_blocking(move || {
+            crash::point(Point::AccountBefore);
+            let account = asked.account(Millis::now());
+            crash::point(Point::AccountAfter);
+            account
+        })
+        .await;
+        match answer.map_err(|error| Exit::bug(&error.to_string()))? {
+            Ok(account) => return Ok(account),
+            Err(AccountError::Wrong(why)) => return Err(Exit::because(exit::CONFIGURATION, &why)),
+            Err(AccountError::Away(why)) if why != told => {
+                log::warn!("a new ledger waits for the broker to name the account: {why}");
+                told = why;
+            }
+            Err(AccountError::Away(_)) => {}
+        }
+        tokio::time::sleep(ACCOUNT_PAUSE).await;
+    }
+}
+
+/// The stamp of a ledger for this chain side, broker and account.
+pub(crate) fn stamp_of(chain: &ChainConfig, chain_id: u64, broker: &str, account: &str) -> Stamp {
     Stamp {
         chain_id,
         orderbooks: chain.orderbooks.clone(),
         owners: chain.owners.clone(),
-        broker: profile.name.to_owned(),
-        account: profile.account.clone(),
+        broker: broker.to_owned(),
+        account: account.to_owned(),
         hedge_from_block: chain.hedge_from_block,
         deployment_block: chain.deployment_block,
     }
@@ -344,4 +472,25 @@ fn nonce() -> String {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(Millis::now().0);
     format!("{:012x}", random & 0xffff_ffff_ffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticker_with_exposure_can_not_be_dropped() {
+        let (tsla, aapl): (Symbol, Symbol) = ("TSLA".parse().unwrap(), "AAPL".parse().unwrap());
+        let loaded = Loaded {
+            fill_sums: vec![(tsla.clone(), "2.5".parse().unwrap()), (aapl.clone(), Shares::whole(1))],
+            execution_sums: vec![(tsla.clone(), Shares::whole(-2)), (aapl.clone(), Shares::whole(-1))],
+            ..Loaded::default()
+        };
+        let only = |symbol: &Symbol| BTreeSet::from([symbol.clone()]);
+        assert_eq!(must_keep_tickers(&loaded, None), Ok(()));
+        assert_eq!(must_keep_tickers(&loaded, Some(&only(&tsla))), Ok(()), "AAPL is hedged to the last atom");
+        let refused = must_keep_tickers(&loaded, Some(&only(&aapl))).unwrap_err();
+        assert_eq!(refused.code, exit::CONFIGURATION);
+        assert!(refused.message.unwrap().contains("TSLA (0.5)"));
+    }
 }

@@ -28,6 +28,10 @@ pub fn said(write: &Write) -> Option<(Level, String)> {
         Write::Skipped(skipped) => {
             (Level::Info, format!("skipped ({}): {}", skipped.reason.as_str(), skipped.id))
         }
+        Write::Answered { id, counted, reason, who } => {
+            let what = if *counted { "counts after all" } else { "stays passed over" };
+            (Level::Info, format!("{what}: {}, by {who}: {reason}", id))
+        }
         Write::Token(fact) => {
             (Level::Info, format!("token {} is `{}`: {:?}", fact.address, fact.symbol, fact.kind))
         }
@@ -41,6 +45,14 @@ pub fn said(write: &Write) -> Option<(Level, String)> {
             let whom = symbol.as_ref().map_or("all tickers", |symbol| symbol.as_str());
             (Level::Warn, format!("{whom}: the {} halt is lifted by {who}: {reason}", kind.as_str()))
         }
+        Write::Tag(tag) => (Level::Info, format!("our orders carry the tag {tag} at the broker")),
+        Write::Decision { intent, decision, reason, who } => {
+            (Level::Warn, format!("{intent}: {} by {who}: {reason}", decision.as_str()))
+        }
+        Write::Baseline { symbol, change, reason, who } => {
+            (Level::Info, format!("{symbol}: {change} in the account that is no order's, by {who}: {reason}"))
+        }
+        Write::Begun => (Level::Info, "the first backfill is over".to_owned()),
         // The engine's alert has said halts and dead events already; the rest is bookkeeping.
         Write::Halt { .. } | Write::Dead(_) | Write::Count { .. } | Write::Cursor { .. } => return None,
         Write::Entry { .. } | Write::Transition { .. } | Write::Compared(_) => return None,

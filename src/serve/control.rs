@@ -27,8 +27,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::hedges::HaltKind;
-use crate::units::Symbol;
+use crate::hedges::{Choice, Decision, HaltKind};
+use crate::units::{IntentId, Symbol};
 
 /// The socket's name in the data directory.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -76,7 +76,23 @@ pub enum ControlCommand {
         /// Which halt; the operator's where none is named.
         #[serde(default = "operators_halt")]
         kind: HaltKind,
+        /// The answer to what that halt asks, where it asks something.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        choice: Option<Choice>,
         /// Why.
+        reason: String,
+        /// Who.
+        who: String,
+    },
+    /// The intents that only a person can settle ([`crate::hedges::Unsettled`]), with the evidence.
+    Unsettled {},
+    /// Settle an intent that only a person can settle.
+    Reconcile {
+        /// The intent.
+        target: IntentId,
+        /// What became of it.
+        decision: Decision,
+        /// How the operator knows.
         reason: String,
         /// Who.
         who: String,

@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::broker::Session;
+use crate::broker::{Mend, Session};
 use crate::chain::ChainFacts;
 use crate::engine::{Facts, TickerFacts};
 use crate::hedges::IntentState;
@@ -75,6 +75,13 @@ pub struct ProcessFacts {
     pub ledger_error: Option<String>,
     /// When the broker's login ends and a person must log in again; none where it never does.
     pub login_expires_at: Option<Millis>,
+    /// Why no call to the broker is possible before a person does this, if so.
+    pub login_error: Option<(Mend, String)>,
+    /// What a start waits for that may take as long as it likes: a ledger that is to be born needs to hear of its chain
+    /// and its account first.
+    pub start_waits_for: Option<&'static str>,
+    /// Since when a start waits for nobody any more.
+    pub opening_since: Option<Millis>,
 }
 
 /// What a failing check spoils.
@@ -239,7 +246,12 @@ fn is_fresh(scene: &Scene<'_>, moment: Millis, max_ms: i64) -> bool {
 fn engine_loop(scene: &Scene<'_>) -> Finding {
     let advice = "restart the bot (its supervisor does so on /livez) and look at the last lines of its log";
     let Some(facts) = scene.facts else {
-        let age = scene.now.since(scene.process.started_at);
+        if let Some(what) = scene.process.start_waits_for {
+            // A restart would not help, and would cut off a person who is logging in.
+            let detail = format!("a new ledger waits for {what}");
+            return Finding { ok: true, value: "starting".into(), detail, quote: None };
+        }
+        let age = scene.now.since(scene.process.opening_since.unwrap_or(scene.process.started_at));
         let ok = age <= scene.limits.start_max_ms;
         return Finding {
             ok,
@@ -361,7 +373,7 @@ fn broker_gate(scene: &Scene<'_>, facts: &Facts) -> Finding {
     let of_session = match &facts.session {
         Some(Session::Closed { .. }) => true,
         Some(Session::Open { until: Some(until) }) => scene.now >= until.plus(-SESSION_TAIL_MS),
-        Some(Session::Open { until: None }) | None => false,
+        Some(Session::Open { until: None } | Session::Disputed { .. }) | None => false,
     };
     let finding = if of_session {
         Finding {
@@ -377,6 +389,11 @@ fn broker_gate(scene: &Scene<'_>, facts: &Facts) -> Finding {
 }
 
 fn broker_login(scene: &Scene<'_>) -> Finding {
+    if let Some((mend, error)) = &scene.process.login_error {
+        let detail =
+            format!("the broker's login is not good, and only a person can mend that: {}", mend.words());
+        return Finding::of(false, "none", detail).quoting(Some(error.clone()));
+    }
     let Some(left) = login_left(scene) else { return Finding::of(true, "no end", "") };
     Finding::of(left > 0, seconds(left), "the broker's login has ended: `auth login`")
 }

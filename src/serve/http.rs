@@ -36,7 +36,7 @@ const HEADER_TIME_MAX: Duration = Duration::from_secs(5);
 /// From accept to close. Every answer here takes milliseconds; the rest is the network's.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: the usual cause is that file descriptors ran out, and a connection that ends frees one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How often samples are folded into buckets ([`metrics::Meters::fold`]).
 const FOLD_PERIOD: Duration = Duration::from_secs(10);
 

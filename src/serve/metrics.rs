@@ -21,9 +21,37 @@ use crate::hedges::IntentState;
 const COMMITS: &str = "counterfill_ledger_commits_total";
 const COMMIT_SECONDS: &str = "counterfill_ledger_commit_duration_seconds";
 const ORDERS: &str = "counterfill_orders_total";
+const ALERTS: &str = "counterfill_alerts_total";
+const READS: &str = "counterfill_broker_reads_total";
 
 /// What [`record_placed`] counts by.
 const OUTCOMES: [&str; 5] = ["accepted", "refused", "duplicate", "not_sent", "unknown"];
+
+/// What [`record_read`] counts by.
+const READ_OUTCOMES: [&str; 2] = ["answered", "failed"];
+
+/// What became of an alert that was raised while there is a receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertOutcome {
+    /// Posted, and taken.
+    Sent,
+    /// The same as one that was posted: counted into a later post.
+    Repeated,
+    /// Given up.
+    Lost,
+}
+
+impl AlertOutcome {
+    const ALL: [Self; 3] = [Self::Sent, Self::Repeated, Self::Lost];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Repeated => "repeated",
+            Self::Lost => "lost",
+        }
+    }
+}
 
 /// Why metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -67,10 +95,24 @@ pub fn recorder() -> Result<PrometheusRecorder, MetricsError> {
             ORDERS,
             "Order calls to the broker since the process started, by what became of them."
         );
+        describe_counter!(
+            READS,
+            "Questions to the broker since the process started, by what became of them."
+        );
+        describe_counter!(
+            ALERTS,
+            "Alerts for the webhook since the process started, by what became of them."
+        );
         // Series that exist from the start can be told from a bot that is not scraped.
         counter!(COMMITS).absolute(0);
         for outcome in OUTCOMES {
             counter!(ORDERS, "outcome" => outcome).absolute(0);
+        }
+        for outcome in READ_OUTCOMES {
+            counter!(READS, "outcome" => outcome).absolute(0);
+        }
+        for outcome in AlertOutcome::ALL {
+            counter!(ALERTS, "outcome" => outcome.as_str()).absolute(0);
         }
     });
     Ok(recorder)
@@ -124,6 +166,16 @@ pub fn record_placed(placed: &Placed) {
     counter!(ORDERS, "outcome" => outcome).increment(1);
 }
 
+/// Counts a question to the broker by whether it was answered.
+pub fn record_read(answered: bool) {
+    counter!(READS, "outcome" => READ_OUTCOMES[usize::from(!answered)]).increment(1);
+}
+
+/// Counts an alert by what became of it.
+pub fn record_alert(outcome: AlertOutcome) {
+    counter!(ALERTS, "outcome" => outcome.as_str()).increment(1);
+}
+
 /// The states, as Prometheus text. Exposure is shown as far as the report holds it.
 #[must_use]
 pub fn snapshot(report: &StatusReport) -> String {
@@ -131,6 +183,7 @@ pub fn snapshot(report: &StatusReport) -> String {
     metrics::with_local_recorder(&recorder, || {
         draw_process(report);
         draw_health(report);
+        draw_login(report);
         draw_chain(report);
         draw_engine(report);
     });
@@ -153,6 +206,18 @@ fn draw_health(report: &StatusReport) {
     for check in &report.checks {
         gauge!("counterfill_check_ok", "check" => check.name.clone()).set(flag(check.ok));
     }
+}
+
+fn draw_login(report: &StatusReport) {
+    let Some(login) = &report.login else { return };
+    describe_gauge!("counterfill_login_good", "1 while the broker's login can be used, as far as is known.");
+    gauge!("counterfill_login_good").set(flag(login.good));
+    describe_gauge!(
+        "counterfill_login_left_seconds",
+        "Time until a person must log in at the broker again, in seconds; 0 when that is now."
+    );
+    let left = login.ends_at.map_or(0, |end| end.since(report.at));
+    gauge!("counterfill_login_left_seconds").set(seconds(left));
 }
 
 fn draw_chain(report: &StatusReport) {

@@ -10,6 +10,7 @@
 pub mod control;
 pub mod health;
 mod http;
+pub(crate) use http::ACCEPT_PAUSE;
 pub mod metrics;
 mod probe;
 pub mod status;

@@ -30,10 +30,29 @@ pub struct StatusReport {
     pub live: bool,
     /// Every check behind the verdict.
     pub checks: Vec<Check>,
+    /// The broker's login; none where the broker knows none that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginStatus>,
     /// The engine; none until it has spoken.
     pub engine: Option<EngineStatus>,
     /// The chain.
     pub chain: ChainFacts,
+}
+
+/// How it stands with a login that ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginStatus {
+    /// When only a new one will do; none where nobody is logged in.
+    pub ends_at: Option<Millis>,
+    /// Whether the broker can be called with it, as far as is known.
+    pub good: bool,
+}
+
+impl LoginStatus {
+    fn of(process: &ProcessFacts) -> Option<Self> {
+        let status = Self { ends_at: process.login_expires_at, good: process.login_error.is_none() };
+        (status.ends_at.is_some() || !status.good).then_some(status)
+    }
 }
 
 /// [`Facts`] under their stable names.
@@ -155,6 +174,7 @@ impl StatusReport {
             ready: health.ready,
             live: health.live,
             checks: health.checks,
+            login: LoginStatus::of(process),
             engine: facts.map(EngineStatus::from),
             chain: chain.clone(),
         }
@@ -321,7 +341,7 @@ impl fmt::Display for StatusReport {
 }
 
 /// Milliseconds as the two largest units a person needs.
-fn duration(ms: i64) -> String {
+pub(crate) fn duration(ms: i64) -> String {
     let s = ms.max(0) / 1000;
     match s {
         0..60 => format!("{s} s"),

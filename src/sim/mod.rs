@@ -16,6 +16,7 @@ mod script;
 pub mod server;
 mod socket;
 pub mod story;
+pub mod trial;
 mod wire;
 mod world;
 

@@ -255,6 +255,19 @@ fn from_view(chain: &SimChain, faults: &mut Faults, method: &str, params: &Value
     }
 }
 
+/// The hash of the block at a tag or a number.
+///
+/// # Errors
+/// Where it is neither.
+pub(crate) fn block_named(
+    chain: &SimChain,
+    faults: &mut Faults,
+    place: &Value,
+) -> Result<Option<B256>, RpcError> {
+    let view = View::of(chain, faults);
+    Ok(view.by_number(view.height(place)?).map(|block| block.hash))
+}
+
 fn logs(view: &View<'_>, faults: &mut Faults, filter: &Value) -> Result<Value, RpcError> {
     let wanted = LogFilter::read(filter)?;
     let blocks: Vec<&SimBlock> = match &filter["blockHash"] {
@@ -280,10 +293,17 @@ fn logs(view: &View<'_>, faults: &mut Faults, filter: &Value) -> Result<Value, R
     if faults.range_logs_max.is_some_and(|max| found.len() > max) {
         return Err(RpcError::new(-32005, "query returned more than the allowed number of results"));
     }
-    if !found.is_empty() && faults.empty_logs.strike() {
+    let honest = faults.only_tellable_gaps && filter["blockHash"].is_null();
+    let topics = |log: &Value| log["topics"][0].clone();
+    let last_is_one_of_many = found.len() > 1
+        && found
+            .last()
+            .is_some_and(|last| found.iter().filter(|log| topics(log) == topics(last)).count() > 1);
+    let part_honest = honest || (faults.only_tellable_gaps && last_is_one_of_many);
+    if !found.is_empty() && !honest && faults.empty_logs.strike() {
         found.clear();
     }
-    if !found.is_empty() && faults.partial_logs.strike() {
+    if !found.is_empty() && !part_honest && faults.partial_logs.strike() {
         found.pop();
     }
     Ok(Value::Array(found))

@@ -165,13 +165,7 @@ impl SimNode {
 
     /// Pushes a log that never was on any chain, as if it were the first of the newest block.
     pub fn push_phantom(&self, log: Log) {
-        let mut world = self.world();
-        let tx = world.chain.tx(vec![log]);
-        let tip = world.chain.tip();
-        let Some(mut block) = world.chain.block(tip.hash).cloned() else { return };
-        block.txs = vec![tx];
-        let pushes = block.logs().filter_map(|placed| world.log_push(&placed, false)).collect();
-        world.push(pushes);
+        self.world().push_phantom(log);
     }
 
     /// What happened so far.

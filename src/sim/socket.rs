@@ -75,7 +75,7 @@ fn attach(node: &Arc<Node>, socket: WebSocket) {
     let id = world.counters.connections;
     // The task can hand in nothing before the socket is registered: we hold the lock.
     let task = tokio::spawn(converse(Arc::clone(node), id, socket, queued)).abort_handle();
-    world.sockets.insert(id, Socket::new(queue, task));
+    world.sockets.insert(id, Socket::new(queue, Some(task)));
 }
 
 async fn converse(node: Arc<Node>, id: u64, mut socket: WebSocket, mut queued: mpsc::Receiver<Frame>) {

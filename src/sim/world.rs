@@ -40,19 +40,20 @@ enum Interest {
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) queue: mpsc::Sender<Frame>,
-    pub(super) task: AbortHandle,
+    /// What serves it; none where nothing does and the queue is read by hand.
+    pub(super) task: Option<AbortHandle>,
     subscriptions: BTreeMap<String, Interest>,
 }
 
 impl Socket {
-    pub(super) fn new(queue: mpsc::Sender<Frame>, task: AbortHandle) -> Self {
+    pub(super) fn new(queue: mpsc::Sender<Frame>, task: Option<AbortHandle>) -> Self {
         Self { queue, task, subscriptions: BTreeMap::new() }
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.task.abort();
+        self.task.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -129,17 +130,51 @@ impl World {
         let Some(method) = request["method"].as_str() else {
             return Some(response(&request["id"], Err(RpcError::new(-32600, "invalid request"))));
         };
-        *self.counters.calls.entry(method.to_owned()).or_default() += 1;
-        let params = &request["params"];
-        let answer = match rpc::refusal(&mut self.faults, method) {
+        let answer = self.answer(socket, method, &request["params"]);
+        request.get("id").map(|id| response(id, answer))
+    }
+
+    /// The answer to one call.
+    pub(super) fn answer(
+        &mut self,
+        socket: Option<u64>,
+        method: &str,
+        params: &Value,
+    ) -> Result<Value, RpcError> {
+        match self.counters.calls.get_mut(method) {
+            Some(calls) => *calls += 1,
+            None => drop(self.counters.calls.insert(method.to_owned(), 1)),
+        }
+        match rpc::refusal(&mut self.faults, method) {
             Some(error) => Err(error),
             None => match (method, socket) {
                 ("eth_subscribe", Some(socket)) => self.subscribe(socket, params),
                 ("eth_unsubscribe", Some(socket)) => Ok(json!(self.unsubscribe(socket, params))),
                 _ => rpc::answer(&self.chain, &mut self.faults, method, params),
             },
-        };
-        request.get("id").map(|id| response(id, answer))
+        }
+    }
+
+    /// The block that such a question names, as this node sees it, counted and refused as [`World::answer`] does: for an
+    /// answer that was made before. None where the whole transactions are asked for.
+    pub(super) fn block_named(&mut self, params: &Value) -> Option<Result<Option<B256>, RpcError>> {
+        if params[1].as_bool() == Some(true) {
+            return None;
+        }
+        let method = "eth_getBlockByNumber";
+        match self.counters.calls.get_mut(method) {
+            Some(calls) => *calls += 1,
+            None => drop(self.counters.calls.insert(method.to_owned(), 1)),
+        }
+        if let Some(error) = rpc::refusal(&mut self.faults, method) {
+            return Some(Err(error));
+        }
+        Some(rpc::block_named(&self.chain, &mut self.faults, &params[0]))
+    }
+
+    /// A block with its transactions' hashes.
+    pub(super) fn block_value(&self, hash: B256) -> Value {
+        self.chain.block(hash).map_or(Value::Null, |block| wire::block(block, false, self.chain.chain_id()))
     }
 
     fn subscribe(&mut self, socket: u64, params: &Value) -> Result<Value, RpcError> {
@@ -217,6 +252,16 @@ impl World {
         for block in fresh.iter().filter_map(|fresh| block(&self.chain, fresh.hash)).collect::<Vec<_>>() {
             pushes.extend(self.block_pushes(&block));
         }
+        self.push(pushes);
+    }
+
+    /// Pushes a log that never was on any chain, as if it were the first of the newest block.
+    pub(super) fn push_phantom(&mut self, log: Log) {
+        let tx = self.chain.tx(vec![log]);
+        let tip = self.chain.tip();
+        let Some(mut block) = self.chain.block(tip.hash).cloned() else { return };
+        block.txs = vec![tx];
+        let pushes = block.logs().filter_map(|placed| self.log_push(&placed, false)).collect();
         self.push(pushes);
     }
 

@@ -7,11 +7,12 @@ use alloy::primitives::B256;
 
 use super::{Ended, Failure};
 use crate::broker::Profile;
-use crate::cli::Halting;
+use crate::cli::{Halting, Reconciling};
 use crate::engine::{Command, Effect, Engine, Input, Policy};
 use crate::exit;
-use crate::hedges::{HaltKind, Limits};
-use crate::ledger::Ledger;
+use crate::hedges::{Choice, HaltKind, Limits, Unsettled};
+use crate::ledger::{Ledger, Reader};
+use crate::report::{self, Form};
 use crate::run::control_path;
 use crate::serve::control::{self, ControlCommand, ControlError};
 use crate::units::{Millis, Shares};
@@ -24,16 +25,63 @@ pub(super) fn halt(database: &Path, halting: &Halting, out: &mut dyn Write) -> E
 }
 
 /// Lifts the halt of this kind, and no other.
-pub(super) fn resume(database: &Path, halting: &Halting, kind: HaltKind, out: &mut dyn Write) -> Ended {
+pub(super) fn resume(
+    database: &Path,
+    halting: &Halting,
+    kind: HaltKind,
+    choice: Option<Choice>,
+    out: &mut dyn Write,
+) -> Ended {
     let (symbol, reason, who) = (halting.symbol.clone(), halting.reason.clone(), who());
-    let command =
-        ControlCommand::Resume { symbol: symbol.clone(), kind, reason: reason.clone(), who: who.clone() };
-    operate(database, &command, Command::Resume { symbol, kind, reason, who }, out)
+    let command = ControlCommand::Resume {
+        symbol: symbol.clone(),
+        kind,
+        choice,
+        reason: reason.clone(),
+        who: who.clone(),
+    };
+    if kind == HaltKind::Skipped {
+        // Which trades they are follows from what is listed, and what they are worth from the chain: the bot has both.
+        return only_running(database, &command, out);
+    }
+    operate(database, &command, Command::Resume { symbol, kind, choice, reason, who }, out)
+}
+
+/// Lists what waits for a person, or carries out what a person says of it.
+pub(super) fn reconcile(database: &Path, asked: &Reconciling, out: &mut dyn Write) -> Ended {
+    match asked {
+        Reconciling::List { json } => unsettled(database, *json, out),
+        Reconciling::Settle { target, decision, reason } => {
+            let (target, decision, reason, who) = (target.clone(), decision.clone(), reason.clone(), who());
+            let command = ControlCommand::Reconcile {
+                target: target.clone(),
+                decision: decision.clone(),
+                reason: reason.clone(),
+                who: who.clone(),
+            };
+            operate(database, &command, Command::Reconcile { target, decision, reason, who }, out)
+        }
+    }
+}
+
+fn unsettled(database: &Path, json: bool, out: &mut dyn Write) -> Ended {
+    let rows: Vec<Unsettled> = match control::ask(&control_path(database), &ControlCommand::Unsettled {}) {
+        Ok(value) => serde_json::from_value(value).map_err(|error| Failure::bug(&error.to_string()))?,
+        Err(ControlError::NoBot { .. }) => Reader::open(database)?.unsettled()?,
+        Err(error) => return Err(away(&error)),
+    };
+    report::unsettled(&rows, if json { Form::Json } else { Form::Text }, out)?;
+    Ok(exit::DONE)
 }
 
 /// Has the running bot read one transaction again and fold what it holds.
 pub(super) fn replay(database: &Path, tx: B256, out: &mut dyn Write) -> Ended {
-    match control::ask(&control_path(database), &ControlCommand::Replay { tx }) {
+    only_running(database, &ControlCommand::Replay { tx }, out)
+}
+
+/// What nobody but a running bot can do.
+fn only_running(database: &Path, command: &ControlCommand, out: &mut dyn Write) -> Ended {
+    match control::ask(&control_path(database), command) {
         Ok(value) => answer(&value, out),
         Err(ControlError::NoBot { .. }) => Err(Failure::Because {
             code: exit::AWAY,
@@ -78,12 +126,24 @@ fn alone(database: &Path, command: Command) -> Result<String, Failure> {
         name: "none",
         account: String::new(),
         lot: Shares::whole(1),
-        client_ids: false,
+        fraction_notional_min: None,
+        // Where orders are known by their names, nobody need say what became of one.
+        client_ids: ledger.broker()? != "schwab",
         allow_short: false,
+        crosses_zero: false,
+        quotes: false,
         tag: None,
         poll_ms: 1_000,
     };
-    let policy = Policy { confirmations: 0, profile, limits: Limits::default(), nonce: "operator".into() };
+    let policy = Policy {
+        confirmations: 0,
+        profile,
+        limits: Limits::default(),
+        nonce: "operator".into(),
+        absent_after_ms: None,
+        max_price_deviation_bps: 500,
+        live: false,
+    };
     let mut engine = Engine::new(policy, ledger.load()?);
     let stepped = engine.step(now, [Input::Stop, Input::Command(command, 0)]);
     let stepped = stepped.map_err(|stop| Failure::bug(&stop.to_string()))?;

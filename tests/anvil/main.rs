@@ -21,7 +21,7 @@ mod world;
 use std::time::{Duration, Instant};
 
 /// Far longer than anything here takes on a busy machine; only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(20);
 

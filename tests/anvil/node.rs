@@ -24,6 +24,8 @@ pub struct Node {
     pub address: SocketAddr,
     agent: ureq::Agent,
     pub senders: Vec<String>,
+    /// anvil writes the states of long chains, gigabytes of them, below its home, and leaves them there when it is killed.
+    _home: tempfile::TempDir,
 }
 
 impl Drop for Node {
@@ -41,7 +43,9 @@ impl Node {
     /// A node that mines only when it is told to.
     pub fn start() -> Self {
         let program = contracts().join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
+        let home = tempfile::tempdir().unwrap();
         let mut process = Command::new(&program)
+            .env("HOME", home.path())
             .args(["--host", "127.0.0.1", "--port", "0"])
             .args(["--chain-id", &CHAIN_ID.to_string(), "--accounts", &SENDERS.to_string(), "--no-mining"])
             .stdout(Stdio::piped())
@@ -54,7 +58,7 @@ impl Node {
         // It goes on talking, and must neither fill the pipe nor find it broken.
         std::thread::spawn(move || lines.for_each(drop));
         let agent = ureq::Agent::config_builder().proxy(None).timeout_global(Some(crate::PATIENCE)).build();
-        let mut node = Self { process, address, agent: agent.into(), senders: Vec::new() };
+        let mut node = Self { process, address, agent: agent.into(), senders: Vec::new(), _home: home };
         node.senders = serde_json::from_value(node.ask("eth_accounts", json!([]))).unwrap();
         assert_eq!(node.senders.len(), SENDERS);
         node

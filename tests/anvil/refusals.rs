@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use alloy::primitives::Address;
 
@@ -166,10 +167,19 @@ fn a_database_that_can_not_be_read() {
     refused(&mut bot, 78, &["is damaged", "copy your own backup to"]);
     fs::write(bot.ledger(), &whole).unwrap();
     goes_on(&mut world, &mut bot, 2);
-    // The broker's own book.
-    let book = bytes(&bot.book());
+    // The broker's own book; what it last wrote may still lie in its log.
+    let files = ["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{}{end}", bot.book().display())));
+    let book = files.each_ref().map(|file| fs::read(file).ok());
+    for file in &files {
+        let _ = fs::remove_file(file);
+    }
     fs::write(bot.book(), [0xA7; 8192]).unwrap();
     refused(&mut bot, 78, &["is not a paper broker's book", "move it away"]);
-    fs::write(bot.book(), book).unwrap();
+    for (file, content) in files.iter().zip(book) {
+        let _ = fs::remove_file(file);
+        if let Some(content) = content {
+            fs::write(file, content).unwrap();
+        }
+    }
     goes_on(&mut world, &mut bot, 3);
 }

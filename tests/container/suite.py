@@ -1,18 +1,22 @@
-"""The tests of the image: suite.py IMAGE NODE ARCHIVE, where NODE is the program of examples/node.rs.
+"""The tests of the image: suite.py IMAGE PROGRAMS ARCHIVE, where PROGRAMS is cargo's folder of what was compiled here:
+the double of the brokers, and in examples/ the node.
 
 Prints a line a test, then the measured figures as one JSON object, then `N passed, N failed`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
+import itertools
 import json
 import os
 import pathlib
 import random
 import re
 import shutil
+import signal
 import sqlite3
 import ssl
 import subprocess
@@ -23,14 +27,14 @@ import traceback
 import urllib.request
 import zoneinfo
 
-from world import HARDENED, Container, Engine, NameServer, Node, Wire, free_port, ready, running, wait_for
+from world import HARDENED, Container, Engine, NameServer, Node, Schwab, Wire, free_port, ready, running, wait_for
 
-IMAGE, NODE, ARCHIVE = sys.argv[1:]
+IMAGE, PROGRAMS, ARCHIVE = sys.argv[1:]
 SECRET = "c4n4ry" + "9f3a7e1d5b"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 figures: dict[str, float] = {}
 engine = Engine(IMAGE)
-node = Node(NODE)
+node = Node(f"{PROGRAMS}/examples/node")
 wire = Wire(node.port)
 scratch = pathlib.Path(tempfile.mkdtemp(prefix="counterfill-container-"))
 
@@ -41,7 +45,6 @@ def settings(port: int, url: str | None = None, **more: str) -> list[str]:
         **node.settings,
         "WS_RPC_URL": url or f"ws://127.0.0.1:{wire.port}/{SECRET}",
         "LISTEN": f"127.0.0.1:{port}",
-        "HEAD_AGE_MAX": "3s",
         **more,
     }
     words = ["--network", "host"]
@@ -101,6 +104,11 @@ def test_runs_as_nobody_with_nothing() -> None:
         said = engine.docker("exec", container.name, "auth", "status").stdout
         assert "no broker login needed" in said, said
         assert "ready" in container.bot("health")
+        said = engine.docker("exec", container.name, "bot", "doctor", "--json", check=False).stdout
+        checks = [json.loads(line) for line in said.splitlines()]
+        ill = {check["name"] for check in checks if check["verdict"] in ("failed", "not_done")}
+        assert ill <= {"head", "clock"}, checks  # The simulated chain keeps a time of its own.
+        assert any("a bot runs on it" in check["found"] for check in checks), checks
 
 
 # ---- health, start, stop
@@ -171,6 +179,67 @@ def test_sigterm_when_idle() -> None:
     figures["sigterm_to_exit_ms"] = round(sorted(times)[1])
 
 
+def terminated_when(container: Container, what: str, milli_shares: int) -> None:
+    """Sells, and sends SIGTERM the moment the bot says this of the order that follows; it must end as it should."""
+    pid, before = container.pid(), container.logs().count(what)
+    with container.follow() as said:
+        node.sell(milli_shares)
+        next(itertools.islice((line for line in said if what in line), before, None))
+        os.kill(pid, signal.SIGTERM)
+    begun = time.monotonic()
+    assert container.wait() == 0, container.logs()
+    assert time.monotonic() - begun < 20, "it took its time"
+
+
+def test_sigterm_before_an_order() -> None:
+    """A fill is counted, its order is due and waits for confirmations: none goes out, and the next start sends it."""
+    volume = engine.volume()
+    mount = ["--volume", f"{volume}:/data"]
+    port = free_port()
+    with running(engine, [*settings(port, CONFIRMATIONS="64"), *mount]) as container:
+        wait_for("ready", lambda: ready(port))
+        block = node.sell(2_000)
+        wait_for("the fill", lambda: any(row["block_number"] == block for row in container.rows("fills")))
+        stopped(container)
+        assert f"block {block}" in container.logs()
+    with running(engine, [*settings(port), *mount]) as container:
+        wait_for("all hedged once", lambda: hedged(container))
+
+
+def test_sigterm_during_an_order_call() -> None:
+    """The order call has no answer, for the paper broker's book is held by somebody else."""
+    volume = engine.volume()
+    mount = ["--volume", f"{volume}:/data"]
+    port = free_port()
+    with running(engine, [*settings(port), *mount]) as container:
+        wait_for("all hedged before", lambda: ready(port) and (node.sold == 0 or hedged(container)))
+        book = sqlite3.connect(pathlib.Path(engine.volume_path(volume)) / "paper.db", isolation_level=None)
+        book.execute("BEGIN IMMEDIATE")
+        terminated_when(container, "sent: ", 2_000)
+        after = container.logs().rsplit("sent: ", 1)[1]
+        assert "working: " not in after and "executed" not in after, after
+        book.close()
+    with running(engine, [*settings(port), *mount]) as container:
+        wait_for("all hedged once", lambda: hedged(container))
+
+
+def test_sigterm_while_an_order_is_polled() -> None:
+    """The broker has accepted, nothing or a part is filled. An order lasts a second, so a few tries find that moment."""
+    volume = engine.volume()
+    mount = ["--volume", f"{volume}:/data"]
+    for _ in range(20):
+        port = free_port()
+        with running(engine, [*settings(port), *mount]) as container:
+            wait_for("all hedged before", lambda: ready(port) and (node.sold == 0 or hedged(container)))
+            terminated_when(container, "working: ", 40_000)
+            done = "filled: " in container.logs().rsplit("working: ", 1)[1]
+        with running(engine, [*settings(port), *mount]) as container:
+            wait_for("all hedged once", lambda: hedged(container))
+        if not done:
+            return
+    raise AssertionError("twenty orders were done before the signal came")
+
+
 def test_sigterm_around_an_order() -> None:
     """At ten moments around a hedge; whatever the moment, afterwards everything is hedged once."""
     volume = engine.volume()
@@ -220,12 +289,21 @@ def refused(*options: str) -> str:
         return said
 
 
+def must_say(said: str, *parts: str) -> None:
+    """All of it, in what a bot said."""
+    for part in parts:
+        assert part in said, f"{part} is not in: {said}"
+
+
 def test_bind_mount_of_root() -> None:
     folder = scratch / "of-root"
     folder.mkdir(mode=0o755)
     said = refused("--volume", f"{folder}:/data")
-    for part in ("/data", "belongs to 0:0 with mode 0755", "wanted is 65532:65532", "chown -R 65532:65532 /data", "fsGroup: 65532"):
-        assert part in said, f"{part}: {said}"
+    must_say(
+        said,
+        *("/data", "can not be written", "belongs to 0:0 with mode 0755", "wanted is 65532:65532 with 0750"),
+        *("chown -R 65532:65532 /data", "fsGroup: 65532"),
+    )
     # The remedy works, on this side of the mount.
     shutil.chown(folder, 65532, 65532)
     folder.chmod(0o750)
@@ -239,7 +317,7 @@ def test_bind_mount_of_somebody() -> None:
     folder.mkdir()
     os.chown(folder, 1234, 1235)
     said = refused("--volume", f"{folder}:/data")
-    assert "--user 1234:1235" in said, said
+    must_say(said, "belongs to 1234:1235", "wanted is 65532:65532", "--user 1234:1235", "chown -R", "fsGroup: 65532")
     port = free_port()
     with running(engine, [*settings(port), "--volume", f"{folder}:/data", "--user", "1234:1235"]):
         wait_for("ready as its owner", lambda: ready(port))
@@ -261,7 +339,7 @@ def test_read_only_mount() -> None:
     folder.mkdir()
     os.chown(folder, 65532, 65532)
     said = refused("--volume", f"{folder}:/data:ro")
-    assert "read-only file system" in said and "Mount the volume writable" in said, said
+    must_say(said, "/data", "read-only file system", "belongs to 65532:65532 with mode", "Mount the volume writable")
 
 
 def test_full_disk() -> None:
@@ -278,7 +356,8 @@ def test_full_disk() -> None:
         finally:
             os.close(filler)
         said = refused("--volume", f"{folder}:/data")
-        assert "no space is left for /data" in said and "df -h" in said, said
+        must_say(said, "no space is left for /data", "belongs to 65532:65532 with mode 0", "wanted is 65532:65532 with 0")
+        must_say(said, "df -h /data", "chown -R 65532:65532", "--user", "fsGroup: 65532")
     finally:
         subprocess.run(["umount", folder], check=True)
 
@@ -294,7 +373,9 @@ def test_network_file_system() -> None:
         mounts = pathlib.Path("/proc/self/mountinfo").read_text()
         assert f"{folder} " in mounts and "fuse.sshfs" in mounts, "the test's own mount is not what it should be"
         said = refused("--volume", f"{folder}:/data")
-        assert "/data can not hold a ledger: it is on a network file system (fuse.sshfs)" in said, said
+        must_say(said, "/data can not hold a ledger: it is on a network file system (fuse.sshfs)")
+        must_say(said, "belongs to 65532:65532 with mode 0755", "wanted is 65532:65532 with 0750")
+        must_say(said, "named volume", "chown -R 65532:65532", "--user", "fsGroup: 65532")
     finally:
         subprocess.run(["umount", folder], check=True)
 
@@ -336,8 +417,53 @@ def test_state_survives_removal_and_kills() -> None:
     figures["kills"] = 20
 
 
+def older_ledger(used: pathlib.Path, version: str) -> pathlib.Path:
+    """What a ledger would be if an earlier version had written it: that version's schema with the rows of `used`."""
+    older = used.with_suffix(".older")
+    subprocess.run([f"{PROGRAMS}/examples/older_ledger", older, version], check=True)
+    with contextlib.closing(sqlite3.connect(older)) as connection:
+        connection.execute("ATTACH ? AS used", (str(used),))
+        names = "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'refinery%'"
+        for (table,) in connection.execute(names).fetchall():
+            both = [
+                {row[1] for row in connection.execute(f"PRAGMA {schema}.table_info({table})")}
+                for schema in ("main", "used")
+            ]
+            columns = ", ".join(sorted(both[0] & both[1]))
+            connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM used.{table}")
+        connection.commit()
+    return older
+
+
+def test_every_older_schema_is_migrated() -> None:
+    """From each schema that the program ever had (and there may be one only): backed up, migrated, and it goes on."""
+    versions = subprocess.run([f"{PROGRAMS}/examples/older_ledger"], check=True, capture_output=True, text=True).stdout.split()
+    for version in versions[:-1]:
+        volume = engine.volume()
+        port = free_port()
+        options = [*settings(port), "--volume", f"{volume}:/data"]
+        node.sell(2_500)
+        with running(engine, options) as container:
+            wait_for("all hedged", lambda: hedged(container))
+            before = position(container)
+            counted = {verb: len(container.rows(verb)) for verb in ("fills", "hedges")}
+            stopped(container)
+        folder = pathlib.Path(engine.volume_path(volume))
+        older_ledger(folder / "bot.db", version).replace(folder / "bot.db")
+        shutil.chown(folder / "bot.db", 65532, 65532)
+        (folder / "bot.db").chmod(0o600)
+        with running(engine, options) as container:
+            wait_for("ready on the migrated ledger", lambda: ready(port))
+            assert position(container) == before
+            assert {verb: len(container.rows(verb)) for verb in counted} == counted
+            backups = [it.name for it in folder.iterdir() if it.name.startswith(f"bot.db.backup-{version}-")]
+            assert len(backups) == 1, [it.name for it in folder.iterdir()]
+            node.sell(1_000)
+            wait_for("all hedged on the migrated ledger", lambda: hedged(container))
+    figures["older_schemas"] = len(versions) - 1
+
+
 def test_newer_schema_is_refused() -> None:
-    """There is one released schema yet, so nothing older to migrate from; a newer one must not be touched."""
     volume = engine.volume()
     port = free_port()
     options = [*settings(port), "--volume", f"{volume}:/data"]
@@ -374,8 +500,11 @@ def config(verb: str, environment: dict[str, str], *options: str) -> subprocess.
 
 
 REQUIRED = ("WS_RPC_URL", "ORDERBOOK", "ORDER_OWNER", "DEPLOYMENT_BLOCK")
-# Any text is a file's name.
-ANY_TEXT = {"SSL_CERT_FILE"}
+
+
+def hidden(row: dict[str, str]) -> bool:
+    """A secret, which is never shown."""
+    return row["value"] == "(hidden)" and row["name"] in by_file()
 
 
 def test_every_variable_by_environment() -> None:
@@ -386,39 +515,77 @@ def test_every_variable_by_environment() -> None:
     assert set(rows) == set(given), set(rows) ^ set(given)
     for name, row in rows.items():
         assert row["source"] == "environment", row
-        assert row["value"] == ("wss://rpc.example.com" if name == "WS_RPC_URL" else given[name]), row
+        shown = {"WS_RPC_URL": "wss://rpc.example.com", "ALERT_WEBHOOK_URL": "https://hooks.example.com"}
+        assert row["value"] == shown.get(name, given[name]) or hidden(row), row
     figures["variables"] = len(rows)
 
 
-def test_secrets_by_file() -> None:
+def told(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """A configuration that is refused, and says this."""
+    assert done.returncode == 78, f"{done.returncode}: {done.stdout}{done.stderr}"
+    must_say(done.stderr, *parts)
+    assert SECRET not in done.stdout + done.stderr
+
+
+def by_file() -> set[str]:
+    """The variables that may come from a file, by the reference page that the program's own table makes."""
+    page = (ROOT / "docs/reference/configuration.md").read_text()
+    return set(re.findall(r"^\| `([A-Z_]+)`, `\1_FILE` \|", page, re.MULTILINE))
+
+
+def test_every_variable_by_file() -> None:
+    """What carries a key is read from a file; for everything else a file is refused by name, not passed over."""
     secret = scratch / "secrets"
     secret.mkdir()
-    (secret / "url").write_text(f"wss://rpc.example.com/{SECRET}\n")
-    base = {name: value for name, value in names_and_examples().items() if name in REQUIRED[1:]}
     mount = ("--volume", f"{secret}:/run/secrets:ro")
-    done = config("check", {**base, "WS_RPC_URL_FILE": "/run/secrets/url"}, *mount)
-    assert done.returncode == 0, done.stderr
-    done = config("check", {**base, "WS_RPC_URL_FILE": "/run/secrets/none"}, *mount)
-    assert done.returncode == 78 and "/run/secrets/none" in done.stderr, done.stderr
-    done = config("check", {**base, "WS_RPC_URL_FILE": "/run/secrets/url", "WS_RPC_URL": "wss://a.example/"}, *mount)
-    assert done.returncode == 78 and "given twice" in done.stderr and SECRET not in done.stderr, done.stderr
+    given = names_and_examples()
+    whole = {name: given[name] for name in REQUIRED}
+    assert "WS_RPC_URL" in by_file() <= set(given)
+    for name in by_file():
+        value = whole.get(name, "a-key")
+        (secret / name).write_text(f"{value}\n")
+        (secret / f"{name}-malformed").write_text("\n")
+        rest = {**whole, name: ""}
+        done = config("show --json", {**rest, f"{name}_FILE": f"/run/secrets/{name}"}, *mount)
+        row = next(row for row in map(json.loads, done.stdout.splitlines()) if row["name"] == name)
+        assert row["source"] == f"file /run/secrets/{name}", row
+        told(config("check", {**rest, f"{name}_FILE": "/run/secrets/none"}, *mount), f"{name} (file /run/secrets/none)")
+        twice = {**whole, name: value, f"{name}_FILE": f"/run/secrets/{name}"}
+        told(config("check", twice, *mount), f"{name} is given twice")
+        malformed = f"/run/secrets/{name}-malformed"
+        told(config("check", {**rest, f"{name}_FILE": malformed}, *mount), f"{name} (file {malformed}): is empty")
+    others = {f"{name}_FILE": "/run/secrets/value" for name in set(given) - by_file()}
+    done = config("check", {**whole, **others})
+    told(done, *(f"{name} must not be set" for name in others), f"has {len(others)} errors")
 
 
-def test_each_missing_and_each_malformed_variable_is_named() -> None:
-    whole = {name: value for name, value in names_and_examples().items() if name in REQUIRED}
-    done = config("check", {})
-    assert done.returncode == 78 and all(f"{name} is missing" in done.stderr for name in REQUIRED), done.stderr
+def test_every_missing_variable() -> None:
+    """A required one is named, alone and with all others; for the rest the default holds, or nothing does."""
+    given = names_and_examples()
+    whole = {name: given[name] for name in REQUIRED}
+    told(config("check", {}), *(f"{name} is missing" for name in REQUIRED))
     for name in REQUIRED:
-        done = config("check", {**whole, name: ""})
-        assert done.returncode == 78 and f"{name} is missing" in done.stderr and "1 error" in done.stderr, done.stderr
-    for name in names_and_examples():
-        if name in ANY_TEXT:
-            continue
-        wrong = "ftp://" if name == "DATABASE_URL" else "=;!"
-        done = config("check", {**whole, name: wrong})
-        assert done.returncode == 78 and f"  {name} (environment)" in done.stderr, f"{name}: {done.returncode} {done.stderr}"
-    done = config("check", whole)
-    assert done.returncode == 0, done.stderr
+        told(config("check", {**whole, name: ""}), f"{name} is missing", "has 1 error")
+    assert config("check", whole).returncode == 0
+    rows = {row["name"]: row for row in map(json.loads, config("show --json", whole).stdout.splitlines())}
+    for name in set(given) - set(REQUIRED):
+        row = rows[name]
+        if row["source"] == "default":
+            assert row["value"] == given[name], (row, given[name])
+        else:
+            # These the image sets.
+            images = name in ("DATABASE_URL", "LISTEN", "RUST_LOG", "SSL_CERT_FILE")
+            assert row["source"] == ("environment" if images else "not set"), row
+
+
+def test_every_malformed_variable() -> None:
+    """All at once, so that one run tells everything, and each alone, so that none is found by another's error only."""
+    others = {"DATABASE_URL": "ftp://", "APP_TAG": "a\tb"}  # What is wrong for the rest is right for a tag.
+    wrong = {name: others.get(name, "= ; !") for name in names_and_examples()}
+    told(config("check", wrong), *(f"  {name} (environment)" for name in wrong), f"has {len(wrong)} errors")
+    whole = {name: value for name, value in names_and_examples().items() if name in REQUIRED}
+    for name, value in wrong.items():
+        told(config("check", {**whole, name: value}), f"  {name} (environment)")
 
 
 # ---- names, certificates, time
@@ -474,6 +641,24 @@ def test_tls_with_an_authority_of_the_operator() -> None:
         assert SECRET not in container.logs()
 
 
+def test_tls_with_the_image_s_bundle_and_one_authority_more() -> None:
+    """At the place that the image names, as the image has it, and with one certificate at its end that we can use."""
+    authority, context = certificates()
+    tls = Wire(node.port, context)
+    port = free_port()
+    options = settings(port, url=f"wss://localhost:{tls.port}/{SECRET}")
+    variables = json.loads(engine.docker("image", "inspect", "--format", "{{json .Config.Env}}", IMAGE).stdout)
+    place = next(pair.split("=", 1)[1] for pair in variables if pair.startswith("SSL_CERT_FILE="))
+    bundle = scratch / "bundle.pem"
+    with running(engine, options) as container:
+        engine.docker("cp", "--follow-link", f"{container.name}:{place}", str(bundle))
+    with bundle.open("a") as file:
+        file.write(authority.read_text())
+    assert bundle.read_text().count("BEGIN CERTIFICATE") > 50
+    with running(engine, [*options, "--volume", f"{bundle}:{place}:ro"]):
+        wait_for("ready", lambda: ready(port))
+
+
 def test_tls_with_the_image_s_authorities() -> None:
     """The bundle is there and read: a stranger's certificate is refused for its issuer, not for want of a bundle."""
     _, context = certificates()
@@ -509,6 +694,70 @@ def test_time_zones() -> None:
         else:
             opens = datetime.datetime.fromisoformat(found[1] + "+00:00").astimezone(new_york)
             assert (opens.hour, opens.minute) == (9, 30) and opens > now, opens
+
+
+# ---- a broker with a login
+
+
+def log_in(container: Container, schwab: Schwab) -> str:
+    """A person in the running container, and in a browser: all that was said."""
+    words = ["docker", "exec", "--interactive", container.name, "auth", "login"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as login:
+        said = ""
+        for line in login.stdout:
+            said += line
+            if line.startswith(schwab.url):
+                login.stdin.write(f"{schwab.browse(line.strip())}\n")
+                login.stdin.close()
+        assert login.wait(60) == 0, said
+    return said
+
+
+def test_a_login_beside_the_running_bot() -> None:
+    """At Schwab's double: a bot that waits for a login, `auth login` in its container, one hedge, the doctor's word."""
+    schwab = Schwab(f"{PROGRAMS}/broker-doubles", scratch)
+    try:
+        schwab.obey("price", symbol="TSLA", bid="99.99", ask="100.01", last="100")
+        port, volume, key = free_port(), engine.volume(), "5eca4a9e" * 8
+        more = {
+            "BROKER": "schwab",
+            "APP_KEY": schwab.KEY,
+            "APP_SECRET": schwab.SECRET,
+            "REDIRECT_URI": schwab.CALLBACK,
+            "ENCRYPTION_KEY": key,
+            "LIVE_ACCOUNT": schwab.ACCOUNT[-4:],
+            "BASE_URL": schwab.url,
+            "MARKET_HOURS": "broker",
+            "SSL_CERT_FILE": "/ca.pem",
+            "HEDGE_FROM_BLOCK": str(node.sell(1_000) + 1),
+        }
+        mounts = ["--volume", f"{schwab.authority}:/ca.pem:ro", "--volume", f"{volume}:/data"]
+        with running(engine, [*settings(port, **more), *mounts]) as container:
+            nobody = engine.docker("exec", container.name, "auth", "status", check=False)
+            assert nobody.returncode == 1, nobody
+            wait_for("the want of a login", lambda: "auth login" in container.logs())
+            assert not ready(port)
+            said = log_in(container, schwab)
+            assert f"…{schwab.ACCOUNT[-4:]}" in said and schwab.ACCOUNT not in said, said
+            wait_for("ready, without a restart", lambda: ready(port))
+            status = engine.docker("exec", container.name, "auth", "status").stdout
+            node.sell(2_000)
+            rows = lambda: [row["state"] for row in container.rows("hedges")]  # noqa: E731
+            wait_for("a hedge", lambda: rows() == ["Filled"])
+            orders = schwab.tell("orders")
+            assert len(orders) == 1 and orders[0]["symbol"] == "TSLA", orders
+            told = engine.docker("exec", container.name, "bot", "doctor", "--json", check=False).stdout
+            checks = {check["name"]: check for check in map(json.loads, told.splitlines())}
+            ill = {name for name, check in checks.items() if check["verdict"] in ("failed", "not_done")}
+            assert ill <= {"head", "clock"}, checks  # The simulated chain keeps a time of its own.
+            assert checks["login"]["verdict"] == checks["broker tls"]["verdict"] == "ok", checks
+            assert len(schwab.tell("orders")) == 1, "the doctor orders nothing"
+            for text in (container.logs(), said, status, told):
+                for secret in (schwab.SECRET, schwab.ACCOUNT, key):
+                    assert secret not in text, f"{secret} is in {text}"
+            assert container.stop()[0] == 0
+    finally:
+        schwab.close()
 
 
 # ---- secrets

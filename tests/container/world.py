@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pathlib
 import socket
 import ssl
 import struct
@@ -19,8 +20,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 
-# Far longer than anything here takes; only what is broken reaches it.
-PATIENCE_S = 60
+# Far longer than anything here takes, on a machine that has much else to do; only what is broken reaches it.
+PATIENCE_S = 180
 
 
 def wait_for(what: str, is_so: Callable[[], object], patience_s: float = PATIENCE_S) -> object:
@@ -101,6 +102,17 @@ class Container:
         done = self.engine.docker("logs", self.name)
         return done.stdout + done.stderr
 
+    @contextlib.contextmanager
+    def follow(self) -> Iterator[Iterator[str]]:
+        """What it said and says, line by line, the moment it is said; ends with the container."""
+        words = ["docker", "logs", "--follow", self.name]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            yield iter(process.stdout)
+        finally:
+            process.kill()
+            process.wait()
+
     def bot(self, *words: str) -> str:
         """Asks the program inside, by its name alone."""
         return self.engine.docker("exec", self.name, "bot", *words).stdout
@@ -150,6 +162,54 @@ class Node:
         """Ends it."""
         self.process.stdin.close()
         self.process.wait(PATIENCE_S)
+
+
+class Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: where a login ends is not a place that is there."""
+
+    def redirect_request(self, *_: object) -> None:
+        """None."""
+
+
+class Schwab:
+    """The double of Schwab behind TLS, as a process, and the browser of a person who logs in there."""
+
+    # As crates/broker-doubles has them.
+    KEY, SECRET = "doubleappkey0000000000000000CANA", "doubleCANARYsecr"
+    ACCOUNT, CALLBACK = "49359741", "https://127.0.0.1:8182"
+
+    def __init__(self, program: str, folder: pathlib.Path) -> None:
+        self.authority = folder / "schwab.pem"
+        words = [program, "schwab", "--ca", str(self.authority)]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().split()[1]
+        self.authority.chmod(0o644)
+        context = ssl.create_default_context(cafile=self.authority)
+        self.opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), Stay)
+
+    def obey(self, what: str, **order: object) -> None:
+        """One word of the control plane."""
+        request = urllib.request.Request(f"{self.url}/__fake/{what}", json.dumps(order).encode(), method="POST")
+        self.opener.open(request, timeout=PATIENCE_S).close()
+
+    def tell(self, what: str) -> list[dict]:
+        """`log` or `orders`."""
+        with self.opener.open(f"{self.url}/__fake/{what}", timeout=PATIENCE_S) as answer:
+            return json.load(answer)
+
+    def browse(self, address: str) -> str:
+        """Logs in and says yes: the address that the browser ends on."""
+        try:
+            self.opener.open(address, timeout=PATIENCE_S)
+        except urllib.error.HTTPError as answer:
+            assert answer.code == 302, answer
+            return answer.headers["Location"]
+        raise AssertionError("the broker's page went nowhere")
+
+    def close(self) -> None:
+        """Ends it."""
+        self.process.kill()
+        self.process.wait()
 
 
 class Wire:

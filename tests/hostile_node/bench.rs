@@ -1,8 +1,14 @@
 //! The bench: a scripted node on a thread of its own, the real bot as a process before it, and eyes from outside:
 //! HTTP, the reading verbs, the log, the broker's book.
 //!
-//! Nothing here waits for a time to pass: [`until`] looks again and again, with a bound that only a hang reaches.
+//! Nothing here waits for a time to pass: see [`until`].
 
+#[path = "../floor/node.rs"]
+mod node;
+#[path = "../floor/until.rs"]
+pub mod until;
+
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -17,23 +23,15 @@ use counterfill::units::BlockRef;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use self::node::serve;
+use self::until::{PATIENCE, until};
 use crate::truth::{self, Deal, OWNER, Rows, SHARES, Truth, USDC, V4, V5, Verdict};
 
 const BOT: &str = env!("CARGO_BIN_EXE_bot");
 pub const CHAIN_ID: u64 = 8453;
 pub const FIRST: u64 = 1_000;
-/// Far longer than anything here takes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// Looks until `holds`; panics with what `tell` says where it never does.
-pub fn until(what: &str, tell: impl Fn() -> String, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}\n{}", tell());
-        thread::sleep(LOOK_AGAIN);
-    }
-}
+/// A chain that lives has a new block so often.
+const BLOCK_TIME: Duration = Duration::from_millis(500);
 
 /// How a bot ended.
 #[derive(Debug)]
@@ -75,20 +73,6 @@ fn a_chain() -> SimChain {
         chain.tokens.insert(asset.address, Token::plain(symbol, 18));
     }
     chain
-}
-
-/// The node lives on a thread, so that a test may block as it likes.
-fn serve(chain: SimChain) -> (SimNode, mpsc::Sender<()>) {
-    let (handle, handed) = mpsc::channel();
-    let (keep, kept) = mpsc::channel::<()>();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            handle.send(SimNode::start(chain).await.unwrap()).unwrap();
-            let _ = tokio::task::spawn_blocking(move || kept.recv()).await;
-        });
-    });
-    (handed.recv().unwrap(), keep)
 }
 
 impl Bench {
@@ -151,12 +135,22 @@ impl Bench {
 
     // ---- the process ----------------------------------------------------------------------------------------------
 
-    pub fn start(&mut self) {
-        assert!(self.bot.is_none(), "one bot at a time");
+    /// `bot run` with the bench's settings, not yet started.
+    pub fn run_command(&self) -> Command {
         let mut command = self.command(&["run"]);
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command
+    }
+
+    /// The running bot's process.
+    pub fn pid(&self) -> u32 {
+        self.bot.as_ref().unwrap().child.id()
+    }
+
+    pub fn start(&mut self) {
+        assert!(self.bot.is_none(), "one bot at a time");
+        let mut child = self.run_command().spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, written) = (child.stderr.take().unwrap(), Arc::clone(&log));
         let reader = thread::spawn(move || {
@@ -173,32 +167,35 @@ impl Bench {
         self.bot.as_ref().map_or_else(String::new, |bot| bot.log.lock().unwrap().clone())
     }
 
+    /// It has logged these words. A line of the log comes after what it tells of, and by a pipe.
+    pub fn logs(&self, words: &str) {
+        self.until(words, || self.log().contains(words));
+    }
+
+    /// Whether the process has ended by itself; how, says [`Bench::ends`].
+    pub fn has_ended(&mut self) -> bool {
+        self.bot.as_mut().is_none_or(|bot| bot.child.try_wait().unwrap().is_some())
+    }
+
     pub fn until(&self, what: &str, holds: impl FnMut() -> bool) {
         until(what, || format!("{:#?}\n{}", self.readyz(), self.log()), holds);
     }
 
     /// SIGTERM, as a service manager sends it.
     pub fn signal_stop(&self) {
-        let pid = self.bot.as_ref().unwrap().child.id();
+        let pid = self.pid();
         assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
     }
 
     /// Waits until the bot has ended by itself.
     pub fn ends(&mut self) -> Ended {
+        let log = Arc::clone(&self.bot.as_ref().unwrap().log);
+        until("the bot ends", || log.lock().unwrap().clone(), || self.has_ended());
         let mut bot = self.bot.take().unwrap();
-        let mut code = None;
-        let log = Arc::clone(&bot.log);
-        until(
-            "the bot ends",
-            || log.lock().unwrap().clone(),
-            || {
-                code = bot.child.try_wait().unwrap();
-                code.is_some()
-            },
-        );
+        let code = bot.child.wait().unwrap();
         bot.reader.take().unwrap().join().unwrap();
-        let log = bot.log.lock().unwrap().clone();
-        Ended { code: code.unwrap().code().unwrap_or(-1), log }
+        let log = log.lock().unwrap().clone();
+        Ended { code: code.code().unwrap_or(-1), log }
     }
 
     /// SIGTERM; it must exit 0.
@@ -243,17 +240,22 @@ impl Bench {
         self.readyz().is_some_and(|(found, _)| found == code)
     }
 
-    /// `/readyz` says 200 and `bot health` agrees. It mines, as a living chain does; where it must not, see
-    /// [`Bench::becomes_ready_on_a_quiet_chain`].
+    /// `/readyz` says 200 and `bot health` agrees. It mines, as a living chain does.
     pub fn becomes_ready(&self) {
-        let mut looks = 0_u32;
-        self.until("ready", || {
-            looks += 1;
-            if looks.is_multiple_of(25) {
+        // Both or neither: between two looks the answer may change.
+        self.until_while_the_chain_lives("ready", || self.is_ready(200) && self.health() == 0);
+    }
+
+    /// Mines meanwhile: by the clock, for a look takes as long as the machine is busy, and a chain that stood still for
+    /// longer than `HEAD_AGE_MAX` would be the reason for what is looked at.
+    pub fn until_while_the_chain_lives(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let mut mined = Instant::now();
+        self.until(what, || {
+            if mined.elapsed() >= BLOCK_TIME {
                 self.node.mine_empty(1);
+                mined = Instant::now();
             }
-            // Both or neither: between two looks the answer may change.
-            self.is_ready(200) && self.health() == 0
+            holds()
         });
     }
 
@@ -285,19 +287,31 @@ impl Bench {
         line.split(' ').nth(1)?.parse().ok()
     }
 
+    /// A count of `/metrics`, which a busy bot may be slow to tell.
+    fn count(&self, name: &str) -> u64 {
+        let mut count = None;
+        self.until(name, || {
+            count = self.metric(name);
+            count.is_some()
+        });
+        count.unwrap()
+    }
+
     pub fn reconnects(&self) -> u64 {
-        self.metric("counterfill_chain_reconnects_total").unwrap_or(0)
+        self.count("counterfill_chain_reconnects_total")
     }
 
     pub fn forks(&self) -> u64 {
-        self.metric("counterfill_forks_total").unwrap_or(0)
+        self.count("counterfill_forks_total")
     }
 
     /// The cursor is the chain's tip.
     pub fn catches_up(&self) {
         self.until("the cursor at the tip", || {
             let tip = self.node.chain(SimChain::tip);
-            self.status()["engine"]["cursor"]["hash"].as_str() == Some(tip.hash.to_string().as_str())
+            let out = self.verb(&["status", "--json"]);
+            let status: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+            status["engine"]["cursor"]["hash"].as_str() == Some(tip.hash.to_string().as_str())
         });
     }
 
@@ -377,18 +391,16 @@ impl Bench {
     pub fn settles(&self) {
         let open =
             |row: &Value| matches!(row["state"].as_str(), Some("Planned" | "Sent" | "Unknown" | "Working"));
-        let mut last = String::new();
-        let begun = Instant::now();
-        loop {
-            let verdict = self.verdict();
-            if verdict.is_clean() && !self.hedges().iter().any(open) {
-                return;
-            }
-            last.clear();
-            last.push_str(&format!("{verdict:?}"));
-            assert!(begun.elapsed() < PATIENCE, "no clean verdict: {last}\n{}", self.log());
-            thread::sleep(LOOK_AGAIN);
-        }
+        let last = RefCell::new(String::new());
+        until(
+            "a clean verdict",
+            || format!("{}\n{}", last.borrow(), self.log()),
+            || {
+                let verdict = self.verdict();
+                *last.borrow_mut() = format!("{verdict:?}");
+                verdict.is_clean() && !self.hedges().iter().any(open)
+            },
+        );
     }
 
     /// Comes to rest, is ready, stops with exit 0, and the verdict still holds; the number of orders.

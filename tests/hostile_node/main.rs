@@ -7,6 +7,7 @@
 mod answers;
 mod bench;
 mod connection;
+mod listing;
 mod measures;
 mod operator;
 mod pushes;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::bench::{Bench, FIRST};
 use crate::truth::{self, buy, sell};
 
-fn halts(bench: &Bench) -> Vec<(String, String)> {
+pub fn halts(bench: &Bench) -> Vec<(String, String)> {
     let status = bench.status();
     // A running bot's status has an engine; a ledger's own has not.
     let list = if status["engine"].is_null() { &status["halts"] } else { &status["engine"]["halts"] };
@@ -14,7 +14,7 @@ fn halts(bench: &Bench) -> Vec<(String, String)> {
     list.as_array().unwrap().iter().map(|row| (word(row, "symbol"), word(row, "kind"))).collect()
 }
 
-fn refused(bench: &Bench, args: &[&str], code: i32) -> String {
+pub fn refused(bench: &Bench, args: &[&str], code: i32) -> String {
     let out = bench.verb(args);
     assert_eq!(out.status.code(), Some(code), "{args:?}: {out:?}");
     String::from_utf8(out.stderr).unwrap()
@@ -51,7 +51,7 @@ fn halt_and_resume_through_the_running_bot() {
     assert_eq!(bench.says(&["resume", "TSLA", "--reason", "over"]), "TSLA resumed\n");
     bench.settles();
     assert_eq!(tsla(&bench), 1);
-    assert!(bench.log().contains("lifted by tester: over"), "{}", bench.log());
+    bench.logs("lifted by tester: over");
     assert_eq!(bench.ends_clean(), 3);
 }
 
@@ -98,9 +98,9 @@ fn a_new_ledger_before_an_old_book() {
     bench.catches_up();
     assert_eq!(bench.orders(), 1);
     let screen = bench.says(&["status"]);
-    assert!(screen.contains("bot resume --kind foreign_order --reason"), "{screen}");
+    assert!(screen.contains("bot resume --adopt-orders|--ignore-orders --reason"), "{screen}");
     assert!(refused(&bench, &["resume", "--reason", "x"], 69).contains("no `operator` halt"));
-    let told = bench.says(&["resume", "--kind", "foreign_order", "--reason", "the old ones are closed"]);
+    let told = bench.says(&["resume", "--ignore-orders", "--reason", "the old ones are closed"]);
     assert_eq!(told, "all tickers resumed\n");
     bench.until("the order", || bench.orders() == 2);
     bench.becomes_ready();

@@ -129,7 +129,8 @@ fn five_hundred_logs_at_once() {
 #[test]
 fn a_pushed_log_with_another_amount_ends_the_bot() {
     let mut bench = Bench::ready();
-    bench.mine(&[sell(1, 1_000)]);
+    // Its token is known from here on, so that the push waits for no answer and is in the ledger before the sweep reads.
+    bench.mine(&[sell(0, 1_000)]);
     bench.settles();
     bench.node.mutate_pushed_log(1);
     bench.mine(&[sell(0, 2_000).by(Form::OldTake)]);

@@ -17,10 +17,12 @@ pub const USDC: Asset = Asset::new(Address::repeat_byte(0x12), 6);
 pub const V5: OrderBook = OrderBook { address: Address::repeat_byte(0x21), kind: BookKind::V5 };
 pub const V4: OrderBook = OrderBook { address: Address::repeat_byte(0x22), kind: BookKind::V4 };
 /// Ticker, the token's symbol, its contract, dollars per share.
-pub const SHARES: [(&str, &str, Asset, i64); 3] = [
+pub const SHARES: [(&str, &str, Asset, i64); 5] = [
     ("TSLA", "tTSLA", Asset::new(Address::repeat_byte(0x31), 18), 100),
     ("AAPL", "tAAPL", Asset::new(Address::repeat_byte(0x32), 18), 50),
     ("NVDA", "tNVDA", Asset::new(Address::repeat_byte(0x33), 18), 10),
+    ("MSFT", "tMSFT", Asset::new(Address::repeat_byte(0x34), 18), 40),
+    ("AMZN", "tAMZN", Asset::new(Address::repeat_byte(0x35), 18), 20),
 ];
 
 /// How a trade of ours happens.

@@ -159,6 +159,8 @@ pub(crate) fn intent(id: &str, ticker: &str, state: IntentState, seconds: i64) -
         executions: 0,
         adopted: false,
         reference: Some("200".parse().unwrap()),
+        snapshot: None,
+        ignored: false,
         reason: "exposure 2".into(),
     }
 }

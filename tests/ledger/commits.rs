@@ -1,9 +1,10 @@
 //! Batches: all of it or nothing, and nothing that contradicts what is there.
 
 use counterfill::chain::ChainView;
+use counterfill::fills::{Listing, SkipReason, TokenFact, TokenKind};
 use counterfill::hedges::{HaltKind, IntentState};
-use counterfill::ledger::{FillState, Ledger, LedgerError, Loaded, Reader, Source, Write};
-use counterfill::units::{Millis, Shares, Side};
+use counterfill::ledger::{FillState, Ledger, LedgerError, Loaded, PassedOver, Reader, Source, Write};
+use counterfill::units::{Millis, Shares, Side, Symbol};
 use proptest::prelude::*;
 
 use super::book::{
@@ -61,6 +62,7 @@ fn every_write_is_read_back_also_after_a_restart() {
     ledger.commit(at(5), &writes).unwrap();
 
     let expected = Loaded {
+        passed_over: vec![],
         chain: ChainView {
             cursor: Some(block(104, 4)),
             window,
@@ -74,6 +76,13 @@ fn every_write_is_read_back_also_after_a_restart() {
             (symbol("TSLA"), "2.000000000000000001".parse().unwrap()),
         ],
         execution_sums: vec![(symbol("TSLA"), Shares::whole(-2))],
+        account_sums: vec![(symbol("TSLA"), Shares::whole(-2))],
+        baselines: vec![],
+        tag: None,
+        begun: false,
+        recent: [&old, &seen, &reinstated]
+            .map(|fill| (fill.id, fill.symbol.clone(), fill.traded_at(at(5)), fill.cash, fill.shares))
+            .to_vec(),
         traded: [&old, &reversed, &seen, &reinstated]
             .map(|fill| (fill.symbol.clone(), fill.cash, fill.shares))
             .to_vec(),
@@ -188,8 +197,56 @@ fn writing_a_known_token_skip_or_dead_event_again_is_nothing_but_another_token_f
     ledger.commit(at(2), &writes).unwrap();
     assert_eq!(ledger.load().unwrap().dead_total, 1);
     assert_eq!(place.raw().query_row("SELECT count(*) FROM skipped_fills", [], |r| r.get(0)), Ok(1));
-    let other = counterfill::fills::TokenFact { decimals: 6, ..token() };
+    let other = TokenFact { decimals: 6, ..token() };
     assert!(matches!(refused(&mut ledger, &[Write::Token(other)]), LedgerError::Contradiction(_)));
+}
+
+#[test]
+fn a_trade_that_was_passed_over_has_one_answer_and_a_token_becomes_a_listed_share_once() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let trade = skipped();
+    let answered = |counted| {
+        let (reason, who) = ("the other shard did".to_owned(), "operator".to_owned());
+        Write::Answered { id: trade.id, counted, reason, who }
+    };
+    assert!(
+        matches!(refused(&mut ledger, &[answered(true)]), LedgerError::Contradiction(_)),
+        "no such trade"
+    );
+    let strangers = TokenFact { kind: TokenKind::Foreign, ..token() };
+    let window = vec![block(trade.block_number - 1, 1), block(trade.block_number, 2)];
+    let cursor = Write::Cursor { cursor: window[1], window };
+    ledger.commit(at(1), &[Write::Token(strangers.clone()), Write::Skipped(trade.clone()), cursor]).unwrap();
+
+    // It would be a fill where its tokens are listed, and nobody was asked.
+    let mine: Symbol = "MINE".parse().unwrap();
+    let listing = Listing {
+        symbols: None,
+        equities: [(trade.input_token, mine.clone())].into(),
+        cash: [trade.output_token].into(),
+    };
+    let found = |ignored| PassedOver { trade: trade.clone(), symbol: mine.clone(), ignored };
+    assert_eq!(trade.reason, SkipReason::ForeignPair);
+    assert_eq!(ledger.passed_over(&Listing::default()).unwrap(), []);
+    assert_eq!(ledger.passed_over(&Listing { symbols: Some([].into()), ..listing.clone() }).unwrap(), []);
+    assert_eq!(ledger.passed_over(&listing).unwrap(), [found(false)]);
+    ledger.commit(at(2), &[answered(false)]).unwrap();
+    assert!(matches!(refused(&mut ledger, &[answered(true)]), LedgerError::Sql { .. }), "answered already");
+    // A fork may still move it.
+    assert_eq!(ledger.passed_over(&listing).unwrap(), [found(true)]);
+    let window = vec![block(trade.block_number, 2), block(trade.block_number + 1, 3)];
+    ledger.commit(at(3), &[Write::Cursor { cursor: window[1], window }]).unwrap();
+    assert_eq!(ledger.passed_over(&listing).unwrap(), []);
+
+    // What a stranger's token is may change to a listed share, with the same decimals, and never again.
+    let other = TokenFact { decimals: 6, ..token() };
+    assert!(matches!(refused(&mut ledger, &[Write::Token(other)]), LedgerError::Contradiction(_)));
+    ledger.commit(at(4), &[Write::Token(token())]).unwrap();
+    assert_eq!(ledger.load().unwrap().chain.tokens, [token()]);
+    assert!(matches!(refused(&mut ledger, &[Write::Token(strangers)]), LedgerError::Contradiction(_)));
+    let raw = place.raw();
+    assert!(raw.execute("UPDATE tokens SET kind = 'foreign', ticker = NULL", []).is_err());
 }
 
 #[test]
@@ -346,7 +403,13 @@ fn what_happened_can_not_be_changed_or_removed() {
     writes.push(Write::Intent(sold.clone()));
     writes.push(execute(&mut sold, "1", "200"));
     let (reason, who) = ("lunch".to_owned(), "ann".to_owned());
-    writes.push(Write::Halt { symbol: None, kind: HaltKind::Operator, reason, who });
+    writes.push(Write::Halt {
+        symbol: None,
+        kind: HaltKind::Operator,
+        reason: reason.clone(),
+        who: who.clone(),
+    });
+    writes.push(Write::Answered { id: skipped().id, counted: true, reason, who });
     ledger.commit(at(1), &writes).unwrap();
     let raw = place.raw();
     let columns = [
@@ -355,6 +418,7 @@ fn what_happened_can_not_be_changed_or_removed() {
         ("fill_entries", "at"),
         ("fill_counts", "at"),
         ("skipped_fills", "reason"),
+        ("skipped_answers", "counted"),
         ("dead_events", "reason"),
         ("intent_transitions", "at"),
         ("executions", "quantity"),

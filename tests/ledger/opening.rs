@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use counterfill::fills::Fill;
+use counterfill::hedges::HaltKind;
 use counterfill::ledger::{Ledger, LedgerError, Reader, Stamp, migrations};
-use counterfill::units::{Shares, Side};
+use counterfill::units::{Millis, Shares, Side};
 use refinery::Migration;
 
 use super::book::{BORN, Place, at, counting, fill, stamp, symbol};
@@ -30,7 +31,7 @@ fn refusal(path: &Path, stamp: &Stamp) -> LedgerError {
 
 fn next_year() -> Vec<Migration> {
     let mut list = migrations().unwrap();
-    list.push(Migration::unapplied("V2__moods", "CREATE TABLE moods (mood TEXT NOT NULL) STRICT;").unwrap());
+    list.push(Migration::unapplied("V4__moods", "CREATE TABLE moods (mood TEXT NOT NULL) STRICT;").unwrap());
     list
 }
 
@@ -156,19 +157,44 @@ fn a_migration_is_preceded_by_a_backup_that_is_a_ledger() {
     drop(later);
     assert!(place.raw().execute("INSERT INTO moods VALUES ('fine')", []).is_ok());
     let names = place.names();
-    assert_eq!(names, ["bot.db", "bot.db.backup-1-20261118T110640Z", "bot.db.lock"]);
+    assert_eq!(names, ["bot.db", "bot.db.backup-3-20261118T110640Z", "bot.db.lock"]);
     let backup = place.path().with_file_name(&names[1]);
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
 
     // This year's program refuses it and names the backup, from which it goes on.
     for error in [refusal(&place.path(), &stamp()), Reader::open(&place.path()).unwrap_err()] {
-        assert!(matches!(error, LedgerError::NewerSchema { found: 2, known: 1, .. }), "{error:?}");
+        assert!(matches!(error, LedgerError::NewerSchema { found: 4, known: 3, .. }), "{error:?}");
         assert!(error.to_string().contains(&names[1]), "{error}");
         assert_eq!(error.exit_code(), 78);
     }
     fs::rename(&backup, place.path()).unwrap();
     assert_eq!(place.open().load().unwrap().fill_sums, vec![(symbol("TSLA"), Shares::whole(1))]);
     assert_eq!(place.names(), ["bot.db", "bot.db.lock"], "nothing to migrate, no backup");
+}
+
+/// A supervisor starts it again at once; every start makes its own backup, and removes what an earlier one left half made.
+#[test]
+fn a_start_that_died_in_its_migration_is_followed_by_others_in_the_same_second() {
+    let place = used();
+    let mut broken = migrations().unwrap();
+    broken.push(Migration::unapplied("V4__moods", "INSERT INTO nowhere VALUES (1);").unwrap());
+    for _ in 0..2 {
+        let error = Ledger::open_with(&place.path(), &stamp(), BORN, &broken).unwrap_err();
+        assert!(error.to_string().contains("no such table"), "{error}");
+        for half in
+            ["bot.db.backup-3-20261118T110639Z.partial", "bot.db.backup-3-20261118T110639Z.partial-journal"]
+        {
+            fs::write(place.path().with_file_name(half), b"half").unwrap();
+        }
+    }
+    let later = Ledger::open_with(&place.path(), &stamp(), BORN, &next_year()).unwrap();
+    assert_eq!(later.load().unwrap().fills_total, 1);
+    drop(later);
+    let backups = ["", "-2", "-3"].map(|more| format!("bot.db.backup-3-20261118T110640Z{more}"));
+    let mut names = vec!["bot.db".to_owned()];
+    names.extend(backups);
+    names.push("bot.db.lock".to_owned());
+    assert_eq!(place.names(), names);
 }
 
 #[test]
@@ -178,7 +204,7 @@ fn a_migration_that_fails_changes_nothing() {
         let place = used();
         let mut list = migrations().unwrap();
         let sql = format!("CREATE TABLE moods (mood TEXT) STRICT; {breaks}");
-        list.push(Migration::unapplied("V2__moods", &sql).unwrap());
+        list.push(Migration::unapplied("V4__moods", &sql).unwrap());
         let error = Ledger::open_with(&place.path(), &stamp(), BORN, &list).unwrap_err();
         assert!(error.to_string().contains("no such table"), "{error}");
         assert_eq!(place.open().load().unwrap().fills_total, 1);
@@ -187,10 +213,43 @@ fn a_migration_that_fails_changes_nothing() {
 }
 
 #[test]
+fn the_first_ledgers_are_migrated_with_every_row_they_hold() {
+    let place = Place::new();
+    let first = &migrations().unwrap()[..1];
+    Ledger::open_with(&place.path(), &stamp(), BORN, first).unwrap().close().unwrap();
+    let raw = place.raw();
+    raw.execute_batch(
+        "INSERT INTO halts VALUES (1, 'TSLA', 'rejects', 1, 'five', 'engine', 5), (2, 'TSLA', 'rejects', 0, 'ok', 'ann', 6), \
+         (3, NULL, 'foreign_order', 1, 'old', 'engine', 7); INSERT INTO last_commit VALUES (1, 7, 1, 6, 5);",
+    )
+    .unwrap();
+    drop(raw);
+    let ledger = place.open();
+    let loaded = ledger.load().unwrap();
+    assert_eq!(loaded.halts, vec![(None, HaltKind::ForeignOrder, "old".to_owned())]);
+    assert_eq!((loaded.begun, loaded.tag, loaded.compared_at), (false, None, Some(Millis(6))));
+    drop(ledger);
+    let raw = place.raw();
+    let rows: i64 = raw.query_row("SELECT count(*) FROM halts", [], |r| r.get(0)).unwrap();
+    assert_eq!(rows, 3);
+    for refused in [
+        "UPDATE halts SET raised = 0",
+        "DELETE FROM halts",
+        "INSERT INTO halts VALUES (4, NULL, 'mood', 1, '', '', 1)",
+    ] {
+        assert!(raw.execute(refused, []).is_err(), "{refused}");
+    }
+    raw.execute("INSERT INTO halts VALUES (4, 'TSLA', 'drift', 1, '', '', 1)", []).unwrap();
+    raw.execute("UPDATE stamp SET app_tag = 'TA_x'", []).unwrap();
+    assert!(raw.execute("UPDATE stamp SET app_tag = 'TA_y'", []).is_err(), "a tag is learnt once");
+}
+
+#[test]
 fn a_changed_migration_is_refused() {
     let place = used();
     let sql = format!("{}\n-- one line more", include_str!("../../migrations/V1__ledger.sql"));
-    let list = [Migration::unapplied("V1__ledger", &sql).unwrap()];
+    let mut list = migrations().unwrap();
+    list[0] = Migration::unapplied("V1__ledger", &sql).unwrap();
     let error = Ledger::open_with(&place.path(), &stamp(), BORN, &list).unwrap_err();
     assert!(matches!(error, LedgerError::ChangedMigration { .. }), "{error:?}");
     assert_eq!(error.exit_code(), 78);
@@ -276,4 +335,18 @@ fn readers_look_on_while_the_writer_writes_and_can_not_write() {
     // Also without a bot.
     drop(reader);
     assert_eq!(Reader::open(&place.path()).unwrap().positions().unwrap().len(), 1);
+}
+
+#[test]
+fn every_file_of_migrations_is_applied() {
+    let folder = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+    let mut files: Vec<String> =
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort_unstable();
+    let applied: Vec<String> = migrations()
+        .unwrap()
+        .iter()
+        .map(|migration| format!("V{}__{}.sql", migration.version(), migration.name()))
+        .collect();
+    assert_eq!(files, applied);
 }

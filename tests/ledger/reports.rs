@@ -179,7 +179,7 @@ fn status_as_json() {
     let out = text(|out| report::status(&reader, Form::Json, out));
     let expected = format!(
         concat!(
-            r#"{{"ledger":"{}","schema":1,"chain_id":8453,"orderbooks":["0x{}","0x{}"],"owners":["0x{}"],"broker":"paper","#,
+            r#"{{"ledger":"{}","schema":3,"chain_id":8453,"orderbooks":["0x{}","0x{}"],"owners":["0x{}"],"broker":"paper","#,
             r#""account":"paper","deployment_block":100,"hedge_from_block":null,"born_at":"2026-11-18T11:06:40.000Z","#,
             r#""cursor":{{"number":109,"hash":"{}"}},"last_commit":"2026-11-18T11:06:44.000Z","fills":3,"reversals":1,"#,
             r#""skipped":1,"dead":1,"hedges":1,"live":0,"#,

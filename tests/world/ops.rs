@@ -50,6 +50,12 @@ pub enum Op {
     Clock(i64),
     /// A person lifts every halt.
     Resume,
+    /// Somebody else's order, equal to the newest one but for its tag.
+    Twin,
+    /// The next reads show the newest order without its tag.
+    TagLater(u32),
+    /// A person settles what waits for one, by the broker's true book.
+    ByPerson,
 }
 
 pub fn op() -> impl Strategy<Value = Op> {
@@ -156,6 +162,9 @@ pub fn apply(world: &mut World, op: Op, tx: &mut u64) {
         Op::Restore(backup) => world.restore(backup),
         Op::OperateAlone => world.operate_alone(),
         Op::Resume => world.resume_all(),
+        Op::Twin => world.desk.twin("theirs", world.now),
+        Op::TagLater(reads) => world.desk.tagless_reads = reads,
+        Op::ByPerson => world.settle_by_hand(),
         Op::Clock(ms) => world.now = world.now.plus(ms),
     }
 }

@@ -14,6 +14,7 @@ let
     "cargoExtraArgs"
     "cargoTestExtraArgs"
     "cargoClippyExtraArgs"
+    "cargoDocExtraArgs"
     "buildPhaseCargoCommand"
     "checkPhaseCargoCommand"
     "installPhaseCommand"
@@ -78,17 +79,13 @@ in
           path = args.src.origSrc;
           filter =
             path: _:
-            builtins.elem path (
-              map (it: "${toString args.src.origSrc}/${it}") [
-                "Cargo.toml"
-                "Cargo.lock"
-              ]
-            );
+            let
+              inside = lib.removePrefix "${toString args.src.origSrc}/" path;
+            in
+            builtins.match "Cargo[.](toml|lock)|crates(/[^/]*(/Cargo[.]toml)?)?" inside != null;
         };
         buildPhaseCargoCommand = ''
-          mkdir -p src/bin
-          for file in src/lib.rs src/bin/bot.rs src/bin/auth.rs build.rs; do echo 'fn main() {}' > $file; done
-          echo > src/lib.rs
+          python3 ${./stubs.py}
           ${args.buildPhaseCargoCommand}
         '';
       }
@@ -127,7 +124,7 @@ in
       args
       // {
         pnameSuffix = "-doc";
-        buildPhaseCargoCommand = "cargoWithProfile doc --locked --no-deps";
+        buildPhaseCargoCommand = "cargoWithProfile doc --locked ${args.cargoDocExtraArgs or "--no-deps"}";
         installPhaseCommand = ''mkdir -p $out/share && mv "target/''${CARGO_BUILD_TARGET:-}/doc" $out/share/'';
       }
     );
@@ -138,7 +135,7 @@ in
       args
       // {
         pnameSuffix = "-fmt";
-        buildPhaseCargoCommand = "cargo fmt -- --check";
+        buildPhaseCargoCommand = "cargo fmt ${args.cargoExtraArgs or ""} -- --check";
       }
     );
 

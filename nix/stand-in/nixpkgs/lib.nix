@@ -15,10 +15,18 @@ rec {
   optionalAttrs = wanted: it: if wanted then it else { };
   optionalString = wanted: it: if wanted then it else "";
   inherit (builtins) concatStringsSep;
+  mapAttrsToList = make: set: map (name: make name set.${name}) (builtins.attrNames set);
+  removePrefix =
+    prefix: text:
+    if startsWith prefix text then
+      builtins.substring (builtins.stringLength prefix) (-1) text
+    else
+      text;
   escapeShellArg = text: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] (toString text)}'";
 
   # Sets are lists of paths, and a path stands for all beneath it.
   fileset = {
+    maybeMissing = path: path;
     unions = files: builtins.concatLists (map (it: if builtins.isList it then it else [ it ]) files);
     toSource =
       { root, fileset }:
@@ -81,6 +89,7 @@ rec {
                 mkEnableOption
                 mkIf
                 types
+                mapAttrsToList
                 ;
             };
             pkgs = { };

@@ -96,7 +96,9 @@ pub(super) fn open(path: &Path, account: &str, now: Millis) -> Result<Connection
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", "ON")?;
-    let found: String = conn.query_row("SELECT account FROM broker", [], |row| row.get(0))?;
+    let found: Option<String> =
+        conn.query_row("SELECT account FROM broker", [], |row| row.get(0)).optional()?;
+    let found = found.ok_or_else(|| PaperError::Damaged("it names no account".to_owned()))?;
     if found != account {
         return Err(PaperError::OtherAccount { path: path.into(), found, wanted: account.to_owned() });
     }
@@ -402,6 +404,7 @@ pub(super) fn order(conn: &Connection, number: i64) -> Result<Option<BookOrder>,
         status: meaning(&status),
         status_text: if reason.is_empty() { status } else { format!("{status}: {reason}") },
         entered_at: Millis(entered_at_ms),
+        ordinary: true,
     };
     Ok(Some(BookOrder { order, executions, place_calls }))
 }

@@ -117,6 +117,9 @@ impl Memory {
                 Some(columns("dead", &dead.reason, "", &format!("tx {}", short(&dead.tx_hash))))
             }
             Write::Entry { .. } | Write::Cursor { .. } | Write::Lift { .. } | Write::Compared(_) => None,
+            Write::Tag(_) | Write::Decision { .. } | Write::Baseline { .. } | Write::Begun => None,
+            // The demo lists every ticker from the beginning.
+            Write::Answered { .. } => None,
         }
     }
 

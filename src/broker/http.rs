@@ -1,0 +1,280 @@
+//! How a broker is spoken to over HTTP: two agents, explicit limits, and what a failure proves.
+//!
+//! One keep-alive agent reads; the other sends orders, each on a connection of its own, because a pooled connection that
+//! the server has just closed would turn a good order into an unclear one. Neither follows redirects, uses a proxy or
+//! asks twice, nor asks for answers to be packed; one that comes in gzip is unpacked. It refuses to know any broker:
+//! paths, headers and the meaning of a status are the caller's.
+//!
+//! Invariant: a failure is [`Trouble::NotSent`] only where ureq proves that it lies before the request's first byte, and
+//! no text that leaves this file holds a header or more of an answer than its first [`WORDS_BYTES_MAX`] bytes.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use ureq::config::ConfigBuilder;
+use ureq::http::Response;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
+use ureq::{Agent, Body, Timeout};
+
+use crate::trust;
+
+/// Finding the host and shaking hands with it.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+/// From the request's last byte to the answer's headers, and from there to its end.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
+/// Writing a request that fits in one packet.
+const SEND_TIME_MAX: Duration = Duration::from_secs(3);
+/// Longest answer read, counted after it was unpacked: 500 orders of 2 kB are a tenth of it.
+const ANSWER_BYTES_MAX: u64 = 10 << 20;
+/// What is kept of an answer that is not understood.
+pub const WORDS_BYTES_MAX: usize = 500;
+
+/// Headers that go with a request.
+pub type Headers<'a> = &'a [(&'static str, &'a str)];
+
+/// What a server answered.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Body, unpacked; empty where it could not be read to its end.
+    pub body: Vec<u8>,
+    /// Whether the body was read: it ended where it should, came packed in a way that is known, and was not too long.
+    pub whole: bool,
+    headers: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// An answer without headers, for tests of what is made of one.
+    #[must_use]
+    pub fn of(status: u16, body: &str) -> Self {
+        Self { status, body: body.as_bytes().to_vec(), whole: true, headers: Vec::new() }
+    }
+
+    /// The first header of that name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let named = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
+        self.headers.iter().find(named).map(|(_, value)| value.as_str())
+    }
+
+    /// The beginning of the body as text that fits in a log: printable, one line, [`WORDS_BYTES_MAX`] bytes at most.
+    #[must_use]
+    pub fn words(&self) -> String {
+        words(&String::from_utf8_lossy(&self.body))
+    }
+}
+
+/// Text of others as it may stand in a log: printable, on one line, bounded.
+#[must_use]
+pub fn words(text: &str) -> String {
+    one_line(text, WORDS_BYTES_MAX)
+}
+
+/// Text of others, printable, on one line, of so many bytes at most.
+#[must_use]
+pub fn one_line(text: &str, bytes_max: usize) -> String {
+    let mut kept = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        let room = bytes_max.saturating_sub(kept.len() + 1);
+        if !kept.is_empty() && room > 0 {
+            kept.push(' ');
+        }
+        let mut end = word.len().min(room);
+        while !word.is_char_boundary(end) {
+            end -= 1;
+        }
+        kept.push_str(&word[..end]);
+        if end < word.len() {
+            break;
+        }
+    }
+    kept
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// Proved to lie before the request left.
+    NotSent(String),
+    /// The server may have heard it.
+    Unclear(String),
+}
+
+impl Trouble {
+    /// In words.
+    #[must_use]
+    pub fn into_words(self) -> String {
+        match self {
+            Self::NotSent(words) | Self::Unclear(words) => words,
+        }
+    }
+}
+
+/// Both agents for one server.
+#[derive(Debug)]
+pub struct Http {
+    reads: Agent,
+    orders: Agent,
+    base: String,
+}
+
+impl Http {
+    /// For the server at `base` (scheme, host and port), with the certificates of `cert_file` or the system's.
+    ///
+    /// # Errors
+    /// In words, when TLS is needed and there is no certificate to trust.
+    pub fn new(base: &str, cert_file: Option<&Path>) -> Result<Self, String> {
+        let base = base.trim_end_matches('/').to_owned();
+        let mut tls = TlsConfig::builder();
+        if base.starts_with("https://") {
+            let certificates = trust::certificates(cert_file)?;
+            let known = certificates.iter().map(|der| Certificate::from_der(der).to_owned());
+            tls = tls.root_certs(RootCerts::from(known));
+        }
+        let tls = tls.build();
+        let reads = config(&tls).build().new_agent();
+        let orders =
+            config(&tls).max_idle_connections(0).max_idle_connections_per_host(0).build().new_agent();
+        Ok(Self { reads, orders, base })
+    }
+
+    /// Reads. May be asked again.
+    ///
+    /// # Errors
+    /// When there is no answer; says nothing about what was asked for.
+    pub fn read(&self, path: &str, query: &[(&str, &str)], headers: Headers<'_>) -> Result<Answer, Trouble> {
+        let mut request = self.reads.get(format!("{}{path}", self.base));
+        for (name, value) in query {
+            request = request.query(*name, *value);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.call().map(answered).map_err(|error| trouble(&error))
+    }
+
+    /// Sends a form that is no order, once, on a connection of its own.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn send_form(&self, path: &str, form: &str, headers: Headers<'_>) -> Result<Answer, Trouble> {
+        self.post(path, form, "application/x-www-form-urlencoded", headers)
+    }
+
+    /// Sends JSON that is no order, once, on a connection of its own.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn send_message(&self, path: &str, body: &str) -> Result<Answer, Trouble> {
+        self.post(path, body, "application/json", &[])
+    }
+
+    /// Sends an order, once.
+    ///
+    /// # Errors
+    /// When there is no answer: what that proves is in [`Trouble`].
+    pub fn send_order(&self, path: &str, body: &str, headers: Headers<'_>) -> Result<Answer, Trouble> {
+        self.post(path, body, "application/json", headers)
+    }
+
+    fn post(&self, path: &str, body: &str, kind: &str, headers: Headers<'_>) -> Result<Answer, Trouble> {
+        let mut request = self.orders.post(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.content_type(kind).send(body).map(answered).map_err(|error| trouble(&error))
+    }
+}
+
+fn config(tls: &TlsConfig) -> ConfigBuilder<AgentScope> {
+    Agent::config_builder()
+        .tls_config(tls.clone())
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .user_agent(concat!("counterfill/", env!("CARGO_PKG_VERSION")))
+        .accept("application/json")
+        // What comes packed all the same is unpacked: a gateway between here and the broker may do as it likes.
+        .accept_encoding("")
+        .timeout_resolve(Some(CONNECT_TIME_MAX))
+        .timeout_connect(Some(CONNECT_TIME_MAX))
+        .timeout_send_request(Some(SEND_TIME_MAX))
+        .timeout_send_body(Some(SEND_TIME_MAX))
+        .timeout_recv_response(Some(ANSWER_TIME_MAX))
+        .timeout_recv_body(Some(ANSWER_TIME_MAX))
+}
+
+/// The status counts, whatever becomes of the body.
+fn answered(response: Response<Body>) -> Answer {
+    let (head, mut body) = response.into_parts();
+    let headers = head
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect();
+    let read = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+    let whole = read.is_ok();
+    Answer { status: head.status.as_u16(), body: read.unwrap_or_default(), whole, headers }
+}
+
+fn trouble(error: &ureq::Error) -> Trouble {
+    let words = words(&error.to_string());
+    if lies_before_the_request(error) { Trouble::NotSent(words) } else { Trouble::Unclear(words) }
+}
+
+/// What ureq itself says before it has written anything. Whatever is not on this list may have been heard.
+fn lies_before_the_request(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound
+        | ureq::Error::BadUri(_)
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
+        ureq::Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_proved_was_not_sent() {
+        let io = |kind: ErrorKind| ureq::Error::Io(kind.into());
+        let rows = [
+            (ureq::Error::HostNotFound, true),
+            (ureq::Error::BadUri("x".into()), true),
+            (ureq::Error::ConnectionFailed, true),
+            (ureq::Error::Timeout(Timeout::Resolve), true),
+            (ureq::Error::Timeout(Timeout::Connect), true),
+            (io(ErrorKind::ConnectionRefused), true),
+            (ureq::Error::Timeout(Timeout::SendRequest), false),
+            (ureq::Error::Timeout(Timeout::SendBody), false),
+            (ureq::Error::Timeout(Timeout::RecvResponse), false),
+            (ureq::Error::Timeout(Timeout::RecvBody), false),
+            (ureq::Error::Timeout(Timeout::Global), false),
+            (io(ErrorKind::ConnectionReset), false),
+            (io(ErrorKind::BrokenPipe), false),
+            (io(ErrorKind::UnexpectedEof), false),
+            (io(ErrorKind::TimedOut), false),
+            (ureq::Error::Tls("x"), false),
+            (ureq::Error::TooManyRedirects, false),
+        ];
+        for (error, proved) in rows {
+            assert_eq!(lies_before_the_request(&error), proved, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_others_say_is_kept_short_and_on_one_line() {
+        assert_eq!(words("<html>\r\n <b>Access\tDenied</b>\u{1b}[2J"), "<html> <b>Access Denied</b> [2J");
+        let long = words(&"é".repeat(2_000));
+        assert!(long.len() <= WORDS_BYTES_MAX && long.len() >= WORDS_BYTES_MAX - 2, "{}", long.len());
+        let many = words(&"ab ".repeat(2_000));
+        assert!(many.len() <= WORDS_BYTES_MAX, "{}", many.len());
+    }
+}

@@ -1,0 +1,518 @@
+//! Charles Schwab: trader API and market data over HTTPS, with tokens that a person's login gives.
+//!
+//! Schwab keeps no name of ours with an order. So an order call whose answer is lost can only be looked for in the
+//! account's list (`protocol.md` 3.5), and nothing here may ever send one twice. Every word was written against a
+//! contract put together from documents, captures and our own double; it has never spoken to the real service.
+//!
+//! It refuses to know what an intent is for, and whose login it is: `tokens` keeps that. Account numbers, hashes and
+//! tokens are in no text that leaves this folder.
+//!
+//! Invariant: one call of [`Broker::place`] is at most one POST, and no other call is one. Only a read is asked again,
+//! once, with a new token.
+
+pub mod grant;
+pub mod tokens;
+pub mod vault;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use alloy::primitives::keccak256;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use self::grant::{Meaning, Secret};
+use self::tokens::{Endpoint, NoToken, Tokens};
+use super::http::{Answer, Http, Trouble};
+use super::pace::Pace;
+use super::session::{self, Clock, Said, Word};
+use super::{
+    AccountError, Broker, BrokerOrder, LoginFacts, Placed, Profile, Quote, ReadError, Session, Ticket, hours,
+};
+use crate::units::{IntentId, Millis, OrderId, Shares, Side, Symbol};
+
+/// The real one's server.
+pub const URL: &str = "https://api.schwabapi.com";
+/// Whole shares; whether fractions are taken is not established.
+pub const LOT: Shares = Shares::from_atoms(1_000_000_000_000_000_000);
+/// Which accounts there are.
+const ACCOUNTS_PATH: &str = "/trader/v1/accounts/accountNumbers";
+/// How often a live order is read.
+const POLL_MS: i64 = 2_000;
+/// Requests a minute that an application has for everything but orders.
+const READS_A_MINUTE: u32 = 120;
+/// Orders in one answer: the most that Schwab gives.
+const LIST_ORDERS_MAX: usize = 3_000;
+/// The list is asked for up to here from now: its clock may be ahead of ours.
+const LIST_AHEAD_MS: i64 = 300_000;
+/// A rate limit that does not say when it ends.
+const RATE_GATE_MS: i64 = 60_000;
+/// No rate limit is believed to last longer.
+const RATE_GATE_MS_MAX: i64 = 3_600_000;
+/// A token was not taken: the next attempt comes with another.
+const TOKEN_GATE_MS: i64 = 2_000;
+/// An order that had to wait longer for its token is not sent: no order leaves in the last 15 s of a session, and the call
+/// itself may take a few.
+const TOKEN_WAIT_MAX: Duration = Duration::from_secs(5);
+/// The edge does not let us through.
+const DENIED_GATE_MS: i64 = 60_000;
+/// The hours of a day are asked for again after so long.
+const HOURS_MS: i64 = 300_000;
+
+/// What the client is told once.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The server; the real one where none.
+    pub base_url: Option<String>,
+    /// The application's key.
+    pub key: Secret,
+    /// Its secret.
+    pub secret: Secret,
+    /// The last digits of the account's number.
+    pub live_account: String,
+    /// Whether a SELL may go below zero.
+    pub allow_short: bool,
+    /// What Schwab writes on our orders, where it is known beforehand.
+    pub tag: Option<String>,
+    /// Whose word opens a session.
+    pub word: Word,
+    /// Trusted certificates; the system's where none.
+    pub cert_file: Option<PathBuf>,
+}
+
+/// A regular session, half-open.
+type Regular = (Millis, Millis);
+
+/// What is learnt while it runs.
+#[derive(Default)]
+struct Learnt {
+    /// The account the ledger is stamped with.
+    expected: Option<String>,
+    /// What paths take in place of the account's number; none until the broker has named the account.
+    hash: Option<String>,
+    pace: Pace,
+    /// The regular sessions of a day by the broker, and when they were asked for.
+    hours: Option<(Date, Millis, Vec<Regular>)>,
+    ahead_ms: Option<i64>,
+}
+
+/// Charles Schwab.
+pub struct Schwab {
+    http: Arc<Http>,
+    options: Options,
+    profile: Profile,
+    tokens: Tokens,
+    learnt: Mutex<Learnt>,
+}
+
+impl std::fmt::Debug for Schwab {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Schwab")
+    }
+}
+
+/// The token endpoint.
+pub struct TokenEndpoint {
+    http: Arc<Http>,
+    basic: Secret,
+}
+
+impl TokenEndpoint {
+    /// For this application.
+    #[must_use]
+    pub fn new(http: Arc<Http>, key: &str, secret: &str) -> Self {
+        let pair = Secret::from(format!("{key}:{secret}"));
+        Self { http, basic: Secret::from(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))) }
+    }
+
+    /// Sends one form, once. The endpoint is asked again by whoever keeps the pauses.
+    #[must_use]
+    pub fn ask(&self, form: &Secret) -> Meaning {
+        match self.http.send_form(grant::TOKEN_PATH, form, &[("Authorization", &self.basic)]) {
+            Ok(answer) => grant::meaning(&answer),
+            Err(trouble) => Meaning::Away(trouble.into_words()),
+        }
+    }
+}
+
+impl Endpoint for TokenEndpoint {
+    fn refresh(&self, token: &Secret) -> Meaning {
+        self.ask(&grant::refresh_body(token))
+    }
+}
+
+/// The accounts that this access token opens; for a login, before any client is there.
+///
+/// # Errors
+/// In words.
+pub fn accounts(http: &Http, access: &Secret) -> Result<Vec<wire::AccountNumber>, String> {
+    let bearer = Secret::from(format!("Bearer {}", **access));
+    let answer = http.read(ACCOUNTS_PATH, &[], &[("Authorization", &bearer)]).map_err(Trouble::into_words)?;
+    if answer.status == 200 && answer.whole {
+        wire::account_numbers(&answer.body)
+    } else {
+        Err(wire::refusal(&answer))
+    }
+}
+
+impl Schwab {
+    /// Opens the login's file and asks nothing yet.
+    ///
+    /// # Errors
+    /// In words, when TLS is needed and there is no certificate to trust.
+    pub fn new(options: Options, vault: vault::Vault) -> Result<Self, String> {
+        let base = options.base_url.as_deref().unwrap_or(URL);
+        let http = Arc::new(Http::new(base, options.cert_file.as_deref())?);
+        let endpoint = TokenEndpoint::new(Arc::clone(&http), &options.key, &options.secret);
+        let profile = Profile {
+            name: "schwab",
+            // Told by the broker, see `Broker::account`.
+            account: String::new(),
+            lot: LOT,
+            client_ids: false,
+            allow_short: options.allow_short,
+            crosses_zero: false,
+            quotes: true,
+            tag: options.tag.clone(),
+            poll_ms: POLL_MS,
+            fraction_notional_min: None,
+        };
+        let learnt = Learnt { pace: Pace::of(READS_A_MINUTE), ..Learnt::default() };
+        let tokens = Tokens::new(vault, Box::new(endpoint));
+        Ok(Self { http, options, profile, tokens, learnt: Mutex::new(learnt) })
+    }
+
+    /// From now on no token is renewed here: another process does that.
+    pub fn leave_renewing_to(&self, other: &'static str) {
+        self.tokens.leave_renewing_to(other);
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads, within the application's limits and with a token that is taken. `None` is the broker's own "there is none".
+    fn get(&self, path: &str, query: &[(&str, &str)], now: Millis) -> Result<Option<Vec<u8>>, ReadError> {
+        for _ in 0..2 {
+            let wait = {
+                let mut learnt = self.learnt();
+                learnt.pace.may_read(now).map_err(ReadError)?;
+                learnt.pace.turn(Instant::now())
+            };
+            // The lock is not held while waiting: an order call must not wait for reads.
+            std::thread::sleep(wait);
+            let token = self.tokens.access(now).map_err(|no| ReadError(no.words))?;
+            let bearer = Secret::from(format!("Bearer {}", *token));
+            let begun = Instant::now();
+            let answer = self.http.read(path, query, &[("Authorization", &bearer)]);
+            let answer = answer.map_err(|trouble| ReadError(trouble.into_words()))?;
+            self.heed_clock(&answer, now, begun);
+            match answer.status {
+                200 if answer.whole => return Ok(Some(answer.body)),
+                200 => return Err(ReadError("an answer that ends before its end".into())),
+                401 => self.tokens.refused(&token),
+                404 if serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok() => return Ok(None),
+                429 => {
+                    self.learnt().pace.rest(now, rate_gate_ms(&answer, now), "the broker's rate limit");
+                    return Err(ReadError(wire::refusal(&answer)));
+                }
+                _ => return Err(ReadError(wire::refusal(&answer))),
+            }
+        }
+        Err(ReadError("the broker does not take a token that it has just given".into()))
+    }
+
+    /// As [`Self::get`], where there must be something.
+    fn get_some(&self, path: &str, query: &[(&str, &str)], now: Millis) -> Result<Vec<u8>, ReadError> {
+        self.get(path, query, now)?.ok_or_else(|| ReadError("the broker says there is no such thing".into()))
+    }
+
+    /// The `Date` of an answer is cut to seconds: what lies within that second, and the time the answer took, proves
+    /// nothing.
+    fn heed_clock(&self, answer: &Answer, asked: Millis, begun: Instant) {
+        let told = answer.header("date").and_then(http_date);
+        let waited = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+        if let Some(told) = told {
+            let ahead = told.since(asked.plus(waited));
+            let behind = asked.since(told.plus(999));
+            self.learnt().ahead_ms = Some(if behind > 0 { -behind } else { ahead.max(0) });
+        }
+    }
+
+    /// What paths take in place of the account's number: found by number, never by place.
+    fn hash(&self, now: Millis) -> Result<String, ReadError> {
+        let known = self.learnt().hash.clone();
+        match known {
+            Some(hash) => Ok(hash),
+            None => {
+                self.account(now).map_err(|error| ReadError(error.to_string()))?;
+                self.learnt().hash.clone().ok_or_else(|| ReadError("the account is not known".into()))
+            }
+        }
+    }
+
+    /// Reads below the account. Where the broker does not know it any more, it is looked for anew next time.
+    fn get_of_account(
+        &self,
+        rest: &str,
+        query: &[(&str, &str)],
+        now: Millis,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let hash = self.hash(now)?;
+        let read = self.get(&format!("/trader/v1/accounts/{hash}{rest}"), query, now);
+        if matches!(&read, Err(ReadError(words)) if words.contains("Invalid account number")) {
+            self.learnt().hash = None;
+        }
+        read
+    }
+
+    /// A name for the account that tells it from any other and tells nobody which it is.
+    fn fingerprint(number: &str) -> String {
+        let hash = keccak256(format!("schwab {number}"));
+        hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn outcome(&self, answer: &Answer, token: &Secret, now: Millis) -> Placed {
+        let reason = wire::refusal(answer);
+        let gate = |reason: String, ms| Placed::Refused { reason, gate_ms: Some(ms) };
+        match answer.status {
+            201 => match answer.header("location").and_then(wire::order_in) {
+                Some(order) => Placed::Accepted(order),
+                None => Placed::Unknown("a yes that names no order".into()),
+            },
+            401 => {
+                self.tokens.refused(token);
+                gate(reason, TOKEN_GATE_MS)
+            }
+            429 => {
+                let ms = rate_gate_ms(answer, now);
+                gate(reason, ms)
+            }
+            // A page in place of the broker's own words: the edge, and nothing behind it heard us.
+            403 if serde_json::from_slice::<serde_json::Value>(&answer.body).is_err() => {
+                gate(reason, DENIED_GATE_MS)
+            }
+            408 => Placed::Unknown(reason),
+            400..=499 => Placed::Refused { reason, gate_ms: None },
+            _ => Placed::Unknown(reason),
+        }
+    }
+
+    /// The regular sessions of today, by the broker; none where it gave no answer.
+    fn sessions(&self, now: Millis) -> Option<Vec<Regular>> {
+        let day = hours::date_of(now)?;
+        if let Some((known, asked, sessions)) = &self.learnt().hours
+            && *known == day
+            && (0..HOURS_MS).contains(&now.since(*asked))
+        {
+            return Some(sessions.clone());
+        }
+        let date = day.to_string();
+        let query = [("markets", "equity"), ("date", date.as_str())];
+        let body = self.get("/marketdata/v1/markets", &query, now);
+        let sessions = match body {
+            Ok(Some(body)) => wire::hours(&body),
+            Ok(None) => Err("the broker has no hours".into()),
+            Err(ReadError(words)) => Err(words),
+        };
+        let sessions =
+            sessions.inspect_err(|why| log::warn!("the broker does not tell its hours: {why}")).ok()?;
+        self.learnt().hours = Some((day, now, sessions.clone()));
+        Some(sessions)
+    }
+
+    /// How it stands with the login.
+    #[must_use]
+    pub fn login_facts(&self) -> LoginFacts {
+        self.tokens.facts()
+    }
+}
+
+/// How long a rate limit says that it lasts: seconds, or a date.
+fn rate_gate_ms(answer: &Answer, now: Millis) -> i64 {
+    let told = answer.header("retry-after").map(str::trim).unwrap_or_default();
+    let seconds = told.parse::<i64>().ok().map(|seconds| seconds.saturating_mul(1_000));
+    let until = http_date(told).map(|until| until.since(now));
+    seconds.or(until).filter(|ms| *ms > 0).unwrap_or(RATE_GATE_MS).min(RATE_GATE_MS_MAX)
+}
+
+fn http_date(text: &str) -> Option<Millis> {
+    let moment = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(Millis(moment.timestamp().as_millisecond()))
+}
+
+/// As the list wants a moment: UTC, milliseconds, a literal `Z`.
+fn list_time(moment: Millis) -> String {
+    Timestamp::from_millisecond(moment.0)
+        .map_or_else(|_| String::new(), |it| it.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
+}
+
+const fn instruction(side: Side, short: bool) -> &'static str {
+    match (side, short) {
+        (Side::Buy, false) => "BUY",
+        (Side::Buy, true) => "BUY_TO_COVER",
+        (Side::Sell, false) => "SELL",
+        (Side::Sell, true) => "SELL_SHORT",
+    }
+}
+
+impl Broker for Schwab {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn account(&self, now: Millis) -> Result<String, AccountError> {
+        let away = |error: ReadError| AccountError::Away(error.0);
+        let body = self.get_some(ACCOUNTS_PATH, &[], now).map_err(away)?;
+        let all = wire::account_numbers(&body).map_err(AccountError::Away)?;
+        let mut ours =
+            all.iter().filter(|account| account.account_number.ends_with(&self.options.live_account));
+        let (Some(account), None) = (ours.next(), ours.next()) else {
+            let why = "LIVE_ACCOUNT must be the end of exactly one account number that this login opens";
+            return Err(AccountError::Wrong(why.into()));
+        };
+        let name = Self::fingerprint(&account.account_number);
+        let mut learnt = self.learnt();
+        if learnt.expected.as_ref().is_some_and(|expected| *expected != name) {
+            let why =
+                "the login opens another account than the ledger's; log in as before, or name another ledger";
+            return Err(AccountError::Wrong(why.into()));
+        }
+        learnt.expected = Some(name.clone());
+        learnt.hash = Some(account.hash_value.clone());
+        Ok(name)
+    }
+
+    fn expect_account(&self, account: &str) {
+        self.learnt().expected = Some(account.to_owned());
+    }
+
+    fn place(&self, ticket: &Ticket, now: Millis) -> Placed {
+        let Some(hash) = self.learnt().hash.clone() else {
+            return Placed::NotSent("the broker has not named the account yet".into());
+        };
+        if !ticket.quantity.is_positive() || ticket.quantity.truncate_to(LOT) != ticket.quantity {
+            let reason = format!("{} {} is no order that Schwab takes", ticket.quantity, ticket.symbol);
+            return Placed::Refused { reason, gate_ms: None };
+        }
+        let begun = Instant::now();
+        let token = match self.tokens.access(now) {
+            Ok(token) => token,
+            Err(NoToken { words, .. }) => return Placed::NotSent(words),
+        };
+        if begun.elapsed() > TOKEN_WAIT_MAX {
+            // What allowed this order (the session, a quote, the position) was looked at before the wait.
+            return Placed::NotSent("the login answered so late that the order is decided anew".into());
+        }
+        // Whole, and within 64 bits: `truncate_to` has seen to the first, the caps to the second.
+        let Ok(quantity) = ticket.quantity.to_string().parse::<u64>() else {
+            return Placed::Refused { reason: format!("{} shares", ticket.quantity), gate_ms: None };
+        };
+        let body = serde_json::json!({
+            "orderType": "MARKET",
+            "session": "NORMAL",
+            "duration": "DAY",
+            "orderStrategyType": "SINGLE",
+            "orderLegCollection": [{
+                "instruction": instruction(ticket.side, ticket.short),
+                "quantity": quantity,
+                "instrument": { "symbol": ticket.symbol, "assetType": "EQUITY" },
+            }],
+        });
+        let bearer = Secret::from(format!("Bearer {}", *token));
+        let path = format!("/trader/v1/accounts/{hash}/orders");
+        match self.http.send_order(&path, &body.to_string(), &[("Authorization", &bearer)]) {
+            Ok(answer) => {
+                if let Some(number) = answer.header("schwab-client-correlid") {
+                    log::info!(
+                        "{}: HTTP {}, correlation {}",
+                        ticket.intent,
+                        answer.status,
+                        super::http::words(number)
+                    );
+                }
+                self.outcome(&answer, &token, now)
+            }
+            Err(Trouble::NotSent(words)) => Placed::NotSent(words),
+            Err(Trouble::Unclear(words)) => Placed::Unknown(words),
+        }
+    }
+
+    fn order(&self, id: &OrderId, now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+        let Some(body) = self.get_of_account(&format!("/orders/{id}"), &[], now)? else { return Ok(None) };
+        wire::order(&body).map(Some).map_err(ReadError)
+    }
+
+    fn find(&self, _: &IntentId, _: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+        Err(ReadError("this broker keeps no name of ours with an order".into()))
+    }
+
+    fn list(&self, since: Millis, now: Millis) -> Result<Vec<BrokerOrder>, ReadError> {
+        // What it filters by is cut to seconds.
+        let from = list_time(Millis(since.0.saturating_sub(since.0.rem_euclid(1_000))));
+        let to = list_time(now.max(since).plus(LIST_AHEAD_MS));
+        let limit = LIST_ORDERS_MAX.to_string();
+        let query = [
+            ("fromEnteredTime", from.as_str()),
+            ("toEnteredTime", to.as_str()),
+            ("maxResults", limit.as_str()),
+        ];
+        let body = self.get_of_account("/orders", &query, now)?;
+        let body = body.ok_or_else(|| ReadError("the broker does not know the account".into()))?;
+        let orders = wire::orders(&body).map_err(ReadError)?;
+        if orders.len() >= LIST_ORDERS_MAX {
+            return Err(ReadError(format!(
+                "{LIST_ORDERS_MAX} orders or more since {since}: the list may not be whole"
+            )));
+        }
+        Ok(orders)
+    }
+
+    fn positions(&self, now: Millis) -> Result<Vec<(Symbol, Shares)>, ReadError> {
+        let body = self.get_of_account("", &[("fields", "positions")], now)?;
+        let body = body.ok_or_else(|| ReadError("the broker does not know the account".into()))?;
+        wire::positions(&body).map_err(ReadError)
+    }
+
+    fn session(&self, now: Millis) -> Result<Session, ReadError> {
+        let sessions = self.sessions(now);
+        let clock = match &sessions {
+            Some(sessions) => {
+                let at = now.plus(self.learnt().ahead_ms.unwrap_or(0));
+                let within = sessions.iter().find(|(start, end)| *start <= at && at < *end);
+                Some(Clock {
+                    at,
+                    is_open: within.is_some(),
+                    next_close: within.map(|(_, end)| *end),
+                    next_open: sessions.iter().map(|(start, _)| *start).find(|start| *start > at),
+                })
+            }
+            // The table may stand in only where the broker answers at all; with a dead login it does not.
+            None => {
+                self.get_some(ACCOUNTS_PATH, &[], now)?;
+                None
+            }
+        };
+        let said = Said { clock, calendar: None, table: hours::session_at(now) };
+        Ok(session::judge(&said, self.options.word))
+    }
+
+    fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError> {
+        let all: Vec<&str> = symbols.iter().map(Symbol::as_str).collect();
+        let symbols = all.join(",");
+        let query = [("symbols", symbols.as_str()), ("fields", "quote"), ("indicative", "false")];
+        wire::quotes(&self.get_some("/marketdata/v1/quotes", &query, now)?).map_err(ReadError)
+    }
+
+    fn clock_ahead_ms(&self) -> Option<i64> {
+        self.learnt().ahead_ms
+    }
+
+    fn login(&self) -> Option<LoginFacts> {
+        Some(self.login_facts())
+    }
+}

@@ -1,0 +1,204 @@
+//! The chain side one call at a time, for a caller that owns time: the simulator (`sim::trial`).
+//!
+//! `link` ties survey and listener to sockets, timers and channels; here the same survey and the same listener's ear
+//! are handed out as futures that wait for nothing but answers. Each takes its kit and gives it back, so that the
+//! caller may keep a future as long as it likes. It refuses to know what time it is and what is done with what was read.
+//!
+//! Invariant: nothing is decided here that `link`, `sweep` and `live` do not decide; this file only carries.
+
+use std::sync::Arc;
+
+use alloy::rpc::client::RpcClient;
+use alloy::transports::IntoBoxTransport;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use super::link::{End, Greeting, check_chain, greet};
+use super::live::{self, Heard, take_of};
+use super::reading::Trouble;
+use super::rpc::{Rpc, RpcError};
+use super::sweep::{Found, Memory, Survey, accounts_for};
+use super::tokens::Tokens;
+use super::wire::pushed_log;
+use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Push, Sweep};
+use crate::fills::{Book, TokenFact};
+use crate::units::{BlockRef, FillId, Millis};
+
+/// What a process knows of the chain before it reads it.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    config: ChainConfig,
+    chain_id: u64,
+    book: Book,
+}
+
+impl Ground {
+    pub(crate) fn new(config: ChainConfig, chain_id: u64) -> Arc<Self> {
+        let book = config.book(chain_id);
+        Arc::new(Self { config, chain_id, book })
+    }
+}
+
+/// What outlives a connection, and ends with the process.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    memory: Memory,
+    facts: watch::Sender<ChainFacts>,
+}
+
+impl Remembered {
+    pub(crate) fn new(ground: &Ground) -> Self {
+        Self { memory: Memory::new(&ground.config), facts: watch::Sender::new(ChainFacts::default()) }
+    }
+}
+
+/// What reads the chain over one connection.
+#[derive(Debug)]
+pub(crate) struct Eye {
+    ground: Arc<Ground>,
+    rpc: Rpc,
+    remembered: Remembered,
+    tokens: Tokens,
+    code_seen: bool,
+}
+
+/// What hears pushed logs over one connection.
+#[derive(Debug)]
+pub(crate) struct Ear {
+    ground: Arc<Ground>,
+    rpc: Rpc,
+    tokens: Tokens,
+}
+
+/// What a look at the chain came to.
+#[derive(Debug)]
+pub(crate) enum Looked {
+    /// A range, read and checked.
+    Range(Sweep),
+    /// The cursor is the head.
+    Idle,
+    /// Nothing to read yet.
+    Behind(String),
+    /// Answers that do not belong together, or none: read again after a pause.
+    Again(String),
+    /// A range was refused as too large: read again at once, less.
+    TooLarge,
+    /// The connection is over.
+    Lost(String),
+    /// The process must end.
+    Stop(ChainStop),
+}
+
+/// What pushed logs came to.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// Fills of ours.
+    Push(Push),
+    /// A reason to look.
+    Bell,
+    /// Nothing of ours.
+    Nothing,
+    /// The connection is over.
+    Lost,
+}
+
+/// A connection's opening: the right chain, its head, the order books' code, the tokens. Gives back what outlives a
+/// connection where there is none.
+pub(crate) async fn connect(
+    ground: Arc<Ground>,
+    transports: [impl IntoBoxTransport; 2],
+    mut remembered: Remembered,
+    known: Vec<TokenFact>,
+) -> Result<(Eye, Ear, BlockRef), (Remembered, Option<ChainStop>)> {
+    let [for_eye, for_ear] = transports;
+    let rpc = Rpc::over(RpcClient::new(for_eye, false));
+    let opened = async {
+        check_chain(&rpc, &ground.config, Some(ground.chain_id)).await?;
+        greet(&rpc, &ground.config, &mut remembered.memory, &known).await
+    };
+    match opened.await {
+        Ok(Greeting { head, code_seen }) => {
+            let tokens = || Tokens::new(&ground.config);
+            let ear = Ear {
+                ground: Arc::clone(&ground),
+                rpc: Rpc::over(RpcClient::new(for_ear, false)),
+                tokens: tokens(),
+            };
+            let tokens = tokens();
+            Ok((Eye { ground, rpc, remembered, tokens, code_seen }, ear, head))
+        }
+        Err(End::Lost(_)) => Err((remembered, None)),
+        Err(End::Stop(stop)) => Err((remembered, Some(stop))),
+    }
+}
+
+impl Eye {
+    /// Looks once.
+    pub(crate) async fn look(mut self, view: ChainView) -> (Self, Looked) {
+        let Remembered { memory, facts } = &mut self.remembered;
+        let mut survey = Survey {
+            rpc: &self.rpc,
+            config: &self.ground.config,
+            book: &self.ground.book,
+            facts,
+            memory,
+            tokens: self.tokens,
+            code_seen: self.code_seen,
+            clock: Millis::default,
+        };
+        let found = survey.attempt(&view).await;
+        let Survey { tokens, code_seen, .. } = survey;
+        (self.tokens, self.code_seen) = (tokens, code_seen);
+        let looked = match found {
+            Ok(Found::Range(sweep)) => Looked::Range(sweep),
+            Ok(Found::Idle) => Looked::Idle,
+            Ok(Found::Behind(why)) => Looked::Behind(why),
+            Err(Trouble::Stop(stop)) => Looked::Stop(stop),
+            Err(Trouble::Rpc(error @ RpcError::Gone(_))) => Looked::Lost(error.to_string()),
+            Err(Trouble::Rpc(RpcError::RangeTooLarge(_))) => Looked::TooLarge,
+            Err(trouble) => Looked::Again(trouble.to_string()),
+        };
+        (self, looked)
+    }
+
+    /// What the next connection starts with.
+    pub(crate) fn close(self) -> Remembered {
+        self.remembered
+    }
+}
+
+/// Whether a range that was planned on fills `planned_on` may be handed over now that these stand.
+pub(crate) fn may_be_handed_over(
+    sweep: &Sweep,
+    planned_on: &[(u64, FillId)],
+    standing: &[(u64, FillId)],
+) -> bool {
+    accounts_for(sweep, planned_on, standing)
+}
+
+impl Ear {
+    /// Hears pushed logs, as they came: the fills of the takes among them, and whether the bell rang.
+    pub(crate) async fn hear(
+        mut self,
+        known: Vec<TokenFact>,
+        pushed: Vec<Box<RawValue>>,
+    ) -> (Self, bool, Told) {
+        let mut rung = false;
+        let mut takes = Vec::new();
+        for raw in &pushed {
+            match take_of(pushed_log(raw)) {
+                Some(take) => takes.push(take),
+                None => rung = true,
+            }
+        }
+        self.tokens.learn(&known);
+        let told = match live::heard(&self.rpc, &self.ground.book, &mut self.tokens, &takes).await {
+            Ok(Heard::Push(push)) => Told::Push(push),
+            Ok(Heard::Bell) => Told::Bell,
+            Ok(Heard::Nothing) => Told::Nothing,
+            Err(RpcError::Gone(_)) => Told::Lost,
+            Err(_) => Told::Bell,
+        };
+        (self, rung, told)
+    }
+}

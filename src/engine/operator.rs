@@ -1,0 +1,312 @@
+//! What a person says, and what it changes: halts, their ends, and the fate of an order that no list can tell
+//! (`protocol.md` 3.5, 3.6, 4).
+//!
+//! Every word of a person is a row with a reason and a name. Nothing here is decided by the program, and nothing that
+//! a person says moves exposure but through orders: booked ones count, ignored ones do not.
+//!
+//! Invariant: a ticker with an `Unknown` or `Stuck` intent is resumed by nothing but the end of that intent.
+
+use super::{Command, Effect, Engine, Out, Stop};
+use crate::broker::{BrokerOrder, OrderStatus};
+use crate::hedges::{Choice, Decision, HaltKind, Intent, IntentState, Similar, Unsettled};
+use crate::ledger::Write;
+use crate::units::{IntentId, OrderId, Symbol};
+
+/// Tickers named in one answer; more are counted.
+const NAMED_MAX: usize = 20;
+
+fn scope(symbol: Option<&Symbol>) -> String {
+    symbol.map_or_else(|| "all tickers".into(), ToString::to_string)
+}
+
+impl Engine {
+    pub(super) fn command(&mut self, command: Command, reply: u64, out: &mut Out) -> Result<(), Stop> {
+        let answer = match command {
+            Command::Halt { symbol, reason, who } => {
+                let told = format!("{} halted", scope(symbol.as_ref()));
+                self.halt(symbol, HaltKind::Operator, reason, who, out);
+                Ok(told)
+            }
+            Command::Resume { symbol, kind, choice, reason, who } => {
+                self.resume(symbol, kind, choice, reason, who, out)?
+            }
+            Command::CountSkipped { symbol, asked, push, known, reason, who } => {
+                self.count_skipped(&symbol, &asked, (push, known), (reason, who), out)?
+            }
+            Command::Reconcile { target, decision, reason, who } => {
+                self.reconcile(&target, decision, &reason, &who, out)?
+            }
+        };
+        out.effects.push(Effect::Reply(reply, answer));
+        Ok(())
+    }
+
+    fn resume(
+        &mut self,
+        symbol: Option<Symbol>,
+        kind: HaltKind,
+        choice: Option<Choice>,
+        reason: String,
+        who: String,
+        out: &mut Out,
+    ) -> Result<Result<String, String>, Stop> {
+        if let Err(why) = self.may_resume(symbol.as_ref(), kind) {
+            return Ok(Err(why));
+        }
+        let asked = kind.choices();
+        if choice.map_or(!asked.is_empty(), |choice| !asked.contains(&choice)) {
+            return Ok(Err(format!("this halt is lifted by `{}`", kind.lifted_by(symbol.as_ref()))));
+        }
+        let mut told = format!("{} resumed", scope(symbol.as_ref()));
+        match choice {
+            None | Some(Choice::IgnoreOrders) => {}
+            Some(Choice::AcceptBackfill) => {
+                self.begun = true;
+                out.writes.push(Write::Begun);
+            }
+            Some(Choice::IgnoreSkipped) => {
+                let Some(symbol) = &symbol else { return Ok(Err("name the ticker".into())) };
+                let ignored = self.ignore_skipped(symbol, &reason, &who, out);
+                told = format!("{told}; {ignored} trades stay passed over");
+            }
+            Some(Choice::CountSkipped) => {
+                return Ok(Err(
+                    "trades are counted by a bot that runs, for they are read from the chain".into()
+                ));
+            }
+            Some(Choice::AdoptOrders) => match self.adopt_earlier(&who, out)? {
+                Ok(adopted) => told = format!("{told}; {adopted} orders adopted"),
+                Err(why) => return Ok(Err(why)),
+            },
+            Some(Choice::AcceptPosition) => {
+                let Some(symbol) = &symbol else { return Ok(Err("name the ticker".into())) };
+                if let Err(why) = self.accept_position(symbol, &reason, &who, out)? {
+                    return Ok(Err(why));
+                }
+            }
+        }
+        if let (HaltKind::Rejects, Some(symbol)) = (kind, &symbol) {
+            self.failures.remove(symbol);
+        }
+        self.lift(symbol, kind, reason, who, out);
+        Ok(Ok(told))
+    }
+
+    /// Whether there is such a halt, and no intent that must be settled first; in words why not.
+    pub(super) fn may_resume(&self, symbol: Option<&Symbol>, kind: HaltKind) -> Result<(), String> {
+        if let Some(intent) = symbol.and_then(|symbol| self.unsettled(symbol)) {
+            return Err(format!(
+                "{} has intent {} in {}; settle it first (`bot reconcile`)",
+                intent.symbol, intent.id, intent.state
+            ));
+        }
+        if self.halts.contains_key(&(symbol.cloned(), kind)) {
+            return Ok(());
+        }
+        Err(format!("no `{}` halt of {} is in force; `bot status` lists halts", kind.as_str(), scope(symbol)))
+    }
+
+    pub(super) fn lift(
+        &mut self,
+        symbol: Option<Symbol>,
+        kind: HaltKind,
+        reason: String,
+        who: String,
+        out: &mut Out,
+    ) {
+        if self.halts.remove(&(symbol.clone(), kind)).is_some() {
+            out.writes.push(Write::Lift { symbol, kind, reason, who });
+        }
+    }
+
+    /// The intent that keeps a ticker from being resumed. It holds its ticker whatever halts there are, so that lifting
+    /// the global one resumes the others only. An `Unknown` one that the broker said it does not have holds nothing:
+    /// it goes out again under its name, and only a resumed ticker lets it.
+    fn unsettled<'a>(&'a self, symbol: &'a Symbol) -> Option<&'a Intent> {
+        let ready = move |id: &IntentId| self.resends.get(id).is_some_and(|resend| resend.ready);
+        self.live_of(symbol).find(move |intent| match intent.state {
+            IntentState::Stuck => true,
+            IntentState::Unknown => !(self.policy.profile.client_ids && ready(&intent.id)),
+            _ => false,
+        })
+    }
+
+    /// A person says what became of an intent. On `Err` in the inner result nothing has changed.
+    fn reconcile(
+        &mut self,
+        target: &IntentId,
+        decision: Decision,
+        reason: &str,
+        who: &str,
+        out: &mut Out,
+    ) -> Result<Result<String, String>, Stop> {
+        let Some(intent) = self.intents.get(target).cloned() else {
+            return Ok(Err(format!(
+                "no intent {target} waits for a person; `bot reconcile` lists those that do"
+            )));
+        };
+        if !matches!(intent.state, IntentState::Unknown | IntentState::Stuck) {
+            return Ok(Err(format!("intent {target} is {}: there is nothing to settle", intent.state)));
+        }
+        if self.policy.profile.client_ids && intent.state == IntentState::Unknown {
+            return Ok(Err(format!(
+                "the broker is asked for {target} by its name, and sends it again if it does not have it; there is \
+                 nothing to decide"
+            )));
+        }
+        if let Err(why) = self.may_decide(&intent, &decision) {
+            return Ok(Err(why));
+        }
+        out.writes.push(Write::Decision {
+            intent: target.clone(),
+            decision: decision.clone(),
+            reason: reason.to_owned(),
+            who: who.to_owned(),
+        });
+        self.settled_by_hand.insert(target.clone());
+        let why = format!("{} by {who}: {reason}", decision.as_str());
+        match decision {
+            Decision::Adopt(order) => self.adopt_by_hand(&intent, &order, why, out)?,
+            Decision::Absent => self.become_state(target, IntentState::Absent, why, out)?,
+            Decision::Book => self.book_by_hand(&intent, why, out)?,
+            Decision::Ignore => self.ignore(&intent, why, out)?,
+        }
+        let symbol = intent.symbol.clone();
+        if !self.live_of(&symbol).any(|other| other.state == IntentState::Stuck) {
+            self.lift(Some(symbol), HaltKind::Stuck, format!("{target}: {reason}"), who.to_owned(), out);
+        }
+        let state = self.intents.get(target).map_or(intent.state, |intent| intent.state);
+        Ok(Ok(format!("{target} is {state}")))
+    }
+
+    fn may_decide(&self, intent: &Intent, decision: &Decision) -> Result<(), String> {
+        let id = &intent.id;
+        let owned = || format!("{id} was found in the broker's book: say `book` or `ignore`");
+        match decision {
+            Decision::Adopt(_) | Decision::Absent if intent.adopted => Err(owned()),
+            Decision::Adopt(_) | Decision::Absent if !intent.executed.is_zero() => {
+                Err(format!("{} of {id} are executed: say `book`", intent.executed))
+            }
+            Decision::Absent => Ok(()),
+            Decision::Adopt(order) => self.may_adopt(intent, order),
+            Decision::Book if intent.state != IntentState::Stuck || intent.order_id.is_none() => {
+                Err(format!("{id} has no order yet: say `adopt ORDER` or `absent`"))
+            }
+            Decision::Book => self.may_book(intent),
+            Decision::Ignore if !intent.adopted => {
+                Err(format!("{id} is this bot's own: its order can not be ignored"))
+            }
+            Decision::Ignore => Ok(()),
+        }
+    }
+
+    /// An order of another ticker or side can not be this intent's, whoever says so.
+    fn may_book(&self, intent: &Intent) -> Result<(), String> {
+        let found = intent.order_id.as_ref().and_then(|order| self.listed_order(order));
+        match found {
+            Some(found) if (&found.symbol, found.side) != (&intent.symbol, intent.side) => Err(format!(
+                "order {} is {} {}, the intent is {} {}: say `adopt ORDER` or `absent`",
+                found.id, found.side, found.symbol, intent.side, intent.symbol
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn may_adopt(&self, intent: &Intent, order: &OrderId) -> Result<(), String> {
+        let Some(found) = self.listed_order(order) else {
+            return Err(format!(
+                "the broker's last list does not show order {order}; check the id, and type it again in a moment, \
+                 while the bot runs"
+            ));
+        };
+        if let Some(owner) = self.orders.get(order).filter(|owner| **owner != intent.id) {
+            return Err(format!("order {order} is bound to {owner} already"));
+        }
+        let same =
+            (&found.symbol, found.side, found.quantity) == (&intent.symbol, intent.side, intent.quantity);
+        if same {
+            return Ok(());
+        }
+        Err(format!(
+            "order {order} is {} {} {}, the intent is {} {} {}",
+            found.side, found.quantity, found.symbol, intent.side, intent.quantity, intent.symbol
+        ))
+    }
+
+    pub(super) fn listed_order(&self, id: &OrderId) -> Option<&BrokerOrder> {
+        self.listed.iter().find(|order| order.id == *id)
+    }
+
+    fn adopt_by_hand(
+        &mut self,
+        intent: &Intent,
+        order: &OrderId,
+        why: String,
+        out: &mut Out,
+    ) -> Result<(), Stop> {
+        let Some(found) = self.listed_order(order).cloned() else {
+            return Err(Stop::Bug(format!("order {order} was in the list a moment ago")));
+        };
+        if let Some(claimed) = &intent.order_id {
+            self.orders.remove(claimed);
+        }
+        self.claimed.remove(&intent.id);
+        self.orders.insert(order.clone(), intent.id.clone());
+        let bound = order.clone();
+        self.become_with(&intent.id, IntentState::Working, why, out, |intent| intent.order_id = Some(bound))?;
+        self.settle(&intent.id, &found, out)
+    }
+
+    /// Its executions are booked already, and go on being; from here on it comes to its normal end.
+    fn book_by_hand(&mut self, intent: &Intent, why: String, out: &mut Out) -> Result<(), Stop> {
+        self.become_state(&intent.id, IntentState::Working, why, out)?;
+        let listed = intent.order_id.as_ref().and_then(|order| self.listed_order(order)).cloned();
+        match listed {
+            Some(order) if order.status != OrderStatus::Live => self.settle(&intent.id, &order, out),
+            // Its own question reads it at once.
+            _ => Ok(()),
+        }
+    }
+
+    /// Its executions stay in the ledger, as facts about the account, and leave the exposure.
+    fn ignore(&mut self, intent: &Intent, why: String, out: &mut Out) -> Result<(), Stop> {
+        self.become_with(&intent.id, IntentState::Absent, why, out, |intent| intent.ignored = true)?;
+        let position = self.positions.entry(intent.symbol.clone()).or_default();
+        let left = position.executions.checked_sub(intent.side.signed(intent.executed));
+        position.executions =
+            left.ok_or_else(|| Stop::Bug(format!("the executions of {} leave the range", intent.symbol)))?;
+        Ok(())
+    }
+
+    /// What only a person can settle, with the evidence.
+    pub(super) fn unsettled_intents(&self) -> Vec<Unsettled> {
+        let by_hand = |intent: &&Intent| match intent.state {
+            IntentState::Stuck => true,
+            IntentState::Unknown => !self.policy.profile.client_ids,
+            _ => false,
+        };
+        let waiting = self.live.iter().filter_map(|id| self.intents.get(id)).filter(by_hand);
+        waiting.map(|intent| self.evidence(intent)).collect()
+    }
+
+    fn evidence(&self, intent: &Intent) -> Unsettled {
+        let similar = self.listed.iter().filter(|order| {
+            intent.order_id.as_ref() == Some(&order.id) || (!intent.adopted && self.may_be(intent, order))
+        });
+        Unsettled {
+            position_now: self.reading.as_ref().map(|reading| reading.of(&intent.symbol)),
+            list_read_at: self.listed_at,
+            similar: similar
+                .take(NAMED_MAX)
+                .map(|order| Similar {
+                    order_id: order.id.clone(),
+                    entered_at: order.entered_at,
+                    tag: order.tag.clone(),
+                    status: order.status_text.clone(),
+                    executed: order.executed,
+                })
+                .collect(),
+            ..Unsettled::of(intent)
+        }
+    }
+}

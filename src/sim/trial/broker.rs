@@ -1,0 +1,823 @@
+//! The broker of a trial: an order book of its own, with everything that brokers do wrong above the wire.
+//!
+//! It is what the bot's broker client would tell the engine: yes, no, or nothing; a reading, or none. Its book is the
+//! truth that the checker counts by. It has a clock of its own, writes down entered times cut to seconds, and trades by
+//! itself as time passes ([`Broker::work`]). It refuses to know intents, the ledger, and why an order came.
+//!
+//! Invariant: an order is in the book exactly if it was accepted, whatever the bot was told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::calendar;
+use super::coverage::Struck;
+use super::dice::Dice;
+use super::schedule::{Fate, PostFault, TICKERS, Terms};
+use crate::broker::{Broker, BrokerOrder, OrderStatus, Placed, Profile, Quote, ReadError, Session, Ticket};
+use crate::units::{IntentId, Millis, ONE, OrderId, Price, Shares, Side, Symbol};
+
+/// What the broker writes on our orders.
+pub(crate) const TAG: &str = "TA_trial";
+/// What it writes on orders typed by hand.
+const HAND: &str = "AA_hand";
+/// For how long a client waits after a rate limit that does not say.
+const RATE_LIMIT_MS: i64 = 60_000;
+/// For how long the client keeps orders back after a 401.
+const LOGIN_MS: i64 = 10_000;
+/// An order of minutes under a strange name takes so long.
+const SLOW_MS: i64 = 150_000;
+/// Two orders this far apart could both be the one that is looked for, on clocks that differ.
+const EQUAL_MS: i64 = 70_000;
+
+/// What an order will do by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Move {
+    /// Trades so much.
+    Trade(i128),
+    /// The figure of what was traded runs ahead: the order says it is done.
+    Ahead,
+    /// The executions catch up.
+    CatchUp,
+    /// Ends so.
+    End(OrderStatus),
+    /// The last whole share traded is taken back.
+    Bust,
+}
+
+/// An order in the book.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    /// Its number.
+    pub(crate) id: String,
+    /// Our name for it, where the broker keeps one.
+    pub(crate) client_id: Option<String>,
+    /// The intent whose bytes it came of; none where a person typed it.
+    pub(crate) intent: Option<String>,
+    /// Index into [`TICKERS`].
+    pub(crate) ticker: usize,
+    /// Bought or sold.
+    pub(crate) side: Side,
+    /// Ordered, in 1e-18.
+    pub(crate) quantity: i128,
+    /// Traded, in 1e-18.
+    pub(crate) executed: i128,
+    /// Whether it may still trade.
+    pub(crate) live: bool,
+    /// Whether a trade was taken back.
+    pub(crate) busted: bool,
+    status: OrderStatus,
+    words: &'static str,
+    filled: i128,
+    entered_ms: i64,
+    accepted_ms: i64,
+    shown_from_ms: i64,
+    hidden_reads: u64,
+    moves: VecDeque<(i64, Move)>,
+    ordinary: bool,
+    /// Carries our tag: entered by our program, or through the same registration.
+    tagged: bool,
+}
+
+impl Order {
+    /// BUY positive: what it has traded, or, while it lives, what it may.
+    pub(crate) fn committed(&self) -> i128 {
+        let quantity = if self.live { self.quantity } else { self.executed };
+        if self.side == Side::Buy { quantity } else { -quantity }
+    }
+
+    /// Every read shows it from here on.
+    fn show(&mut self) {
+        (self.hidden_reads, self.shown_from_ms) = (0, self.accepted_ms);
+    }
+
+    /// Whether our program entered it, or it carries our tag and the ledger has bound it.
+    pub(crate) fn is_ours(&self, bound: &BTreeSet<String>) -> bool {
+        self.intent.is_some() || (self.tagged && bound.contains(&self.id))
+    }
+
+    /// BUY positive: what it has traded.
+    pub(crate) fn signed(&self) -> i128 {
+        if self.side == Side::Buy { self.executed } else { -self.executed }
+    }
+}
+
+/// Bytes that will arrive later.
+#[derive(Debug, Clone)]
+struct Late {
+    at_ms: i64,
+    ticket: Ticket,
+}
+
+/// The broker's state.
+#[derive(Debug)]
+pub(crate) struct Book {
+    now_ms: i64,
+    skew_ms: i64,
+    client_ids: bool,
+    orders: Vec<Order>,
+    late: Vec<Late>,
+    next_post: VecDeque<PostFault>,
+    next_fate: VecDeque<Fate>,
+    away_until_ms: i64,
+    reads_fail_until_ms: i64,
+    token_dead_until_ms: i64,
+    market_away_until_ms: i64,
+    stale: Option<(i64, Vec<Order>)>,
+    twin_due: bool,
+    ahead_ms: Option<i64>,
+    calm: bool,
+    dice: Dice,
+    struck: Struck,
+}
+
+/// The broker: the book behind the bot's own trait.
+#[derive(Debug)]
+pub(crate) struct TrialBroker {
+    profile: Profile,
+    book: Mutex<Book>,
+}
+
+impl TrialBroker {
+    pub(crate) fn new(terms: &Terms) -> Self {
+        let profile = Profile {
+            name: if terms.client_ids { "paper" } else { "schwab" },
+            account: "TRIAL".into(),
+            lot: Shares::whole(1),
+            fraction_notional_min: None,
+            client_ids: terms.client_ids,
+            allow_short: true,
+            crosses_zero: terms.client_ids,
+            quotes: !terms.client_ids,
+            tag: Some(TAG.into()),
+            poll_ms: terms.poll_ms,
+        };
+        let book = Book {
+            now_ms: terms.begins_ms,
+            skew_ms: 0,
+            client_ids: terms.client_ids,
+            orders: Vec::new(),
+            late: Vec::new(),
+            next_post: VecDeque::new(),
+            next_fate: VecDeque::new(),
+            away_until_ms: 0,
+            reads_fail_until_ms: 0,
+            token_dead_until_ms: 0,
+            market_away_until_ms: 0,
+            stale: None,
+            twin_due: false,
+            ahead_ms: None,
+            calm: false,
+            dice: Dice::new(terms.seed, 2),
+            struck: Struck::default(),
+        };
+        Self { profile, book: Mutex::new(book) }
+    }
+
+    /// The book, for the world and the checker.
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// True time; the world sets it before anything else is called.
+    pub(crate) fn set_now(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+    }
+
+    pub(crate) fn set_skew(&mut self, skew_ms: i64) {
+        self.skew_ms = skew_ms;
+    }
+
+    pub(crate) const fn skew(&self) -> i64 {
+        self.skew_ms
+    }
+
+    pub(crate) fn orders(&self) -> &[Order] {
+        &self.orders
+    }
+
+    /// Whether the bytes of this intent are still on their way.
+    pub(crate) fn is_on_its_way(&self, intent: &str) -> bool {
+        self.late.iter().any(|late| late.ticket.intent.as_str() == intent)
+    }
+
+    /// What is on its way and will be accepted when it arrives, BUY positive, of one ticker.
+    pub(crate) fn on_the_way(&self, ticker: usize, but: &str) -> i128 {
+        let mut seen = Vec::new();
+        let mut sum = 0;
+        for late in &self.late {
+            let name = late.ticket.intent.as_str();
+            let known = self.client_ids
+                && (seen.contains(&name)
+                    || self.orders.iter().any(|order| order.client_id.as_deref() == Some(name)));
+            if ticker_of(&late.ticket.symbol) == Some(ticker) && name != but && !known {
+                seen.push(name);
+                sum += late.ticket.side.signed(late.ticket.quantity).atoms();
+            }
+        }
+        sum
+    }
+
+    /// Bytes of a process that is gone arrive later.
+    pub(crate) fn arrives_later(&mut self, at_ms: i64, ticket: Ticket) {
+        self.late.push(Late { at_ms, ticket });
+    }
+
+    /// Whether a person typed an order that carries our tag.
+    pub(crate) fn has_tagged_by_hand(&self) -> bool {
+        self.orders.iter().any(|order| order.tagged && order.intent.is_none())
+    }
+
+    /// Time passes in which no order stays hidden: longer than any list is late.
+    pub(crate) fn show_all(&mut self) {
+        self.orders.iter_mut().for_each(Order::show);
+    }
+
+    /// Whether a hand entered an order with our tag that `ticket` could be taken for: only both in one list show that
+    /// there are two.
+    fn has_equal_by_hand(&self, ticket: &Ticket) -> bool {
+        let since = self.now_ms - EQUAL_MS;
+        self.orders.iter().any(|order| {
+            order.tagged
+                && order.intent.is_none()
+                && order.side == ticket.side
+                && order.quantity == ticket.quantity.atoms()
+                && order.accepted_ms >= since
+                && ticker_of(&ticket.symbol) == Some(order.ticker)
+        })
+    }
+
+    /// Whether nothing will happen here by itself any more.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.late.is_empty() && self.orders.iter().all(|order| order.moves.is_empty())
+    }
+
+    pub(crate) fn struck(&self) -> &Struck {
+        &self.struck
+    }
+
+    pub(crate) fn dice(&self) -> u64 {
+        self.dice.clone().throw()
+    }
+
+    pub(crate) fn next_post(&mut self, fault: PostFault) {
+        self.next_post.push_back(fault);
+    }
+
+    pub(crate) fn next_fate(&mut self, fate: Fate) {
+        self.next_fate.push_back(fate);
+    }
+
+    pub(crate) fn away(&mut self, ms: i64) {
+        self.away_until_ms = self.now_ms + ms;
+    }
+
+    pub(crate) fn reads_fail(&mut self, ms: i64) {
+        self.reads_fail_until_ms = self.now_ms + ms;
+    }
+
+    pub(crate) fn token_dead(&mut self, ms: i64) {
+        self.token_dead_until_ms = self.now_ms + ms;
+    }
+
+    pub(crate) fn market_away(&mut self, ms: i64) {
+        self.market_away_until_ms = self.now_ms + ms;
+    }
+
+    pub(crate) fn stale(&mut self, ms: i64) {
+        self.stale = Some((self.now_ms + ms, self.orders.clone()));
+    }
+
+    /// Nothing goes wrong any more; what is on its way still arrives.
+    pub(crate) fn calm_down(&mut self) {
+        self.next_post.clear();
+        self.next_fate.clear();
+        (self.away_until_ms, self.reads_fail_until_ms) = (0, 0);
+        (self.token_dead_until_ms, self.market_away_until_ms) = (0, 0);
+        (self.stale, self.twin_due, self.calm, self.skew_ms) = (None, false, true, 0);
+        for order in &mut self.orders {
+            order.hidden_reads = 0;
+        }
+    }
+
+    fn clock(&self) -> i64 {
+        self.now_ms + self.skew_ms
+    }
+
+    fn is_open(&self) -> bool {
+        calendar::session_at(self.clock()).is_some()
+    }
+
+    // ---- by hand
+
+    /// A person types an order; an equal one comes with our next.
+    pub(crate) fn type_by_hand(&mut self, twin: bool, ticker: usize) {
+        if twin {
+            self.twin_due = true;
+            if !self.client_ids && self.dice.chance(80) {
+                // The worst moment for it: our own answer is lost, and the list shows two.
+                self.next_post.push_front(PostFault::AnswerLost);
+            }
+            return;
+        }
+        self.struck.note("broker: foreign order");
+        let quantity = i128::from(self.dice.between(1, 4)) * ONE;
+        let side = if self.dice.chance(50) { Side::Buy } else { Side::Sell };
+        let ordinary = self.dice.chance(50);
+        let at = self.now_ms;
+        self.enter(ticker, side, quantity, None, ordinary);
+        if let Some(order) = self.orders.last_mut() {
+            order.moves.push_back((at + 1_000, Move::Trade(quantity)));
+        }
+    }
+
+    /// A person cancels our newest live order.
+    pub(crate) fn cancel_by_hand(&mut self) {
+        if let Some(order) = self.orders.iter_mut().rev().find(|order| order.live && order.intent.is_some()) {
+            order.moves.clear();
+            end(order, OrderStatus::Canceled, "CANCELED");
+            self.struck.note("broker: canceled by a hand");
+        }
+    }
+
+    /// A trade of our newest done order is taken back.
+    pub(crate) fn bust(&mut self) {
+        let done = |order: &&mut Order| !order.live && order.executed >= ONE && order.intent.is_some();
+        if let Some(order) = self.orders.iter_mut().rev().find(done) {
+            take_back(order);
+            self.struck.note("broker: trade taken back");
+        }
+    }
+
+    fn enter(
+        &mut self,
+        ticker: usize,
+        side: Side,
+        quantity: i128,
+        ticket: Option<&Ticket>,
+        ordinary: bool,
+    ) -> String {
+        let number = self.orders.len();
+        let id = format!("{}", 1_004_055_538_153_u64 + 3 * u64::try_from(number).unwrap_or(0));
+        let name = ticket.map(|ticket| ticket.intent.to_string());
+        self.orders.push(Order {
+            id: id.clone(),
+            client_id: name.clone().filter(|_| self.client_ids),
+            intent: name,
+            ticker,
+            side,
+            quantity,
+            executed: 0,
+            live: true,
+            busted: false,
+            status: OrderStatus::Live,
+            words: "WORKING",
+            filled: 0,
+            entered_ms: self.clock().div_euclid(1_000) * 1_000,
+            accepted_ms: self.now_ms,
+            shown_from_ms: self.now_ms,
+            hidden_reads: 0,
+            moves: VecDeque::new(),
+            ordinary,
+            tagged: ticket.is_some(),
+        });
+        id
+    }
+
+    // ---- order calls
+
+    fn post(&mut self, ticket: &Ticket) -> Placed {
+        if self.now_ms < self.away_until_ms {
+            self.struck.note("broker: away for order calls");
+            return if self.dice.chance(30) {
+                Placed::NotSent("no route to the broker".into())
+            } else {
+                Placed::Unknown("nothing came back".into())
+            };
+        }
+        if self.now_ms < self.token_dead_until_ms {
+            self.struck.note("broker: login dead");
+            return Placed::Refused { reason: "401".into(), gate_ms: Some(LOGIN_MS) };
+        }
+        let fault = match self.next_post.pop_front() {
+            Some(PostFault::Late(_)) if self.has_equal_by_hand(ticket) => Some(PostFault::AnswerLost),
+            fault => fault,
+        };
+        match fault {
+            Some(PostFault::NotSent) => {
+                self.struck.note("post: not sent");
+                return Placed::NotSent("connection refused".into());
+            }
+            Some(PostFault::Lost) => {
+                self.struck.note("post: lost");
+                return Placed::Unknown("closed without an answer".into());
+            }
+            Some(PostFault::ServerError) => {
+                self.struck.note("post: 500 and no order");
+                return Placed::Unknown("500".into());
+            }
+            Some(PostFault::RateLimited(after)) => {
+                self.struck.note(if after.is_some() { "post: 429 with Retry-After" } else { "post: 429" });
+                return Placed::Refused {
+                    reason: "429".into(),
+                    gate_ms: Some(after.unwrap_or(RATE_LIMIT_MS)),
+                };
+            }
+            Some(PostFault::Refused) => {
+                self.struck.note("post: refused");
+                return Placed::Refused { reason: "validation".into(), gate_ms: None };
+            }
+            Some(PostFault::Late(ms)) => {
+                self.struck.note("post: arrives late");
+                self.late.push(Late { at_ms: self.now_ms + ms, ticket: ticket.clone() });
+                return Placed::Unknown("no answer in time".into());
+            }
+            Some(PostFault::AnswerLost | PostFault::AnswerLate | PostFault::NoId) | None => {}
+        }
+        let id = match self.accept(ticket) {
+            Ok(id) => id,
+            Err(placed) => return placed,
+        };
+        match fault {
+            Some(PostFault::AnswerLost) => {
+                self.struck.note("post: accepted, answer lost");
+                Placed::Unknown("reset".into())
+            }
+            Some(PostFault::AnswerLate) => {
+                self.struck.note("post: accepted, answer too late");
+                Placed::Unknown("no answer in time".into())
+            }
+            Some(PostFault::NoId) => {
+                self.struck.note("post: accepted, no order id");
+                Placed::Unknown("201 without an order id".into())
+            }
+            _ => id.parse().map_or_else(|_| Placed::Unknown("an id that is none".into()), Placed::Accepted),
+        }
+    }
+
+    fn accept(&mut self, ticket: &Ticket) -> Result<String, Placed> {
+        let name = ticket.intent.as_str();
+        if self.client_ids && self.orders.iter().any(|order| order.client_id.as_deref() == Some(name)) {
+            self.struck.note("post: duplicate refused");
+            return Err(Placed::Duplicate);
+        }
+        if !self.is_open() {
+            self.struck.note("post: market closed");
+            return Err(Placed::Refused { reason: "the market is closed".into(), gate_ms: None });
+        }
+        let Some(ticker) = ticker_of(&ticket.symbol) else {
+            return Err(Placed::Refused { reason: "no such symbol".into(), gate_ms: None });
+        };
+        let quantity = ticket.quantity.atoms();
+        let allowed = self.is_within_holding(ticker, ticket);
+        let alike = self.has_equal_by_hand(ticket);
+        let id = self.enter(ticker, ticket.side, quantity, Some(ticket), true);
+        if allowed {
+            self.destine(quantity);
+            if alike && let Some(order) = self.orders.last_mut() {
+                order.show();
+            }
+        } else if let Some(order) = self.orders.last_mut() {
+            self.struck.note("broker: beyond the holding");
+            order.moves.push_back((self.now_ms + 300, Move::End(OrderStatus::Rejected)));
+        }
+        if std::mem::take(&mut self.twin_due) {
+            self.struck.note("broker: equal order by a hand");
+            let shown = |order: &Order| order.shown_from_ms <= self.now_ms && order.hidden_reads == 0;
+            let ours_is_shown = self.orders.last().is_some_and(shown);
+            self.enter(ticker, ticket.side, quantity, None, true);
+            let at = self.now_ms;
+            // Typed in another window, or through the same registration: then it carries our tag. If that one is shown and
+            // ours is not, nobody could tell them apart.
+            let tagged = ours_is_shown && self.dice.chance(80);
+            if let Some(twin) = self.orders.last_mut() {
+                twin.tagged = tagged;
+                twin.moves.push_back((at + 2_000, Move::Trade(quantity)));
+            }
+        }
+        Ok(id)
+    }
+
+    /// Whether the account may trade so: an order does not cross zero, and says whether it is of a short position.
+    fn is_within_holding(&self, ticker: usize, ticket: &Ticket) -> bool {
+        if self.client_ids {
+            return true;
+        }
+        let held: i128 = self.orders.iter().filter(|o| o.ticker == ticker).map(Order::signed).sum();
+        let quantity = ticket.quantity.atoms();
+        match (ticket.side, ticket.short) {
+            (Side::Sell, false) => quantity <= held,
+            (Side::Sell, true) => held <= 0,
+            (Side::Buy, false) => held >= 0,
+            (Side::Buy, true) => quantity <= -held,
+        }
+    }
+
+    /// Decides what the newest order will do.
+    fn destine(&mut self, quantity: i128) {
+        let fate = self.next_fate.pop_front().unwrap_or(Fate::Fills);
+        let soon = self.now_ms + self.dice.between(50, 2_500);
+        let part = if quantity > ONE {
+            i128::from(self.dice.below(u64::try_from(quantity / ONE - 1).unwrap_or(1))) * ONE + ONE
+        } else {
+            0
+        };
+        let later = soon + self.dice.between(500, 20_000);
+        let Some(order) = self.orders.last_mut() else { return };
+        let end = Move::End;
+        let (name, moves): (&str, Vec<(i64, Move)>) = match fate {
+            Fate::Fills => ("fate: filled", vec![(soon, Move::Trade(quantity))]),
+            Fate::AtOnce => ("fate: filled at once", vec![(self.now_ms, Move::Trade(quantity))]),
+            Fate::ShareByShare => {
+                let shares = quantity / ONE;
+                let trades = (0..shares)
+                    .map(|n| (soon + 700 * i64::try_from(n.min(60)).unwrap_or(60), Move::Trade(ONE)));
+                ("fate: share by share", trades.collect())
+            }
+            Fate::Slow => {
+                order.words = "AWAITING_MANUAL_REVIEW";
+                ("fate: slow, with a status nobody knows", vec![(soon + SLOW_MS, Move::Trade(quantity))])
+            }
+            Fate::Rejected => ("fate: rejected later", vec![(soon, end(OrderStatus::Rejected))]),
+            Fate::PartThenCanceled => (
+                "fate: partly filled, then canceled",
+                vec![(soon, Move::Trade(part)), (later, end(OrderStatus::Canceled))],
+            ),
+            Fate::Canceled => ("fate: canceled by a hand", vec![(soon, end(OrderStatus::Canceled))]),
+            Fate::PartThenRests => (
+                "fate: partly filled, then rests",
+                vec![(soon, Move::Trade(part)), (soon + 300_000, Move::Trade(quantity - part))],
+            ),
+            Fate::FilledDuringCancel => {
+                order.words = "PENDING_CANCEL";
+                ("fate: filled during a cancel", vec![(later, Move::Trade(quantity))])
+            }
+            Fate::StatusAhead => {
+                ("fate: status ahead of executions", vec![(soon, Move::Ahead), (later, Move::CatchUp)])
+            }
+            Fate::Bust => {
+                ("fate: filled, then taken back", vec![(soon, Move::Trade(quantity)), (later, Move::Bust)])
+            }
+            Fate::Invisible(reads) => {
+                order.hidden_reads = reads;
+                ("fate: invisible for some reads", vec![(soon, Move::Trade(quantity))])
+            }
+            Fate::InvisibleFor(ms) => {
+                order.shown_from_ms = order.accepted_ms + ms;
+                ("fate: invisible for some time", vec![(soon, Move::Trade(quantity))])
+            }
+        };
+        order.moves = moves.into_iter().filter(|(_, step)| *step != Move::Trade(0)).collect();
+        self.struck.note(name);
+    }
+
+    // ---- time
+
+    /// When something will happen here by itself.
+    pub(crate) fn next_due(&self) -> Option<i64> {
+        let moves = self.orders.iter().filter_map(|order| order.moves.front().map(|(at, _)| *at));
+        let late = self.late.iter().map(|late| late.at_ms);
+        let close = calendar::session_at(self.clock())
+            .filter(|_| self.orders.iter().any(|order| order.live))
+            .map(|(_, closes)| closes - self.skew_ms);
+        moves.chain(late).chain(close).min()
+    }
+
+    /// Lets the exchange trade up to now.
+    pub(crate) fn work(&mut self) {
+        let now = self.now_ms;
+        let (due, later) = std::mem::take(&mut self.late).into_iter().partition(|late| late.at_ms <= now);
+        self.late = later;
+        for late in due {
+            // Nobody hears the answer.
+            let _ = self.accept(&late.ticket);
+        }
+        for order in &mut self.orders {
+            while let Some((at, step)) = order.moves.front().copied()
+                && at <= now
+            {
+                order.moves.pop_front();
+                carry_out(order, step);
+            }
+        }
+        if !self.is_open() {
+            for order in self.orders.iter_mut().filter(|order| order.live) {
+                order.moves.clear();
+                end(order, OrderStatus::Expired, "EXPIRED");
+                self.struck.note("broker: the day ends on a live order");
+            }
+        }
+    }
+
+    // ---- reads
+
+    fn may_read(&mut self) -> Result<(), ReadError> {
+        let now = self.now_ms;
+        if now < self.away_until_ms || now < self.reads_fail_until_ms {
+            self.struck.note("broker: a read fails");
+            return Err(ReadError("the broker does not answer".into()));
+        }
+        if now < self.token_dead_until_ms {
+            self.struck.note("broker: login dead");
+            return Err(ReadError("401".into()));
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, wanted: impl Fn(&Order) -> bool) -> Option<BrokerOrder> {
+        let now = self.now_ms;
+        let order = self.orders.iter_mut().find(|order| wanted(order))?;
+        if now < order.shown_from_ms || order.hidden_reads > 0 {
+            order.hidden_reads = order.hidden_reads.saturating_sub(1);
+            self.struck.note("broker: order not visible yet");
+            return None;
+        }
+        Some(told(order))
+    }
+
+    fn list(&mut self, since: Millis) -> Vec<BrokerOrder> {
+        let now = self.now_ms;
+        let stale = self.stale.take().filter(|(until, _)| now < *until);
+        let orders = match &stale {
+            Some((_, orders)) => {
+                self.struck.note("broker: stale list");
+                orders.clone()
+            }
+            None => {
+                for order in &mut self.orders {
+                    order.hidden_reads = order.hidden_reads.saturating_sub(1);
+                }
+                self.orders.clone()
+            }
+        };
+        self.stale = stale;
+        let shown = |order: &&Order| {
+            now >= order.shown_from_ms && order.hidden_reads == 0 && order.entered_ms >= since.0
+        };
+        let mut list: Vec<BrokerOrder> = orders.iter().filter(shown).map(told).collect();
+        // In no order that means anything, so that neither of two equal orders is the first for sure.
+        let turn = self.dice.index(list.len());
+        list.rotate_left(turn);
+        if turn % 2 == 1 {
+            list.reverse();
+        }
+        list
+    }
+}
+
+fn carry_out(order: &mut Order, step: Move) {
+    if !order.live && step != Move::Bust && step != Move::CatchUp {
+        return;
+    }
+    match step {
+        Move::Trade(atoms) => {
+            order.executed = (order.executed + atoms).min(order.quantity);
+            order.filled = order.executed;
+            if order.executed == order.quantity {
+                end(order, OrderStatus::Filled, "FILLED");
+            }
+        }
+        Move::Ahead => {
+            // The trade has happened; the figures do not say all of it yet.
+            order.executed = order.quantity;
+            order.filled = order.quantity;
+            (order.live, order.status, order.words) = (false, OrderStatus::Filled, "FILLED");
+            order.hidden_executions(true);
+        }
+        Move::CatchUp => order.hidden_executions(false),
+        Move::End(status) => {
+            let words = if status == OrderStatus::Rejected { "REJECTED" } else { "CANCELED" };
+            end(order, status, words);
+        }
+        Move::Bust => take_back(order),
+    }
+}
+
+fn end(order: &mut Order, status: OrderStatus, words: &'static str) {
+    (order.live, order.status, order.words) = (false, status, words);
+    order.filled = order.executed;
+}
+
+fn take_back(order: &mut Order) {
+    if order.executed >= ONE {
+        order.executed -= ONE;
+        order.filled = order.executed;
+        order.busted = true;
+    }
+}
+
+impl Order {
+    /// Whether the executions lag behind the status: told as words, because the book itself is never wrong.
+    fn hidden_executions(&mut self, hidden: bool) {
+        self.words = if hidden { LAGGING } else { "FILLED" };
+    }
+}
+
+/// The words of an order that is done and whose executions are not all told.
+const LAGGING: &str = "FILLED, executions follow";
+
+/// An order as the broker tells it.
+fn told(order: &Order) -> BrokerOrder {
+    let lagging = order.words == LAGGING;
+    let executed = if lagging { (order.executed / (2 * ONE)) * ONE } else { order.executed };
+    let id = order.id.parse::<OrderId>();
+    let symbol = TICKERS.get(order.ticker).copied().unwrap_or(TICKERS[0]).parse::<Symbol>();
+    let (Ok(id), Ok(symbol)) = (id, symbol) else { unreachable!("both are made here") };
+    BrokerOrder {
+        id,
+        client_id: order.client_id.clone(),
+        tag: Some(if order.tagged { TAG } else { HAND }.to_owned()),
+        symbol,
+        side: order.side,
+        quantity: Shares::from_atoms(order.quantity),
+        filled: Shares::from_atoms(order.filled),
+        executed: Shares::from_atoms(executed),
+        average_price: (executed > 0).then(|| Price::from_atoms(100 * ONE)),
+        status: order.status,
+        status_text: order.words.to_owned(),
+        entered_at: Millis(order.entered_ms),
+        ordinary: order.ordinary,
+    }
+}
+
+/// Index into [`TICKERS`].
+pub(crate) fn ticker_of(symbol: &Symbol) -> Option<usize> {
+    TICKERS.iter().position(|ticker| *ticker == symbol.as_str())
+}
+
+impl Broker for TrialBroker {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn place(&self, ticket: &Ticket, _now: Millis) -> Placed {
+        self.book().post(ticket)
+    }
+
+    fn order(&self, id: &OrderId, _now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+        let mut book = self.book();
+        book.may_read()?;
+        Ok(book.read(|order| order.id == id.as_str()))
+    }
+
+    fn find(&self, intent: &IntentId, _now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+        let mut book = self.book();
+        book.may_read()?;
+        Ok(book.read(|order| order.client_id.as_deref() == Some(intent.as_str())))
+    }
+
+    fn list(&self, since: Millis, _now: Millis) -> Result<Vec<BrokerOrder>, ReadError> {
+        let mut book = self.book();
+        book.may_read()?;
+        Ok(book.list(since))
+    }
+
+    fn positions(&self, _now: Millis) -> Result<Vec<(Symbol, Shares)>, ReadError> {
+        let mut book = self.book();
+        book.may_read()?;
+        let mut sums: BTreeMap<usize, i128> = BTreeMap::new();
+        for order in &book.orders {
+            *sums.entry(order.ticker).or_default() += order.signed();
+        }
+        let named = |(ticker, atoms): (usize, i128)| {
+            Some((TICKERS.get(ticker)?.parse().ok()?, Shares::from_atoms(atoms)))
+        };
+        Ok(sums.into_iter().filter_map(named).collect())
+    }
+
+    fn session(&self, now: Millis) -> Result<Session, ReadError> {
+        let mut book = self.book();
+        book.ahead_ms = None;
+        book.may_read()?;
+        book.ahead_ms = Some(book.clock() - now.0).filter(|_| !book.client_ids);
+        if book.now_ms < book.market_away_until_ms {
+            book.struck.note("broker: market unavailable");
+            return Err(ReadError("the market's hours are unavailable".into()));
+        }
+        Ok(match calendar::session_at(book.clock()) {
+            Some((_, closes)) => Session::Open { until: Some(Millis(closes)) },
+            None => Session::Closed { reason: "the market is closed".into() },
+        })
+    }
+
+    fn quotes(&self, symbols: &[Symbol], _now: Millis) -> Result<Vec<Quote>, ReadError> {
+        let mut book = self.book();
+        book.may_read()?;
+        let price = Some(Price::from_atoms(100 * ONE));
+        let at = Millis(book.clock());
+        let quote = |symbol: &Symbol| Quote {
+            symbol: symbol.clone(),
+            bid: price,
+            ask: price,
+            last: price,
+            at,
+            tradable: true,
+        };
+        Ok(symbols.iter().map(quote).collect())
+    }
+
+    fn clock_ahead_ms(&self) -> Option<i64> {
+        self.book().ahead_ms
+    }
+}

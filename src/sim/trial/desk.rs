@@ -1,0 +1,106 @@
+//! The bot's two ways to the broker: one order call and one question at a time, each a while under way.
+//!
+//! What the desk's threads do in `run::desk` is here an event on the way there and one on the way back. Before an order
+//! leaves, the checker looks at it.
+
+use super::broker::ticker_of;
+use super::calendar;
+use super::checker::{self, Fault, Given};
+use super::world::{Event, World};
+use crate::broker::{Broker, Placed, Ticket};
+use crate::run::desk;
+use crate::units::{Millis, Side};
+
+/// An answer that is later than the client's limit.
+const LATE_ANSWER_MS: i64 = 8_000;
+
+impl World {
+    /// An order leaves: the checker looks at it first.
+    pub(super) fn place(&mut self, ticket: Ticket) {
+        self.trace.say(self.now, 43, || {
+            format!("bot: order {} {} {} ({})", ticket.side, ticket.quantity, ticket.symbol, ticket.intent)
+        });
+        self.trace.mix_text(ticket.intent.as_str());
+        let given = Given {
+            intent: ticket.intent.to_string(),
+            ticker: ticker_of(&ticket.symbol).unwrap_or(usize::MAX),
+            buy: ticket.side == Side::Buy,
+            atoms: ticket.quantity.atoms(),
+        };
+        self.must_be_open();
+        let looked = match &self.reader {
+            Some(reader) => {
+                let mut book = self.broker.book();
+                book.work();
+                checker::may_leave(reader, &given, &book, self.terms.client_ids)
+            }
+            None => Ok(None),
+        };
+        match looked {
+            Ok(None) => {}
+            Ok(Some(finding)) => self.find(finding.fault, finding.what),
+            // The reader shares the bot's faulty disk.
+            Err(error) => self.trace.say(self.now, 44, || format!("the checker could not read: {error}")),
+        }
+        let life = self.life();
+        if let Some(process) = &mut self.process {
+            process.placing = Some(ticket.clone());
+        }
+        let way_ms = self.way();
+        self.soon(way_ms, Event::PostArrives(life, ticket));
+    }
+
+    pub(super) fn must_be_open(&mut self) {
+        let skew_ms = self.broker.book().skew().abs();
+        let tolerated_ms = skew_ms + self.bot_offset_ms.abs().min(32_000) + 3_000;
+        let open = |moment: i64| calendar::session_at(moment).is_some();
+        if !open(self.now) && !open(self.now - tolerated_ms) && !open(self.now + tolerated_ms) {
+            self.find(Fault::OutsideSession, format!("an order leaves at {}", Millis(self.now)));
+        }
+    }
+
+    pub(super) fn way(&mut self) -> i64 {
+        self.dice.between(1, self.terms.broker_way_ms)
+    }
+
+    pub(super) fn post_arrives(&mut self, life: u32, ticket: Ticket) {
+        if life != self.life() {
+            return;
+        }
+        let bot_now = self.bot_now();
+        let outcome = self.broker.place(&ticket, bot_now);
+        #[cfg(test)]
+        let outcome = match outcome {
+            Placed::Unknown(_) if super::sabotage::is(super::sabotage::Sabotage::RetryPost) => {
+                self.broker.place(&ticket, bot_now)
+            }
+            outcome => outcome,
+        };
+        let late = matches!(&outcome, Placed::Unknown(why) if why == "no answer in time");
+        let back_ms = if late { LATE_ANSWER_MS } else { self.way() };
+        self.soon(back_ms, Event::PostAnswered(life, ticket, outcome));
+    }
+
+    pub(super) fn next_question(&mut self) {
+        let begun_at = self.bot_now();
+        let way_ms = self.way();
+        let Some(process) = &mut self.process else { return };
+        if process.asking || process.questions.is_empty() {
+            return;
+        }
+        process.asking = true;
+        let life = process.number;
+        self.soon(way_ms, Event::ReadArrives(life, begun_at));
+    }
+
+    pub(super) fn read_arrives(&mut self, begun_at: Millis) {
+        let way_ms = self.way();
+        let Some(process) = &mut self.process else { return };
+        let Some(question) = process.questions.pop_front() else { return };
+        self.broker.book().work();
+        let inputs = desk::answers(&self.broker, question, begun_at);
+        let life = process.number;
+        self.trace.say(self.now, 45, || format!("broker: {inputs:?}"));
+        self.soon(way_ms, Event::ReadAnswered(life, inputs));
+    }
+}

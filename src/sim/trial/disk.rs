@@ -1,0 +1,114 @@
+//! The trial's disk: `faulty_disk` as a place for the real ledger.
+//!
+//! The ledger is born, opened, checked, migrated and written by its own code; here is only what a directory would be.
+//! It refuses to know what is written.
+
+use std::io;
+use std::path::Path;
+
+use faulty_disk::{Crash, Disk, Fault, Operation, Role, Rule, Snapshot};
+use rusqlite::{Connection, OpenFlags};
+
+use super::schedule::DiskFault;
+use crate::ledger::Volume;
+
+/// The ledger's name.
+pub(crate) const LEDGER: &str = "bot.db";
+
+/// The disk.
+pub(crate) struct TrialDisk(Disk);
+
+impl std::fmt::Debug for TrialDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrialDisk").finish_non_exhaustive()
+    }
+}
+
+impl TrialDisk {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Disk::new(seed))
+    }
+
+    /// Somebody reads the ledger beside the bot.
+    pub(crate) fn reader(&self) -> rusqlite::Result<Connection> {
+        self.0.connect(LEDGER, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    }
+
+    pub(crate) fn misbehave(&self, fault: DiskFault) {
+        let rule = match fault {
+            DiskFault::Write(after) => Rule::once(Operation::Write, Fault::Io).of(Role::Wal).after(after),
+            DiskFault::Torn(after) => Rule::once(Operation::Write, Fault::Torn).of(Role::Wal).after(after),
+            DiskFault::Sync(after) => Rule::once(Operation::Sync, Fault::Io).after(after),
+            DiskFault::LostSync(after) => Rule::once(Operation::Sync, Fault::Lost).after(after),
+            DiskFault::Read(after) => Rule::once(Operation::Read, Fault::Io).after(after),
+            DiskFault::Full => {
+                let bytes: u64 = self.0.files().iter().map(|(_, bytes)| bytes).sum();
+                self.0.set_bytes_max(Some(bytes));
+                return;
+            }
+            DiskFault::Busy(times) => Rule::once(Operation::ShmLock, Fault::Busy).times(times),
+        };
+        self.0.inject(rule);
+    }
+
+    /// Whether a rule has struck since the last [`TrialDisk::mend`].
+    pub(crate) fn struck(&self) -> u64 {
+        self.0.struck()
+    }
+
+    pub(crate) fn mend(&self) {
+        self.0.clear_faults();
+        self.0.set_bytes_max(None);
+    }
+
+    /// The power goes after so many changes more.
+    pub(crate) fn power_off_after(&self, changes: u64) {
+        self.0.power_off_after(changes);
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.0.is_off()
+    }
+
+    /// The process is gone, and with it the machine where the power is too.
+    pub(crate) fn crash(&self, power: bool) {
+        self.0.crash(if power { Crash::PowerLoss } else { Crash::ProcessKilled });
+    }
+
+    pub(crate) fn copy(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+
+    pub(crate) fn put_back(&self, copy: &Snapshot) {
+        self.0.restore(copy);
+    }
+}
+
+fn name(path: &Path) -> &str {
+    path.to_str().unwrap_or(LEDGER)
+}
+
+impl Volume for TrialDisk {
+    fn exists(&self, path: &Path) -> bool {
+        self.0.exists(name(path))
+    }
+
+    fn connect(&self, path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        self.0.connect(name(path), flags)
+    }
+
+    fn clear(&self, path: &Path) -> io::Result<()> {
+        for (file, _) in self.0.files() {
+            if file.starts_with(name(path)) {
+                self.0.remove(&file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.sync(name(from))?;
+        self.0.rename(name(from), name(to))?;
+        self.0.sync_directory()
+    }
+}

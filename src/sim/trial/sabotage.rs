@@ -1,0 +1,52 @@
+//! The bot broken on purpose, one promise at a time, to see that a trial finds it out. In test builds only.
+//!
+//! What is broken is asked for by the thread that lives the trial; the places in the real code that ask are compiled
+//! into no program.
+
+use std::cell::Cell;
+
+use crate::broker::{BrokerOrder, OrderStatus};
+use crate::units::Shares;
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// An order call without an answer is made once more.
+    RetryPost,
+    /// What an order traded before it ended early is forgotten.
+    ForgetPartial,
+    /// A fill that left the chain stands on.
+    DropReversal,
+    /// Effects are performed before the commit.
+    CountBeforeCommit,
+    /// Of several orders that may be ours the first is taken.
+    AdoptFirst,
+    /// An answer without logs is believed, whatever the bloom says.
+    TrustEmptyLogs,
+}
+
+thread_local! {
+    static NOW: Cell<Option<Sabotage>> = const { Cell::new(None) };
+}
+
+/// Breaks this thread's bots from now on, or mends them.
+pub(crate) fn set(sabotage: Option<Sabotage>) {
+    NOW.set(sabotage);
+}
+
+/// Whether this is broken.
+pub(crate) fn is(sabotage: Sabotage) -> bool {
+    NOW.get() == Some(sabotage)
+}
+
+/// An order as a bot that forgets partial fills reads it.
+pub(crate) fn partial_forgotten(order: &BrokerOrder) -> BrokerOrder {
+    let mut read = order.clone();
+    let early = matches!(order.status, OrderStatus::Canceled | OrderStatus::Expired);
+    if is(Sabotage::ForgetPartial)
+        && (early || (order.status == OrderStatus::Live && !order.executed.is_zero()))
+    {
+        (read.executed, read.filled) = (Shares::ZERO, Shares::ZERO);
+    }
+    read
+}

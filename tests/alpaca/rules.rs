@@ -1,0 +1,165 @@
+//! What is peculiar to this broker: fractions, dust, holdings, hours, strangers' orders, refused keys.
+
+use broker_doubles::alpaca::{Fault, Kind, Market};
+
+use crate::bench::Bench;
+use crate::truth::{buy, sell};
+
+#[test]
+fn fractions_are_hedged_to_the_ninth_place_and_dust_waits() {
+    let mut bench = Bench::ready();
+    bench.mine(&[sell(0, 1), sell(1, 333), sell(2, 1)]);
+    let nvda = |bench: &Bench| bench.double.orders().iter().filter(|o| o.symbol == "NVDA").count();
+    // A thousandth of TSLA is ten cents, one of NVDA a cent.
+    let dust = 1_000_000_000_000_000;
+    bench.until("AAPL is hedged", || {
+        let orders = bench.double.orders();
+        orders.len() == 1 && orders[0].symbol == "AAPL" && orders[0].filled.to_string() == "0.333"
+    });
+    bench.until("at rest", || bench.wrongs(dust).is_empty());
+    bench.becomes_ready();
+    assert_eq!(nvda(&bench), 0);
+    // Enough of it is an order.
+    for _ in 0..10 {
+        bench.mine(&[sell(2, 23), sell(0, 2)]);
+    }
+    bench.until("dust is swept", || bench.wrongs(110 * dust).is_empty() && nvda(&bench) > 0);
+    bench.mine(&[sell(2, 5_000), sell(0, 5_000)]);
+    bench.ends_clean();
+    assert!(
+        bench.double.log().iter().all(|entry| entry.route != "place" || entry.created.is_some()),
+        "none refused"
+    );
+}
+
+#[test]
+fn whole_shares_where_they_are_asked_for() {
+    let mut bench = Bench::new();
+    bench.set("LOT", "1");
+    bench.start();
+    bench.becomes_ready();
+    bench.mine(&[sell(0, 2_700), buy(1, 1_900)]);
+    bench.until("hedged", || {
+        bench.wrongs(999_000_000_000_000_000).is_empty() && bench.double.orders().len() == 2
+    });
+    assert!(bench.double.orders().iter().all(|order| order.quantity.is_whole()));
+    bench.stop();
+}
+
+#[test]
+fn a_sell_is_cut_to_what_is_held() {
+    let mut bench = Bench::new();
+    bench.double.hold("TSLA", "1.5");
+    bench.start();
+    bench.becomes_ready();
+    bench.mine(&[buy(0, 4_000)]);
+    bench.until("what is held is sold", || {
+        let orders = bench.double.orders();
+        orders.len() == 1 && orders[0].filled.to_string() == "1.5" && !orders[0].buys
+    });
+    bench.until("and the rest says why it waits", || {
+        bench.get("/readyz").is_some() && {
+            let status = bench.verb(&["status", "--json"]);
+            String::from_utf8_lossy(&status.stdout).contains("ALLOW_SHORT")
+        }
+    });
+    assert_eq!(bench.double.orders().len(), 1);
+    bench.stop();
+}
+
+#[test]
+fn nothing_leaves_while_the_market_is_closed() {
+    let mut bench = Bench::new();
+    bench.double.book(|book| book.market = Market::Closed);
+    bench.start();
+    bench.becomes_ready();
+    bench.mine(&[sell(0, 2_000)]);
+    bench.until("it is planned", || bench.hedges().iter().any(|row| row["state"] == "Planned"));
+    bench.until("asked for the session", || bench.asked("clock") > 0);
+    bench.becomes_ready();
+    assert_eq!(bench.asked("place"), 0);
+    bench.double.book(|book| book.market = Market::Open);
+    bench.ends_clean();
+}
+
+#[test]
+fn a_calendar_that_disagrees_keeps_it_closed() {
+    let mut bench = Bench::new();
+    // A market that never closes is not one that the table knows, at any time of any day but a trading one's.
+    bench.set("MARKET_HOURS", "agreed");
+    bench.double.book(|book| book.market = Market::Open);
+    bench
+        .double
+        .fault(Fault::always("calendar", Kind::Refuse { status: 200, code: 0, message: String::new() }));
+    let now = counterfill::units::Millis::now();
+    let table_open =
+        matches!(counterfill::broker::hours::session_at(now), counterfill::broker::hours::Hours::Open(_));
+    bench.start();
+    bench.mine(&[sell(0, 2_000)]);
+    if table_open {
+        bench.settles();
+    } else {
+        bench.until("told", || bench.log().contains("no order leaves: the broker says open"));
+        bench.until("unready", || bench.get("/readyz").is_some_and(|(code, _)| code == 503));
+        assert_eq!(bench.asked("place"), 0);
+    }
+    bench.stop();
+}
+
+#[test]
+fn an_order_typed_by_hand_is_not_ours() {
+    let mut bench = Bench::ready();
+    bench.fault("place", Kind::TwinManualOrder);
+    bench.mine(&[sell(0, 2_000)]);
+    bench.until("hedged once by us", || {
+        let orders = bench.double.orders();
+        orders.iter().filter(|o| !o.by_hand && o.filled.to_string() == "2").count() == 1
+            && orders.iter().filter(|o| o.by_hand).count() == 1
+    });
+    bench.settles();
+    bench.stop();
+    assert_eq!(bench.wrongs(0), Vec::<String>::new());
+}
+
+#[test]
+fn a_busted_fill_halts_its_ticker() {
+    let mut bench = Bench::ready();
+    bench.fault("place", Kind::FillBust);
+    bench.mine(&[sell(0, 2_000)]);
+    bench.until("filled", || bench.hedges().iter().any(|row| row["state"] == "Filled"));
+    // Ended orders are read again with the list, once a minute.
+    bench.until("halted", || bench.is_halted("execution_changed"));
+    assert_eq!(bench.double.orders().len(), 1, "no second order by itself");
+    bench.stop();
+}
+
+#[test]
+fn refused_keys_close_the_gate_and_cause_no_storm() {
+    let mut bench = Bench::ready();
+    bench.double.fault(Fault::always("any", Kind::Keys { status: 401 }));
+    bench.mine(&[sell(0, 2_000)]);
+    bench.until("unready", || bench.get("/readyz").is_some_and(|(code, _)| code == 503));
+    let (before, begun) = (bench.double.log().len(), std::time::Instant::now());
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let asked = bench.double.log().len() - before;
+    // On a busy machine it was longer.
+    let ms = usize::try_from(begun.elapsed().as_millis()).unwrap();
+    assert!(asked <= 3 * ms / 5_000, "{asked} questions in {ms} ms");
+    bench.double.heal();
+    bench.ends_clean();
+}
+
+#[test]
+fn clocks_that_differ_let_nothing_leave() {
+    let mut bench = Bench::new();
+    bench.double.book(|book| book.shift_clock(-7_000));
+    bench.start();
+    bench.until("told", || {
+        bench.get("/readyz").is_some_and(|(code, body)| code == 503 && body.contains("ms apart"))
+    });
+    bench.mine(&[sell(0, 2_000)]);
+    bench.until("planned", || bench.hedges().iter().any(|row| row["state"] == "Planned"));
+    assert_eq!(bench.asked("place"), 0);
+    bench.double.book(|book| book.shift_clock(0));
+    bench.ends_clean();
+}

@@ -1,0 +1,490 @@
+//! The Alpaca client against its double over real HTTP: what each answer, and each answer that never came, is taken for.
+//! The last word is always the double's own log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "floor/until.rs"]
+mod until;
+
+use broker_doubles::alpaca::{AlpacaDouble, Damage, Fault, KEY, Kind, Market, SECRET, Step};
+use counterfill::broker::alpaca::{Alpaca, LOT, Mode, Options, Word};
+use counterfill::broker::{AccountError, Broker, OrderStatus, Placed, Session, Ticket};
+use counterfill::units::{Millis, Shares, Side};
+
+use crate::until::until;
+
+fn options(double: &AlpacaDouble) -> Options {
+    Options {
+        mode: Mode::Paper,
+        base_url: Some(double.url()),
+        key: KEY.to_owned().into(),
+        secret: SECRET.to_owned().into(),
+        live_account: None,
+        lot: LOT,
+        allow_short: false,
+        word: Word::Broker,
+        cert_file: None,
+    }
+}
+
+/// A client whose account is confirmed.
+fn client(double: &AlpacaDouble) -> Alpaca {
+    let client = Alpaca::new(options(double)).unwrap();
+    client.account(Millis::now()).unwrap();
+    client
+}
+
+fn ticket(n: u32, quantity: &str) -> Ticket {
+    Ticket {
+        intent: format!("cf-0123456789ab-{n:06}").parse().unwrap(),
+        symbol: "TSLA".parse().unwrap(),
+        side: Side::Buy,
+        quantity: quantity.parse().unwrap(),
+        reference: None,
+        short: false,
+    }
+}
+
+/// How often an order call for this intent arrived, and how many orders came of it.
+fn calls_and_orders(double: &AlpacaDouble, ticket: &Ticket) -> (usize, usize) {
+    let log = double.log();
+    let mine = log.iter().filter(|entry| {
+        entry.route == "place" && entry.client_order_id.as_deref() == Some(ticket.intent.as_str())
+    });
+    (mine.clone().count(), mine.filter(|entry| entry.created.is_some()).count())
+}
+
+#[test]
+fn an_order_lives_from_its_call_to_its_end() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    let ticket = ticket(1, "1.5");
+    let Placed::Accepted(id) = client.place(&ticket, now) else { panic!("accepted") };
+    let first = client.order(&id, now).unwrap().unwrap();
+    assert!(first.ordinary);
+    assert_eq!((first.status, first.filled), (OrderStatus::Live, Shares::ZERO));
+    assert_eq!(first.tag, client.profile().tag);
+    let second = client.find(&ticket.intent, now).unwrap().unwrap();
+    assert_eq!(
+        (second.status, second.filled, second.executed),
+        (OrderStatus::Filled, ticket.quantity, ticket.quantity)
+    );
+    assert_eq!(second.average_price.unwrap().to_string(), "100.01");
+    assert_eq!((second.id, second.symbol, second.side), (id, ticket.symbol.clone(), Side::Buy));
+    assert!((0..5_000).contains(&Millis::now().since(second.entered_at)));
+    assert_eq!(client.positions(now).unwrap(), [(ticket.symbol.clone(), ticket.quantity)]);
+    assert_eq!(client.list(now.plus(-60_000), now).unwrap().len(), 1);
+    assert_eq!(client.list(now.plus(60_000), now).unwrap(), []);
+    assert_eq!(client.order(&"none-such".parse().unwrap(), now).unwrap(), None);
+    let body = double.log().iter().find(|entry| entry.route == "place").unwrap().body.clone();
+    let sent: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let wanted = serde_json::json!({
+        "symbol": "TSLA", "qty": "1.5", "side": "buy", "type": "market", "time_in_force": "day",
+        "extended_hours": false, "client_order_id": "cf-0123456789ab-000001",
+    });
+    assert_eq!(sent, wanted);
+}
+
+/// What an order call is taken for, by what the double does to it; and whether an order came of it.
+#[test]
+fn each_answer_is_taken_for_what_it_proves() {
+    let refuse = |status, code| Kind::Refuse { status, code, message: "words".into() };
+    let rows: Vec<(Kind, &str, usize)> = vec![
+        (Kind::AcceptThenClose, "unknown", 1),
+        (Kind::AcceptThenReset, "unknown", 1),
+        (Kind::AcceptHalfHeaders, "unknown", 1),
+        (Kind::AcceptNoId, "unknown", 1),
+        (Kind::StallThenDrop { ms: 10 }, "unknown", 0),
+        (Kind::ServerErrorBefore, "unknown", 0),
+        (Kind::ServerErrorAfter, "unknown", 1),
+        (Kind::Unavailable { html: false }, "unknown", 0),
+        (Kind::Unavailable { html: true }, "unknown", 0),
+        (Kind::BadJson, "unknown", 1),
+        (Kind::TruncatedBody, "unknown", 1),
+        (Kind::GzipDamaged { damage: Damage::Cut }, "unknown", 1),
+        (Kind::GzipDamaged { damage: Damage::Sum }, "unknown", 1),
+        (Kind::GzipDamaged { damage: Damage::Bomb }, "unknown", 1),
+        (Kind::Html, "unknown", 1),
+        (refuse(408, 40_810_000), "unknown", 0),
+        (refuse(504, 50_410_000), "unknown", 0),
+        (refuse(302, 0), "unknown", 0),
+        (Kind::Keys { status: 401 }, "gate 60000", 0),
+        (Kind::Keys { status: 403 }, "gate 60000", 0),
+        (Kind::AccessDenied, "gate 60000", 0),
+        (Kind::RateLimit { reset_s: None, retry_after_s: None }, "gate 60000", 0),
+        (Kind::RateLimit { reset_s: None, retry_after_s: Some(7) }, "gate 7000", 0),
+        (refuse(403, 40_310_000), "refused", 0),
+        (refuse(422, 42_210_000), "refused", 0),
+        (refuse(422, 40_010_001), "refused", 0),
+        (refuse(400, 40_010_000), "refused", 0),
+        (refuse(404, 40_410_000), "refused", 0),
+        (Kind::RefuseButAccept { status: 422, code: 42_210_000 }, "duplicate", 1),
+        (Kind::RefuseButAccept { status: 403, code: 40_310_000 }, "duplicate", 1),
+        (Kind::ExtraFields, "accepted", 1),
+        (Kind::GzipBody, "accepted", 1),
+        (Kind::NullFields, "accepted", 1),
+        (Kind::Numbers, "accepted", 1),
+        (Kind::AsyncReject, "accepted", 1),
+    ];
+    let double = AlpacaDouble::start().unwrap();
+    for (n, (kind, taken, orders)) in (0..).zip(rows) {
+        // A rest after a refusal is another test's matter.
+        let client = client(&double);
+        let ticket = ticket(n, "1");
+        double.fault(Fault::next("place", kind.clone()));
+        let placed = client.place(&ticket, Millis::now());
+        let said = match &placed {
+            Placed::Accepted(_) => "accepted".to_owned(),
+            Placed::Refused { gate_ms: Some(ms), .. } => format!("gate {ms}"),
+            Placed::Refused { gate_ms: None, .. } => "refused".into(),
+            Placed::Duplicate => "duplicate".into(),
+            Placed::NotSent(_) => "not sent".into(),
+            Placed::Unknown(_) => "unknown".into(),
+        };
+        assert_eq!(said, taken, "{kind:?}: {placed:?}");
+        assert_eq!(calls_and_orders(&double, &ticket), (1, orders), "{kind:?}");
+        double.heal();
+    }
+}
+
+#[test]
+fn a_name_is_taken_once_for_ever() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let (now, ticket) = (Millis::now(), ticket(1, "2"));
+    assert!(matches!(client.place(&ticket, now), Placed::Accepted(_)));
+    assert_eq!(client.place(&ticket, now), Placed::Duplicate);
+    assert_eq!(calls_and_orders(&double, &ticket), (2, 1));
+}
+
+#[test]
+fn what_never_left_is_known() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    drop(double);
+    // The port is free again once the double's thread has ended.
+    let mut placed = Placed::Unknown("not called yet".into());
+    until("the call does not leave", String::new, || {
+        placed = client.place(&ticket(1, "1"), Millis::now());
+        matches!(placed, Placed::NotSent(_))
+    });
+    assert!(matches!(&placed, Placed::NotSent(why) if why.to_lowercase().contains("refused")), "{placed:?}");
+    assert!(client.order(&"x".parse().unwrap(), Millis::now()).is_err());
+}
+
+#[test]
+fn nothing_leaves_before_the_account_is_confirmed() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = Alpaca::new(options(&double)).unwrap();
+    assert!(matches!(client.place(&ticket(1, "1"), Millis::now()), Placed::NotSent(_)));
+    let name = client.account(Millis::now()).unwrap();
+    let number = double.book(|book| book.account.account_number.clone());
+    let id = double.book(|book| book.account.id.clone());
+    assert!(name.starts_with("paper-") && !name.contains(&number) && !name.contains(&id), "{name}");
+
+    let of_another_ledger = Alpaca::new(options(&double)).unwrap();
+    of_another_ledger.expect_account("paper-000000000000");
+    assert!(of_another_ledger.list(Millis(0), Millis::now()).is_err());
+    assert!(matches!(of_another_ledger.place(&ticket(1, "1"), Millis::now()), Placed::NotSent(_)));
+    assert!(matches!(of_another_ledger.account(Millis::now().plus(60_000)), Err(AccountError::Wrong(_))));
+
+    for (digits, right) in [("4321", true), ("4322", false)] {
+        let live = Options { mode: Mode::Live, live_account: Some(digits.into()), ..options(&double) };
+        let told = Alpaca::new(live).unwrap().account(Millis::now());
+        assert_eq!(told.is_ok(), right, "{told:?}");
+        assert!(right || matches!(told, Err(AccountError::Wrong(_))));
+        assert!(!format!("{told:?}").contains(&number));
+    }
+    assert!(double.orders().is_empty());
+}
+
+#[test]
+fn statuses_are_ends_or_they_are_not() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    let partial = |then: &str| Kind::Partial {
+        fills: vec![
+            ("0.5".parse().unwrap(), Some("22.7299".parse().unwrap())),
+            ("0.5".parse().unwrap(), None),
+        ],
+        then: then.into(),
+    };
+    let rows: Vec<(Kind, OrderStatus, &str)> = vec![
+        (partial("working"), OrderStatus::Live, "1"),
+        (partial("cancel"), OrderStatus::Canceled, "1"),
+        (partial("expire"), OrderStatus::Expired, "1"),
+        (partial("fill"), OrderStatus::Filled, "2"),
+        (Kind::AsyncReject, OrderStatus::Rejected, "0"),
+        (Kind::SlowStatus { statuses: vec!["held".into(), "calculated".into()] }, OrderStatus::Filled, "2"),
+    ];
+    for (n, (kind, end, filled)) in (0..).zip(rows) {
+        double.fault(Fault::next("place", kind.clone()));
+        let Placed::Accepted(id) = client.place(&ticket(n, "2"), now) else { panic!("{kind:?}") };
+        let seen: Vec<_> = (0..6).map(|_| client.order(&id, now).unwrap().unwrap()).collect();
+        let last = seen.last().unwrap();
+        assert_eq!((last.status, last.filled.to_string().as_str()), (end, filled), "{kind:?}");
+        assert!(seen.windows(2).all(|pair| pair[0].filled <= pair[1].filled));
+        assert!(!seen[0].status.is_terminal(), "{kind:?}");
+    }
+    let words = ["done_for_day", "stopped", "suspended", "SOMETHING_NEW"];
+    let life = words.iter().map(|word| Step::called(word)).collect();
+    double.book(|book| book.life = Some(life));
+    let Placed::Accepted(id) = client.place(&ticket(90, "2"), now) else { panic!() };
+    for word in words {
+        let order = client.order(&id, now).unwrap().unwrap();
+        assert_eq!((order.status, order.status_text.as_str()), (OrderStatus::Live, word));
+    }
+}
+
+#[test]
+fn reads_that_fail_say_nothing_of_the_order() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    let Placed::Accepted(id) = client.place(&ticket(1, "1"), now) else { panic!() };
+    let kinds = [
+        Kind::AcceptThenClose,
+        Kind::AcceptThenReset,
+        Kind::AcceptHalfHeaders,
+        Kind::TruncatedBody,
+        Kind::BadJson,
+        Kind::GzipDamaged { damage: Damage::Cut },
+        Kind::GzipDamaged { damage: Damage::Sum },
+        Kind::GzipDamaged { damage: Damage::Bomb },
+        Kind::Html,
+        Kind::ServerErrorBefore,
+        Kind::Unavailable { html: true },
+        Kind::AccessDenied,
+        // A page that is not found is not the broker's "order not found".
+        Kind::Refuse { status: 404, code: 0, message: "no such page".into() },
+    ];
+    for kind in kinds {
+        double.fault(Fault::next("order", kind.clone()));
+        let read = client.order(&id, now);
+        assert!(read.is_err(), "{kind:?}: {read:?}");
+    }
+    for kind in [Kind::ExtraFields, Kind::NullFields, Kind::Numbers, Kind::GzipBody] {
+        for route in ["order", "list", "positions", "find"] {
+            double.fault(Fault::next(route, kind.clone()));
+        }
+        assert_eq!(client.order(&id, now).unwrap().unwrap().quantity, Shares::whole(1), "{kind:?}");
+        assert_eq!(client.list(Millis(0), now).unwrap().len(), 1, "{kind:?}");
+        assert!(client.find(&ticket(1, "1").intent, now).unwrap().is_some(), "{kind:?}");
+        assert_eq!(client.positions(now).unwrap().len(), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn refused_keys_and_rates_are_not_asked_again_at_once() {
+    for (kind, rest_ms) in [
+        (Kind::Keys { status: 401 }, 15_000),
+        (Kind::Keys { status: 403 }, 15_000),
+        (Kind::RateLimit { reset_s: None, retry_after_s: Some(30) }, 30_000),
+        (Kind::RateLimit { reset_s: None, retry_after_s: None }, 60_000),
+    ] {
+        let double = AlpacaDouble::start().unwrap();
+        let client = client(&double);
+        let now = Millis::now();
+        double.fault(Fault::next("positions", kind.clone()));
+        assert!(client.positions(now).is_err());
+        let asked = double.log().len();
+        for _ in 0..50 {
+            assert!(client.positions(now.plus(rest_ms - 1)).is_err(), "{kind:?}");
+        }
+        assert_eq!(double.log().len(), asked, "{kind:?}");
+        assert!(client.positions(now.plus(rest_ms)).is_ok(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_rate_limit_lasts_as_long_as_its_header_says() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    double.fault(Fault::next("place", Kind::RateLimit { reset_s: Some(20), retry_after_s: None }));
+    let asked = Millis::now();
+    let Placed::Refused { gate_ms: Some(ms), .. } = client.place(&ticket(1, "1"), asked) else { panic!() };
+    // It counts from when the double heard it, in seconds that were begun.
+    let late = Millis::now().since(asked);
+    assert!((15_000..=20_000 + late).contains(&ms), "{ms}");
+}
+
+#[test]
+fn a_list_of_many_pages_is_read_whole() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let begun = Millis::now();
+    for n in 0..1_203 {
+        // Three hundred share a millisecond, so that every page ends in the middle of one.
+        double.book(|book| book.stop_clock(begun.plus(n / 300).0));
+        let body = serde_json::json!({
+            "symbol": "TSLA", "side": "buy", "qty": "1", "client_order_id": format!("m-{n}"),
+        });
+        ureq::post(format!("{}/__fake/manual_order", double.url())).send_json(&body).unwrap();
+    }
+    let orders = client.list(begun.plus(-5_000), Millis::now()).unwrap();
+    assert_eq!(orders.len(), 1_203);
+    assert!(orders.iter().all(|order| order.tag.is_none()));
+}
+
+#[test]
+fn an_old_list_is_older_and_whole() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    let _ = client.place(&ticket(1, "1"), now);
+    double.fault(Fault::next("list", Kind::ListStale));
+    let _ = client.place(&ticket(2, "1"), now);
+    assert_eq!(client.list(now.plus(-60_000), now).unwrap().len(), 1);
+    assert_eq!(client.list(now.plus(-60_000), now).unwrap().len(), 2);
+}
+
+#[test]
+fn a_busted_fill_goes_down_and_a_twin_is_nobodys() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    double.fault(Fault::next("place", Kind::FillBust));
+    let Placed::Accepted(id) = client.place(&ticket(1, "2"), now) else { panic!() };
+    let filled: Vec<String> =
+        (0..4).map(|_| client.order(&id, now).unwrap().unwrap().executed.to_string()).collect();
+    assert_eq!(filled, ["2", "2", "0", "0"]);
+    double.fault(Fault::next("place", Kind::TwinManualOrder));
+    let _ = client.place(&ticket(2, "3"), now);
+    let twins: Vec<_> = client.list(now.plus(-60_000), now).unwrap();
+    let threes: Vec<_> = twins.iter().filter(|order| order.quantity == Shares::whole(3)).collect();
+    assert_eq!(threes.len(), 2);
+    assert_eq!(threes.iter().filter(|order| order.tag.is_some()).count(), 1, "only one is ours");
+}
+
+#[test]
+fn sessions_come_from_clock_calendar_and_table() {
+    let double = AlpacaDouble::start().unwrap();
+    let at = |text: &str| Millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+    let day = |date: &str, close: &str| {
+        serde_json::from_value(serde_json::json!({ "date": date, "open": "09:30", "close": close })).unwrap()
+    };
+    let market = Market::Days { days: vec![day("2026-11-27", "13:00"), day("2026-11-30", "16:00")] };
+    double.book(|book| book.market = market);
+    let say = |now: &str, word: Word| {
+        double.book(|book| book.stop_clock(at(now).0));
+        let client = Alpaca::new(Options { word, ..options(&double) }).unwrap();
+        match client.session(at(now)) {
+            Ok(Session::Open { until: Some(until) }) => format!("open until {until}"),
+            Ok(Session::Open { until: None }) => "open".into(),
+            Ok(Session::Closed { .. }) => "closed".into(),
+            Ok(Session::Disputed { .. }) => "disputed".into(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let half = "open until 2026-11-27T18:00:00.000Z";
+    assert_eq!(say("2026-11-27T17:59:59.999Z", Word::Agreed), half);
+    assert_eq!(say("2026-11-27T18:00:00Z", Word::Agreed), "closed");
+    assert_eq!(say("2026-11-26T16:00:00Z", Word::Agreed), "closed");
+    assert_eq!(say("2026-11-30T14:29:59Z", Word::Agreed), "closed");
+    assert_eq!(say("2026-11-30T14:30:00Z", Word::Agreed), "open until 2026-11-30T21:00:00.000Z");
+    // The clock alone fails: the account still answers, so the table may stand in.
+    double.fault(Fault::always("clock", Kind::ServerErrorBefore));
+    assert_eq!(say("2026-11-27T15:00:00Z", Word::Agreed), half);
+    assert_eq!(say("2026-11-27T15:00:00Z", Word::Broker), "closed");
+    double.fault(Fault::always("any", Kind::ServerErrorBefore));
+    assert!(say("2026-11-27T15:00:00Z", Word::Agreed).contains("500"));
+    double.heal();
+    double.fault(Fault::always("calendar", Kind::BadJson));
+    assert_eq!(say("2026-11-27T15:00:00Z", Word::Agreed), half);
+    double.heal();
+    // A market of its own hours: the table knows better than to believe it.
+    double.book(|book| book.market = Market::Open);
+    assert_eq!(say("2026-11-26T16:00:00Z", Word::Agreed), "disputed");
+    assert!(say("2026-11-26T16:00:00Z", Word::Broker).starts_with("open until"));
+}
+
+#[test]
+fn a_clock_that_is_off_is_noticed() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    for shift in [0, 10_000, -10_000] {
+        double.book(|book| book.shift_clock(shift));
+        client.session(Millis::now()).unwrap();
+        let ahead = client.clock_ahead_ms().unwrap();
+        let side = shift == 0 || ahead.signum() == shift.signum();
+        assert!((ahead - shift).abs() <= 2_000 && side, "{shift}: {ahead}");
+    }
+}
+
+#[test]
+fn quotes_are_of_the_moment_unless_they_are_old() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    double.book(|book| book.prices.insert("AAPL".into(), ("0".parse().unwrap(), "9.5".parse().unwrap())));
+    let symbols = ["TSLA", "AAPL", "ZZZZ"].map(|name| name.parse().unwrap());
+    let quotes = client.quotes(&symbols, now).unwrap();
+    let shown: Vec<String> =
+        quotes.iter().map(|q| format!("{} {:?} {:?} {}", q.symbol, q.bid, q.ask, q.tradable)).collect();
+    let wanted = ["AAPL None Some(Price(9.5)) false", "TSLA Some(Price(99.99)) Some(Price(100.01)) true"];
+    assert_eq!(shown, wanted);
+    assert!(quotes.iter().all(|quote| quote.at >= now));
+    double.book(|book| book.stop_clock(now.plus(-20 * 60_000).0));
+    assert!(client.quotes(&symbols[..1], now).unwrap()[0].at < now.plus(-19 * 60_000));
+}
+
+#[test]
+fn the_rules_of_fractions_are_the_brokers() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    double.hold("TSLA", "2.5");
+    let sell = |n, quantity| Ticket { side: Side::Sell, ..ticket(n, quantity) };
+    let refused = |placed: Placed, words: &str| {
+        assert!(
+            matches!(&placed, Placed::Refused { reason, gate_ms: None } if reason.contains(words)),
+            "{placed:?}"
+        );
+    };
+    refused(client.place(&sell(1, "3.5"), now), "fractional orders cannot be sold short");
+    refused(client.place(&sell(2, "3"), now), "insufficient qty available");
+    refused(client.place(&ticket(3, "0.001"), now), "minimal amount");
+    refused(client.place(&ticket(4, "0.0000000001"), now), "is no order that Alpaca takes");
+    double.book(|book| book.assets.entry("TSLA".into()).or_default().fractionable = false);
+    refused(client.place(&ticket(5, "1.5"), now), "not fractionable");
+    let missing = Ticket { symbol: "ZZZZ".parse().unwrap(), ..ticket(6, "1") };
+    refused(client.place(&missing, now), "not found");
+    assert!(matches!(client.place(&sell(7, "2"), now), Placed::Accepted(_)));
+    assert!(double.orders().len() == 1 && !double.orders()[0].buys);
+    double.book(|book| book.positions.insert("AAPL".into(), "-3".parse().unwrap()));
+    let positions = client.positions(now).unwrap();
+    assert!(positions.contains(&("AAPL".parse().unwrap(), Shares::whole(-3))), "{positions:?}");
+}
+
+#[test]
+fn the_double_is_driven_from_outside_too() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let tell = |what: &str, body: serde_json::Value| {
+        ureq::post(format!("{}/__fake/{what}", double.url())).send_json(&body).unwrap();
+    };
+    tell("fault", serde_json::json!({ "route": "place", "kind": "accept_then_close" }));
+    tell("price", serde_json::json!({ "symbol": "TSLA", "bid": "9", "ask": 10.5 }));
+    tell(
+        "order_script",
+        serde_json::json!({ "steps": [{ "fill": { "part": 2 }, "status": "partially_filled" }, { "fill": "rest", "status": "filled" }] }),
+    );
+    let (now, ticket) = (Millis::now(), ticket(1, "3"));
+    assert!(matches!(client.place(&ticket, now), Placed::Unknown(_)));
+    assert_eq!(client.find(&ticket.intent, now).unwrap().unwrap().filled.to_string(), "1.5");
+    let order = client.find(&ticket.intent, now).unwrap().unwrap();
+    assert_eq!(
+        (order.filled.to_string(), order.average_price.unwrap().to_string()),
+        ("3".into(), "10.5".into())
+    );
+    let mut log = ureq::get(format!("{}/__fake/log", double.url())).call().unwrap();
+    let log: serde_json::Value = log.body_mut().read_json().unwrap();
+    let place = log.as_array().unwrap().iter().find(|entry| entry["route"] == "place").unwrap();
+    assert_eq!(
+        (place["fault"].as_str(), place["answer"].as_str()),
+        (Some("accept_then_close"), Some("Close after 0 ms"))
+    );
+    assert!(place["created"].is_string());
+    assert!(!log.to_string().contains("CANARY"), "the log keeps no secret");
+}

@@ -1,0 +1,16 @@
+//! The login as a person meets it: `auth` as a process, the double behind TLS with an authority of its own, a browser that
+//! is played by the test, and a bot beside them that is never started again. Every test ends with a look through all that
+//! was printed, logged, served and written for what must be nowhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod beside;
+mod desk;
+#[allow(dead_code)]
+#[path = "../floor/mod.rs"]
+mod floor;
+mod listening;
+mod pasting;
+mod status;
+#[allow(dead_code)]
+#[path = "../hostile_node/truth.rs"]
+mod truth;

@@ -1,0 +1,485 @@
+//! The Schwab client against its double over real HTTP: what each answer, and each answer that never came, is taken for.
+//! The last word is always the double's own log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use broker_doubles::decimal::Decimal;
+use broker_doubles::schwab::{
+    ACCOUNT, APP_KEY, APP_SECRET, Damage, Fault, Instruction, Kind, SchwabDouble, Step, TAG,
+};
+use counterfill::broker::schwab::vault::{KEY_BYTES, Login, Vault};
+use counterfill::broker::schwab::{Options, Schwab};
+use counterfill::broker::session::Word;
+use counterfill::broker::{AccountError, Broker, Mend, OrderStatus, Placed, Session, Ticket};
+use counterfill::units::{Millis, Shares, Side, Symbol};
+use tempfile::TempDir;
+
+struct Desk {
+    double: SchwabDouble,
+    client: Schwab,
+    dir: TempDir,
+}
+
+fn options(double: &SchwabDouble) -> Options {
+    Options {
+        base_url: Some(double.url()),
+        key: APP_KEY.to_owned().into(),
+        secret: APP_SECRET.to_owned().into(),
+        live_account: ACCOUNT[ACCOUNT.len() - 4..].to_owned(),
+        allow_short: false,
+        tag: None,
+        word: Word::Broker,
+        cert_file: None,
+    }
+}
+
+fn vault(dir: &TempDir) -> Vault {
+    Vault::open(&dir.path().join("login.db"), &[3; KEY_BYTES]).unwrap()
+}
+
+/// What `auth login` leaves behind.
+fn log_in(double: &SchwabDouble, dir: &TempDir) {
+    let (access, refresh) = double.log_in();
+    let now = Millis::now();
+    let mut vault = vault(dir);
+    let login = Login {
+        access: access.into(),
+        refresh: refresh.into(),
+        logged_in_at: now,
+        issued_at: now,
+        access_until: now.plus(1_800_000),
+        generation: vault.generation().unwrap(),
+    };
+    vault.store(&login).unwrap().expect("nobody else writes");
+}
+
+impl Desk {
+    /// Logged in, and not asked for anything yet.
+    fn new() -> Self {
+        let (double, dir) = (SchwabDouble::start().unwrap(), tempfile::tempdir().unwrap());
+        log_in(&double, &dir);
+        let client = Schwab::new(options(&double), vault(&dir)).unwrap();
+        Self { double, client, dir }
+    }
+
+    /// With the account confirmed.
+    fn ready() -> Self {
+        let desk = Self::new();
+        desk.client.account(Millis::now()).unwrap();
+        desk
+    }
+
+    fn place(&self, ticket: &Ticket) -> Placed {
+        self.client.place(ticket, Millis::now())
+    }
+
+    fn calls(&self, route: &str) -> usize {
+        self.double.log().iter().filter(|entry| entry.route == route).count()
+    }
+}
+
+fn ticket(side: Side, quantity: &str, short: bool) -> Ticket {
+    Ticket {
+        intent: "cf-0123456789ab-000001".parse().unwrap(),
+        symbol: "TSLA".parse().unwrap(),
+        side,
+        quantity: quantity.parse().unwrap(),
+        reference: None,
+        short,
+    }
+}
+
+fn word(placed: &Placed) -> String {
+    match placed {
+        Placed::Accepted(_) => "accepted".to_owned(),
+        Placed::Refused { gate_ms: Some(ms), .. } => format!("gate {ms}"),
+        Placed::Refused { gate_ms: None, .. } => "refused".into(),
+        Placed::Duplicate => "duplicate".into(),
+        Placed::NotSent(_) => "not sent".into(),
+        Placed::Unknown(_) => "unknown".into(),
+    }
+}
+
+#[test]
+fn an_order_lives_from_its_call_to_its_end() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    let Placed::Accepted(id) = desk.place(&ticket(Side::Buy, "3", false)) else { panic!("accepted") };
+    let first = desk.client.order(&id, now).unwrap().unwrap();
+    assert!(first.ordinary);
+    assert_eq!(
+        (first.status, first.filled, first.tag.as_deref()),
+        (OrderStatus::Live, Shares::ZERO, Some(TAG))
+    );
+    let second = desk.client.order(&id, now).unwrap().unwrap();
+    assert_eq!(
+        (second.status, second.filled, second.executed),
+        (OrderStatus::Filled, Shares::whole(3), Shares::whole(3))
+    );
+    assert_eq!(second.average_price.unwrap().to_string(), "100.01");
+    assert_eq!((second.id, second.symbol.as_str(), second.side), (id, "TSLA", Side::Buy));
+    let tsla: Symbol = "TSLA".parse().unwrap();
+    assert_eq!(desk.client.positions(now).unwrap(), [(tsla, Shares::whole(3))]);
+    assert_eq!(desk.client.list(now.plus(-60_000), now).unwrap().len(), 1);
+    assert_eq!(desk.client.list(now.plus(60_000), now).unwrap(), []);
+    assert_eq!(desk.client.order(&"12".parse().unwrap(), now).unwrap(), None);
+    assert!((-2_000..2_000).contains(&desk.client.clock_ahead_ms().unwrap()));
+    let log = desk.double.log();
+    let body = &log.iter().find(|entry| entry.route == "place").unwrap().body;
+    let sent: serde_json::Value = serde_json::from_str(body).unwrap();
+    let wanted = serde_json::json!({
+        "orderType": "MARKET", "session": "NORMAL", "duration": "DAY", "orderStrategyType": "SINGLE",
+        "orderLegCollection": [{
+            "instruction": "BUY", "quantity": 3, "instrument": { "symbol": "TSLA", "assetType": "EQUITY" },
+        }],
+    });
+    assert_eq!(sent, wanted);
+}
+
+#[test]
+fn each_side_has_the_brokers_own_word() {
+    let rows =
+        [(Side::Sell, false, "5"), (Side::Buy, true, "-5"), (Side::Sell, true, "0"), (Side::Buy, false, "0")];
+    let words: Vec<&str> = rows
+        .iter()
+        .map(|(side, short, held)| {
+            let desk = Desk::ready();
+            desk.double.hold("TSLA", held);
+            let Placed::Accepted(id) = desk.place(&ticket(*side, "5", *short)) else { panic!("accepted") };
+            (0..2).for_each(|_| drop(desk.client.order(&id, Millis::now())));
+            assert_eq!(desk.double.orders()[0].status, "FILLED", "{side:?} {short}");
+            desk.double.orders()[0].instruction.as_str()
+        })
+        .collect();
+    assert_eq!(words, ["SELL", "BUY_TO_COVER", "SELL_SHORT", "BUY"]);
+}
+
+/// What an order call is taken for, by what the double does to it; and whether an order came of it.
+#[test]
+fn each_answer_is_taken_for_what_it_proves() {
+    let refuse = |status| Kind::Refuse { status, message: "words".into() };
+    let rows: Vec<(Kind, &str, usize)> = vec![
+        (Kind::AcceptThenClose, "unknown", 1),
+        (Kind::AcceptThenReset, "unknown", 1),
+        (Kind::AcceptHalfHeaders, "unknown", 1),
+        (Kind::AcceptNoLocation, "unknown", 1),
+        (Kind::LocationGarbage, "unknown", 1),
+        (Kind::StallThenDrop { ms: 10 }, "unknown", 0),
+        (Kind::ServerErrorBefore, "unknown", 0),
+        (Kind::ServerErrorAfter, "unknown", 1),
+        (Kind::Unavailable { html: false }, "unknown", 0),
+        (Kind::Unavailable { html: true }, "unknown", 0),
+        (Kind::GatewayFault, "unknown", 0),
+        (Kind::RequestTimeout { accepted: true }, "unknown", 1),
+        (Kind::RequestTimeout { accepted: false }, "unknown", 0),
+        (refuse(302), "unknown", 0),
+        (refuse(504), "unknown", 0),
+        (Kind::AccessRevokedEarly, "gate 2000", 0),
+        (Kind::RefreshHtml, "gate 60000", 0),
+        (Kind::RateLimit { retry_after: None }, "gate 60000", 0),
+        (Kind::RateLimit { retry_after: Some(7) }, "gate 7000", 0),
+        (refuse(400), "refused", 0),
+        (refuse(403), "refused", 0),
+        (refuse(404), "refused", 0),
+        (Kind::LocationRelative, "accepted", 1),
+        (Kind::AsyncReject { text: "no".into() }, "accepted", 1),
+        (Kind::ExtraFields, "accepted", 1),
+        (Kind::GzipBody, "accepted", 1),
+        // A yes names its order in a header: what comes of its body is nothing to it.
+        (Kind::GzipDamaged { damage: Damage::Cut }, "accepted", 1),
+        (Kind::GzipDamaged { damage: Damage::Bomb }, "accepted", 1),
+    ];
+    for (kind, taken, orders) in rows {
+        let desk = Desk::ready();
+        desk.double.fault(Fault::next("place", kind.clone()));
+        let placed = desk.place(&ticket(Side::Buy, "1", false));
+        assert_eq!(word(&placed), taken, "{kind:?}: {placed:?}");
+        assert_eq!((desk.calls("place"), desk.double.orders().len()), (1, orders), "{kind:?}: once");
+    }
+}
+
+#[test]
+fn what_never_left_is_said_to_have_not() {
+    let desk = Desk::new();
+    assert_eq!(word(&desk.place(&ticket(Side::Buy, "1", false))), "not sent", "no account yet");
+    let desk = Desk::ready();
+    for quantity in ["1.5", "-1", "0"] {
+        assert_eq!(word(&desk.place(&ticket(Side::Buy, quantity, false))), "refused", "{quantity}");
+    }
+    assert_eq!(desk.calls("place"), 0);
+    let Desk { double, client, dir: _dir } = desk;
+    drop(double);
+    assert_eq!(
+        word(&client.place(&ticket(Side::Buy, "1", false), Millis::now())),
+        "not sent",
+        "nobody listens"
+    );
+}
+
+#[test]
+fn a_read_is_asked_again_once_with_another_token() {
+    let desk = Desk::ready();
+    desk.double.fault(Fault::next("list", Kind::AccessRevokedEarly));
+    let now = Millis::now();
+    assert_eq!(desk.client.list(now, now).unwrap(), []);
+    assert_eq!((desk.calls("list"), desk.calls("token")), (2, 1));
+    // An order call is not: the gate closes, and the next attempt has another token.
+    desk.double.fault(Fault::next("place", Kind::AccessRevokedEarly));
+    assert_eq!(word(&desk.place(&ticket(Side::Buy, "1", false))), "gate 2000");
+    assert_eq!(word(&desk.place(&ticket(Side::Buy, "1", false))), "accepted");
+    assert_eq!((desk.calls("place"), desk.calls("token"), desk.double.orders().len()), (2, 2, 1));
+}
+
+#[test]
+fn ten_calls_with_an_expired_token_cause_one_refresh() {
+    for rotate in [false, true] {
+        let desk = Desk::ready();
+        desk.double.rules(|rules| rules.rotate_refresh = rotate);
+        desk.double.book(|book| book.shift_clock(1_800_000));
+        let now = Millis::now();
+        std::thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| desk.client.positions(now).unwrap());
+            }
+        });
+        assert_eq!(desk.calls("token"), 1, "rotation {rotate}");
+        // And it was kept: another process goes on with it.
+        let other = Schwab::new(options(&desk.double), vault(&desk.dir)).unwrap();
+        assert!(other.account(now).is_ok());
+        assert_eq!(desk.calls("token"), 1);
+    }
+}
+
+#[test]
+fn a_dead_login_causes_no_storm_and_a_new_one_is_enough() {
+    for escaped in [false, true] {
+        let desk = Desk::ready();
+        desk.double.rules(|rules| rules.escaped_errors = escaped);
+        desk.double.book(|book| book.shift_clock(7 * 86_400_000));
+        let now = Millis::now();
+        for _ in 0..20 {
+            assert!(desk.client.positions(now).unwrap_err().0.contains("auth login"));
+            assert_eq!(word(&desk.place(&ticket(Side::Buy, "1", false))), "not sent");
+        }
+        assert_eq!(desk.calls("token"), 1);
+        assert_eq!(desk.client.login_facts().mend, Some(Mend::LogIn));
+        log_in(&desk.double, &desk.dir);
+        assert!(desk.client.positions(now).is_ok());
+        assert_eq!(desk.client.login_facts().mend, None);
+    }
+}
+
+#[test]
+fn the_login_endpoint_may_be_away_or_wrong_for_a_while() {
+    for kind in
+        [Kind::RefreshHtml, Kind::RefreshFlaky, Kind::ServerErrorBefore, Kind::BadJson, Kind::AcceptThenClose]
+    {
+        let desk = Desk::ready();
+        desk.double.fault(Fault::next("token", kind.clone()));
+        desk.double.fault(Fault::next("list", Kind::AccessRevokedEarly));
+        let now = Millis::now();
+        let no = desk.client.list(now, now).unwrap_err();
+        assert_eq!(desk.client.login_facts().mend, None, "{kind:?}: {no}");
+        assert!(desk.client.list(now, now).is_err(), "{kind:?}: not at once again");
+        assert_eq!(desk.calls("token"), 1, "{kind:?}");
+    }
+    let desk = Desk::ready();
+    desk.double.fault(Fault::next("token", Kind::RefreshNoRefreshToken));
+    desk.double.fault(Fault::next("list", Kind::AccessRevokedEarly));
+    let now = Millis::now();
+    assert!(desk.client.list(now, now).is_ok());
+    desk.double.fault(Fault::next("list", Kind::AccessRevokedEarly));
+    assert!(desk.client.list(now, now).is_ok(), "the refresh token it had is still good");
+}
+
+#[test]
+fn a_login_that_is_answered_packed_is_a_login() {
+    let now = Millis::now();
+    let desk = Desk::ready();
+    desk.double.fault(Fault::next("token", Kind::GzipBody));
+    desk.double.fault(Fault::next("list", Kind::AccessRevokedEarly));
+    assert_eq!(desk.client.list(now, now).unwrap(), []);
+    // And a packed no is one: it ends the login, where an answer that can not be read would be asked for for ever.
+    let desk = Desk::ready();
+    desk.double.fault(Fault::next("token", Kind::GzipBody));
+    desk.double.book(|book| book.shift_clock(7 * 86_400_000));
+    assert!(desk.client.positions(now).is_err());
+    assert_eq!(desk.client.login_facts().mend, Some(Mend::LogIn));
+    // The broker's "there is none" is no failed read.
+    let desk = Desk::ready();
+    desk.double.fault(Fault::next("order", Kind::GzipBody));
+    assert_eq!(desk.client.order(&"12".parse().unwrap(), now).unwrap(), None);
+    for damage in [Damage::Cut, Damage::Sum, Damage::Bomb] {
+        let desk = Desk::ready();
+        desk.double.fault(Fault::next("token", Kind::GzipDamaged { damage }));
+        desk.double.fault(Fault::next("list", Kind::AccessRevokedEarly));
+        assert!(desk.client.list(now, now).is_err(), "{damage:?}");
+        assert_eq!(desk.client.login_facts().mend, None, "{damage:?}: not a word about the login");
+    }
+}
+
+#[test]
+fn the_account_is_found_by_its_number_and_never_by_its_place() {
+    let desk = Desk::new();
+    let now = Millis::now();
+    let name = desk.client.account(now).unwrap();
+    assert!(!name.contains(ACCOUNT) && name.len() == 12);
+    desk.double.book(|book| book.switches.accounts_swapped = true);
+    let other = Schwab::new(options(&desk.double), vault(&desk.dir)).unwrap();
+    assert_eq!(other.account(now).unwrap(), name);
+    let wrong = Options { live_account: "0000".into(), ..options(&desk.double) };
+    let wrong = Schwab::new(wrong, vault(&desk.dir)).unwrap();
+    assert!(matches!(wrong.account(now), Err(AccountError::Wrong(why)) if why.contains("LIVE_ACCOUNT")));
+    assert_eq!(word(&wrong.place(&ticket(Side::Buy, "1", false), now)), "not sent");
+    let stamped = Schwab::new(options(&desk.double), vault(&desk.dir)).unwrap();
+    stamped.expect_account("another");
+    assert!(matches!(stamped.account(now), Err(AccountError::Wrong(_))));
+}
+
+#[test]
+fn what_an_order_traded_is_its_fill_legs_and_nothing_else() {
+    let price = |text: &str| Some(text.parse().unwrap());
+    let partial = |then: &str| Kind::Partial {
+        fills: vec![(Decimal::whole(1), price("22.7299")), (Decimal::whole(2), price("22.73"))],
+        then: then.into(),
+    };
+    let rows = [
+        (partial("cancel"), OrderStatus::Canceled, 3, "22.729966666666666666"),
+        (partial("expire"), OrderStatus::Expired, 3, "22.729966666666666666"),
+        (partial("working"), OrderStatus::Live, 3, "22.729966666666666666"),
+        (
+            Kind::SlowStatus { steps: vec!["AWAITING_MANUAL_REVIEW".into(); 2] },
+            OrderStatus::Filled,
+            5,
+            "100.01",
+        ),
+        (Kind::UnknownStatus { status: "SOMETHING_NEW".into() }, OrderStatus::Filled, 5, "100.01"),
+        (Kind::AsyncReject { text: "You can not.".into() }, OrderStatus::Rejected, 0, ""),
+    ];
+    for (kind, status, executed, average) in rows {
+        let desk = Desk::ready();
+        desk.double.fault(Fault::next("place", kind.clone()));
+        let Placed::Accepted(id) = desk.place(&ticket(Side::Buy, "5", false)) else { panic!("accepted") };
+        let last = (0..6).map(|_| desk.client.order(&id, Millis::now()).unwrap().unwrap()).last().unwrap();
+        assert_eq!(
+            (last.status, last.executed, last.filled),
+            (status, Shares::whole(executed), Shares::whole(executed)),
+            "{kind:?}"
+        );
+        assert_eq!(
+            last.average_price.map(|price| price.to_string()).unwrap_or_default(),
+            average,
+            "{kind:?}"
+        );
+        if status == OrderStatus::Rejected {
+            assert_eq!(last.status_text, "REJECTED: You can not.");
+        }
+    }
+}
+
+#[test]
+fn answers_that_drift_are_read_and_answers_that_break_are_none() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    desk.double.book(|book| book.life = Some(vec![Step::called("WORKING")]));
+    let Placed::Accepted(id) = desk.place(&ticket(Side::Buy, "5", false)) else { panic!("accepted") };
+    for kind in [Kind::ExtraFields, Kind::NullFields, Kind::StringNumbers, Kind::GzipBody] {
+        for route in ["order", "list", "account", "quotes", "markets"] {
+            desk.double.fault(Fault::next(route, kind.clone()));
+        }
+        let read = desk.client.order(&id, now).unwrap().unwrap();
+        assert_eq!((read.quantity, read.side), (Shares::whole(5), Side::Buy), "{kind:?}");
+        assert_eq!(desk.client.list(now.plus(-60_000), now).unwrap().len(), 1, "{kind:?}");
+        assert!(desk.client.positions(now).is_ok(), "{kind:?}");
+        let quotes = desk.client.quotes(&["TSLA".parse().unwrap()], now).unwrap();
+        // A quote of no moment is none.
+        assert_eq!(quotes.len(), usize::from(kind != Kind::NullFields), "{kind:?}");
+    }
+    let damaged = [Damage::Cut, Damage::Sum, Damage::Bomb].map(|damage| Kind::GzipDamaged { damage });
+    let broken = [Kind::BadJson, Kind::TruncatedBody, Kind::GatewayFault, Kind::Unavailable { html: true }];
+    for kind in broken.into_iter().chain(damaged) {
+        desk.double.fault(Fault::next("order", kind.clone()));
+        assert!(desk.client.order(&id, now).is_err(), "{kind:?}");
+        desk.double.fault(Fault::next("list", kind.clone()));
+        assert!(desk.client.list(now, now).is_err(), "{kind:?}");
+    }
+}
+
+#[test]
+fn quotes_are_good_only_of_this_moment_and_while_a_share_trades() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    let symbols: Vec<Symbol> =
+        ["AAPL", "TSLA", "NVDA", "ZZZZ"].iter().map(|name| name.parse().unwrap()).collect();
+    desk.double.book(|book| {
+        let mut halted = book.price("TSLA");
+        halted.security_status = "Halted".into();
+        book.prices.insert("TSLA".into(), halted);
+        let mut delayed = book.price("NVDA");
+        delayed.realtime = false;
+        book.prices.insert("NVDA".into(), delayed);
+    });
+    let told: Vec<(String, bool)> = desk
+        .client
+        .quotes(&symbols, now)
+        .unwrap()
+        .into_iter()
+        .map(|quote| (quote.symbol.to_string(), quote.tradable))
+        .collect();
+    assert_eq!(told, [("AAPL".into(), true), ("NVDA".into(), false), ("TSLA".into(), false)]);
+}
+
+#[test]
+fn hours_come_from_the_broker_and_else_from_the_table() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    assert!(matches!(desk.client.session(now).unwrap(), Session::Open { until: Some(_) }));
+    let desk = Desk::ready();
+    let closed = serde_json::json!({ "kind": "closed" });
+    desk.double.book(|book| book.market = serde_json::from_value(closed).unwrap());
+    assert!(matches!(desk.client.session(now).unwrap(), Session::Closed { .. }));
+    // It answers, but not about its hours: with its word alone to go by, closed.
+    let desk = Desk::ready();
+    desk.double.fault(Fault::always("markets", Kind::Unavailable { html: false }));
+    assert!(matches!(desk.client.session(now).unwrap(), Session::Closed { .. }));
+    // It answers nothing at all: that is no session, and no table stands in.
+    desk.double.fault(Fault::always("any", Kind::Unavailable { html: false }));
+    assert!(desk.client.session(now).is_err());
+}
+
+#[test]
+fn no_text_of_the_clients_holds_a_secret_or_the_account() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    let mut said = vec![format!("{:?}", desk.client)];
+    for kind in [
+        Kind::RateLimit { retry_after: None },
+        Kind::AcceptThenClose,
+        Kind::ServerErrorBefore,
+        Kind::Refuse { status: 400, message: "no".into() },
+    ] {
+        desk.double.fault(Fault::next("place", kind.clone()));
+        said.push(format!("{:?}", desk.place(&ticket(Side::Buy, "1", false))));
+        desk.double.fault(Fault::next("list", kind));
+        said.push(format!("{:?}", desk.client.list(now, now)));
+    }
+    desk.double.book(|book| book.shift_clock(7 * 86_400_000));
+    said.push(format!("{:?} {:?}", desk.client.positions(now), desk.client.login_facts()));
+    let hash = desk.double.book(|book| book.accounts[1].hash.clone());
+    let said = said.join("\n");
+    for secret in ["CANARY", "Q0FOQVJZ", ACCOUNT, APP_KEY, APP_SECRET, &hash] {
+        assert!(!said.contains(secret), "{secret}: {said}");
+    }
+}
+
+#[test]
+fn an_order_typed_by_hand_is_told_from_ours() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    desk.double.type_by_hand("TSLA", Instruction::Buy, 2);
+    desk.double.fault(Fault::next("place", Kind::TwinManualOrder));
+    desk.place(&ticket(Side::Buy, "1", false));
+    let mut tags: Vec<Option<String>> =
+        desk.client.list(now.plus(-60_000), now).unwrap().into_iter().map(|order| order.tag).collect();
+    tags.sort();
+    assert_eq!(tags, [Some("API_TOS:website".to_owned()), Some(TAG.to_owned()), Some(TAG.to_owned())]);
+}
