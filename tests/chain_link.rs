@@ -595,6 +595,30 @@ async fn two_forks_answered_in_turn_settle_on_the_chain() {
     assert!(bot.read(Book::standing).iter().any(|(block, _, _)| *block == tip.hash));
 }
 
+#[tokio::test]
+async fn one_header_of_another_fork_keeps_no_fill_alive_far_below_the_head() {
+    let node = node().await;
+    node.mine_empty(10);
+    let bot = Bot::start(config(&node));
+    bot.agrees_with(&node).await;
+    // Pushed, and not swept: what is answered is of three blocks ago.
+    node.lagging_head(3);
+    let left = node.mine_logs(vec![take(300)]);
+    bot.until("pushed", |bot| bot.read(|b| b.pushed.len()) == 1).await;
+    // The chain leaves it far behind before the bot looks again, and one backend still has it at its height.
+    node.other_block(left.hash, 1);
+    node.chain_mut(|chain| {
+        chain.reorg(1, vec![vec![]]).unwrap();
+        (0..3 * WINDOW_BLOCKS_MAX).for_each(|_| _ = chain.mine(vec![]));
+    });
+    node.mine_logs(vec![take(400)]);
+    bot.until("the lie was told", |_| node.faults().other_block.is_some_and(|(_, times)| !times.is_due()))
+        .await;
+    node.lagging_head(0);
+    bot.agrees_with(&node).await;
+    assert_eq!(bot.read(|b| b.fills.values().filter(|(_, standing)| *standing).count()), 1);
+}
+
 /// A node of two backends: right after a question for the head, the block at `height` comes from the old one, which
 /// has not heard of the fork; everything else comes from the new one. No pushes.
 async fn two_backends(old: SimChain, new: Arc<Mutex<SimChain>>, height: u64) -> String {

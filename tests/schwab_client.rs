@@ -230,6 +230,23 @@ fn a_read_is_asked_again_once_with_another_token() {
 }
 
 #[test]
+fn every_answer_tells_how_far_the_clocks_are_apart() {
+    let desk = Desk::ready();
+    let reads: [(&str, &dyn Fn(Millis)); 4] = [
+        ("an order", &|now| drop(desk.client.order(&"12".parse().unwrap(), now).unwrap())),
+        ("the list", &|now| drop(desk.client.list(now.plus(-60_000), now).unwrap())),
+        ("positions", &|now| drop(desk.client.positions(now).unwrap())),
+        ("quotes", &|now| drop(desk.client.quotes(&["TSLA".parse().unwrap()], now).unwrap())),
+    ];
+    for (n, (what, read)) in (1..).zip(reads) {
+        desk.double.book(|book| book.shift_clock(n * 42_000));
+        read(Millis::now());
+        let apart = desk.client.clock_ahead_ms().unwrap() - n * 42_000;
+        assert!((-2_000..2_000).contains(&apart), "{what}: {apart} ms");
+    }
+}
+
+#[test]
 fn ten_calls_with_an_expired_token_cause_one_refresh() {
     for rotate in [false, true] {
         let desk = Desk::ready();

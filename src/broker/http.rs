@@ -10,7 +10,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::config::ConfigBuilder;
 use ureq::http::Response;
@@ -19,6 +19,7 @@ use ureq::typestate::AgentScope;
 use ureq::{Agent, Body, Timeout};
 
 use crate::trust;
+use crate::units::Millis;
 
 /// Finding the host and shaking hands with it.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
@@ -60,10 +61,45 @@ impl Answer {
         self.headers.iter().find(named).map(|(_, value)| value.as_str())
     }
 
+    /// By how many milliseconds the clock of its `Date` was ahead of one by which it was asked for at `asked` and had come
+    /// at `answered`; negative: behind. A date is cut to seconds: what lies within that second, and the time the answer
+    /// took, proves nothing and is zero. None where there is no date.
+    pub(super) fn ahead_ms(&self, asked: Millis, answered: Millis) -> Option<i64> {
+        let told = self.header("date").and_then(http_date)?;
+        let behind = asked.since(told.plus(999));
+        Some(if behind > 0 { -behind } else { told.since(answered).max(0) })
+    }
+
     /// The beginning of the body as text that fits in a log: printable, one line, [`WORDS_BYTES_MAX`] bytes at most.
     #[must_use]
     pub fn words(&self) -> String {
         words(&String::from_utf8_lossy(&self.body))
+    }
+}
+
+/// A moment as HTTP's headers write it (RFC 9110, 5.6.7).
+pub(super) fn http_date(text: &str) -> Option<Millis> {
+    let moment = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(Millis(moment.timestamp().as_millisecond()))
+}
+
+/// Our clock while a question is asked, which may take several calls: it goes on from the question's `now`, also where a
+/// person sets it meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Stopwatch(Option<(Millis, Instant)>);
+
+impl Stopwatch {
+    /// What it shows at this moment of the question that was begun at `now`.
+    pub(super) fn at(&mut self, now: Millis) -> Millis {
+        match self.0 {
+            Some((begun_at, begun)) if begun_at == now => {
+                now.plus(i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX))
+            }
+            _ => {
+                self.0 = Some((now, Instant::now()));
+                now
+            }
+        }
     }
 }
 

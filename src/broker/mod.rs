@@ -305,8 +305,8 @@ pub trait Broker: Send + Sync {
     /// When the broker could not be read.
     fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError>;
 
-    /// By how many milliseconds the broker's clock was ahead of ours (negative: behind) in its last answer; none where
-    /// it does not say. It is asked after every [`Broker::session`].
+    /// By how many milliseconds the broker's clock was ahead of ours (negative: behind) in its last answer that told;
+    /// none where it does not say. It is asked after every read.
     fn clock_ahead_ms(&self) -> Option<i64> {
         None
     }

@@ -92,19 +92,13 @@ impl<'a> Reader<'a> {
         Ok(Reading { target, canonical, logs: logs.concat() })
     }
 
-    /// Reads `base + 1 ..= target` by height, and the headers at `heights`. Counts only if the node's head is at or
-    /// past the end, the end has the same hash before and after, and the node says the same when it is asked for the
-    /// two halves: no bloom of the range is read, and an answer that was cut short would be believed for good.
-    pub(super) async fn range(
-        &self,
-        base: BlockRef,
-        target: u64,
-        heights: BTreeSet<u64>,
-    ) -> Result<Reading, Trouble> {
+    /// Reads `base + 1 ..= target` by height. Counts only if the node's head is at or past the end, the end has the same
+    /// hash before and after, and the node says the same when it is asked for the two halves: no bloom of the range is
+    /// read, and an answer that was cut short would be believed for good.
+    pub(super) async fn range(&self, base: BlockRef, target: u64) -> Result<Reading, Trouble> {
         let from = base.number.saturating_add(1);
-        let mut headers = self.headers(heights.into_iter().filter(|height| *height != target)).await?;
         let before = self.header(target).await?;
-        let mut logs = self.logs_between(from, target).await?;
+        let logs = self.logs_between(from, target).await?;
         let mid = from + (target - from) / 2;
         let mut again = self.logs_between(from, mid).await?;
         if mid < target {
@@ -120,18 +114,14 @@ impl<'a> Reader<'a> {
         if self.rpc.block_number().await? < target {
             return Err(disagree("the node's head is below the end of the range it answered"));
         }
-        headers.push(after);
         if logs.iter().any(|log| !(from..=target).contains(&log.block_number)) {
             return Err(disagree("a log lies outside of the range asked for"));
         }
-        for header in &headers {
-            let (here, elsewhere) = logs.into_iter().partition(|log| log.block_number == header.number);
-            logs = elsewhere;
-            logs.extend(self.completed(header, here).await?);
-        }
+        let (at_the_end, mut logs): (Vec<_>, Vec<_>) =
+            logs.into_iter().partition(|log| log.block_number == target);
+        logs.extend(self.completed(&after, at_the_end).await?);
         one_log_a_place(&logs)?;
-        let canonical = headers.iter().map(|header| (header.number, header.hash)).collect();
-        Ok(Reading { target: BlockRef { number: target, hash: before.hash }, canonical, logs })
+        Ok(Reading { target: place(&after), canonical: BTreeMap::from([(target, after.hash)]), logs })
     }
 
     async fn logs_between(&self, from: u64, to: u64) -> Result<Vec<RawLog>, Trouble> {

@@ -19,7 +19,7 @@ use super::progress::Progress;
 use super::reading::{Reader, Reading, Trouble};
 use super::rpc::{Rpc, RpcError};
 use super::tokens::Tokens;
-use super::window::{Reach, WINDOW_DEPTH_BLOCKS, heights_with_fills, reach};
+use super::window::{Reach, WINDOW_DEPTH_BLOCKS, reach};
 use super::wire::Header;
 use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Sweep};
 use crate::engine::Input;
@@ -217,14 +217,14 @@ impl Survey<'_> {
         };
         let backfill = self.memory.progress.at(base.number, head.number);
         note(self.facts, |facts| facts.backfill = backfill);
-        let mut reading = match reach(base.number, head.number, self.memory.range_blocks) {
+        let mut reading = match reach(base.number, head.number, self.memory.range_blocks, &view.standing) {
             // A chain whose head is the block before `DEPLOYMENT_BLOCK`: the first cursor is an empty range.
             Reach::Nothing if view.cursor.is_none() && head.hash == base.hash => {
                 return Ok(Found::Range(Sweep::empty_at(base)));
             }
             Reach::Nothing => return nothing(view, base, &head),
             Reach::Blocks { target } => self.reader().blocks(base, target).await,
-            Reach::Range { target } => self.range(base, target, view).await,
+            Reach::Range { target } => self.range(base, target).await,
         }
         .map_err(|trouble| self.remember(trouble))?;
         let refuted = self.reader().account_for(&mut reading, &view.standing).await?;
@@ -327,10 +327,9 @@ impl Survey<'_> {
     }
 
     /// A read by height. A refused range is halved; a taken one lets the next be larger, up to `LOG_RANGE_BLOCKS`.
-    async fn range(&mut self, base: BlockRef, target: u64, view: &ChainView) -> Result<Reading, Trouble> {
-        let heights: BTreeSet<u64> = heights_with_fills(&view.standing, base.number, target);
+    async fn range(&mut self, base: BlockRef, target: u64) -> Result<Reading, Trouble> {
         let blocks = target.saturating_sub(base.number);
-        let read = self.reader().range(base, target, heights).await;
+        let read = self.reader().range(base, target).await;
         let range = &mut self.memory.range_blocks;
         match &read {
             Ok(_) => {

@@ -3,7 +3,7 @@
 //! It refuses to know a node. Invariant: a window is ascending, ends with the cursor, and holds at most
 //! [`WINDOW_BLOCKS_MAX`] blocks above its base.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use alloy::primitives::B256;
 
@@ -18,21 +18,23 @@ pub const WINDOW_DEPTH_BLOCKS: u64 = WINDOW_BLOCKS_MAX as u64;
 pub enum Reach {
     /// The node is not past the base.
     Nothing,
-    /// The head is near: read `base + 1 ..= target` block by block, by hash.
+    /// The head is near, or a fill stands right above the base: read `base + 1 ..= target` block by block, by hash.
     Blocks {
         /// The last block.
         target: u64,
     },
-    /// The head is far: read `base + 1 ..= target` as a range, by height.
+    /// The head is far: read `base + 1 ..= target` as a range, by height. No fill stands in it.
     Range {
         /// The last block; at least 64 below the head.
         target: u64,
     },
 }
 
-/// Plans one read. `range_blocks` is the largest range the node is asked for (at least one is asked).
+/// Plans one read. `range_blocks` is the largest range the node is asked for (at least one is asked). Whether the block of
+/// a fill that stands already (`standing`: it was pushed) is canonical, only parents that link can say; where there is
+/// one, blocks are read one by one as they are near the head.
 #[must_use]
-pub fn reach(base: u64, head: u64, range_blocks: u64) -> Reach {
+pub fn reach(base: u64, head: u64, range_blocks: u64, standing: &[(u64, FillId)]) -> Reach {
     let behind = head.saturating_sub(base);
     if behind == 0 {
         Reach::Nothing
@@ -40,7 +42,16 @@ pub fn reach(base: u64, head: u64, range_blocks: u64) -> Reach {
         Reach::Blocks { target: head }
     } else {
         let oldest_near = head - WINDOW_DEPTH_BLOCKS;
-        Reach::Range { target: base.saturating_add(range_blocks.max(1)).min(oldest_near) }
+        let lowest_fill = standing.iter().map(|(number, _)| *number).filter(|number| *number > base).min();
+        match lowest_fill.map(|fill| fill - 1) {
+            Some(below) if below == base => {
+                Reach::Blocks { target: base.saturating_add(WINDOW_DEPTH_BLOCKS) }
+            }
+            below => {
+                let target = base.saturating_add(range_blocks.max(1)).min(oldest_near);
+                Reach::Range { target: below.map_or(target, |below| below.min(target)) }
+            }
+        }
     }
 }
 
@@ -56,12 +67,6 @@ pub fn first_unlinked(base: BlockRef, blocks: &[(BlockRef, B256)]) -> Option<Blo
         before = *block;
     }
     None
-}
-
-/// The heights in `above + 1 ..= target` at which a fill stands: a range must know their canonical hashes.
-#[must_use]
-pub fn heights_with_fills(standing: &[(u64, FillId)], above: u64, target: u64) -> BTreeSet<u64> {
-    standing.iter().map(|(number, _)| *number).filter(|n| (above + 1..=target).contains(n)).collect()
 }
 
 /// The window after a range from `base` with these canonical hashes was committed: what was at or below the base, then
@@ -86,6 +91,7 @@ pub fn after(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Side;
     use proptest::prelude::*;
 
     fn block(number: u64, fork: u8) -> BlockRef {
@@ -94,16 +100,33 @@ mod tests {
         BlockRef { number, hash }
     }
 
+    fn fill_at(number: u64) -> (u64, FillId) {
+        let (block_hash, tx_hash) = (block(number, 1).hash, B256::ZERO);
+        (number, FillId { chain_id: 1, block_hash, tx_hash, log_index: 0, side: Side::Buy })
+    }
+
     #[test]
     fn near_heads_are_read_block_by_block_and_far_ones_in_ranges() {
-        assert_eq!(reach(10, 10, 1000), Reach::Nothing);
-        assert_eq!(reach(10, 9, 1000), Reach::Nothing);
-        assert_eq!(reach(10, 11, 1000), Reach::Blocks { target: 11 });
-        assert_eq!(reach(10, 74, 1000), Reach::Blocks { target: 74 });
-        assert_eq!(reach(10, 75, 1000), Reach::Range { target: 11 });
-        assert_eq!(reach(10, 5000, 1000), Reach::Range { target: 1010 });
-        assert_eq!(reach(10, 5000, 0), Reach::Range { target: 11 });
-        assert_eq!(reach(u64::MAX - 1, u64::MAX, 1000), Reach::Blocks { target: u64::MAX });
+        assert_eq!(reach(10, 10, 1000, &[]), Reach::Nothing);
+        assert_eq!(reach(10, 9, 1000, &[]), Reach::Nothing);
+        assert_eq!(reach(10, 11, 1000, &[]), Reach::Blocks { target: 11 });
+        assert_eq!(reach(10, 74, 1000, &[]), Reach::Blocks { target: 74 });
+        assert_eq!(reach(10, 75, 1000, &[]), Reach::Range { target: 11 });
+        assert_eq!(reach(10, 5000, 1000, &[]), Reach::Range { target: 1010 });
+        assert_eq!(reach(10, 5000, 0, &[]), Reach::Range { target: 11 });
+        assert_eq!(reach(u64::MAX - 1, u64::MAX, 1000, &[]), Reach::Blocks { target: u64::MAX });
+    }
+
+    #[test]
+    fn no_range_holds_a_fill_that_stands() {
+        let standing = [300, 250, 10].map(fill_at);
+        assert_eq!(reach(10, 5000, 1000, &standing), Reach::Range { target: 249 });
+        assert_eq!(reach(10, 5000, 100, &standing), Reach::Range { target: 110 });
+        assert_eq!(reach(249, 5000, 1000, &standing), Reach::Blocks { target: 313 });
+        assert_eq!(reach(249, 260, 1000, &standing), Reach::Blocks { target: 260 });
+        assert_eq!(reach(313, 5000, 1000, &standing), Reach::Range { target: 1313 });
+        assert_eq!(reach(10, 320, 1000, &standing), Reach::Range { target: 249 });
+        assert_eq!(reach(10, 300, 1000, &standing), Reach::Range { target: 236 });
     }
 
     #[test]
@@ -151,15 +174,23 @@ mod tests {
         }
 
         #[test]
-        fn a_plan_never_passes_the_head_and_always_moves(base in 0u64..10_000, head in 0u64..10_000, range in 0u64..3000) {
-            match reach(base, head, range) {
+        fn a_plan_never_passes_the_head_and_always_moves(
+            base in 0u64..10_000,
+            head in 0u64..10_000,
+            range in 0u64..3000,
+            fills in proptest::collection::vec(0u64..10_000, 0..4)
+        ) {
+            let standing: Vec<(u64, FillId)> = fills.iter().copied().map(fill_at).collect();
+            match reach(base, head, range, &standing) {
                 Reach::Nothing => prop_assert!(head <= base),
                 Reach::Blocks { target } => {
-                    prop_assert!(target == head && target > base && target - base <= WINDOW_DEPTH_BLOCKS);
+                    prop_assert!(target <= head && target > base && target - base <= WINDOW_DEPTH_BLOCKS);
+                    prop_assert!(target == head || fills.contains(&(base + 1)));
                 }
                 Reach::Range { target } => {
                     prop_assert!(target > base && target + WINDOW_DEPTH_BLOCKS <= head);
                     prop_assert!(target - base <= range.max(1));
+                    prop_assert!(!fills.iter().any(|fill| (base + 1..=target).contains(fill)));
                 }
             }
         }

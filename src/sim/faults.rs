@@ -108,6 +108,8 @@ pub struct Faults {
     pub two_forks: Option<(B256, Times)>,
     /// Whose turn it is in `two_forks`.
     pub other_fork_next: bool,
+    /// Asked for this block's height, the node tells this block, whichever is canonical.
+    pub other_block: Option<(B256, Times)>,
     /// Orphaned blocks are unknown by hash too, as at anvil.
     pub forget_orphans: bool,
     /// Longest range of `eth_getLogs`; longer ones get −32005.

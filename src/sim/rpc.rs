@@ -232,7 +232,14 @@ fn from_view(chain: &SimChain, faults: &mut Faults, method: &str, params: &Value
         |found: Option<&SimBlock>| found.map_or(Value::Null, |b| wire::block(b, full, chain.chain_id()));
     match method {
         "eth_blockNumber" => Ok(json!(wire::quantity(view.head()))),
-        "eth_getBlockByNumber" => Ok(block(view.by_number(view.height(&params[0])?))),
+        "eth_getBlockByNumber" => {
+            let height = view.height(&params[0])?;
+            let other = faults.other_block.as_mut().and_then(|(hash, times)| {
+                let other = chain.block(*hash).filter(|other| other.number == height)?;
+                times.strike().then_some(other)
+            });
+            Ok(block(other.or_else(|| view.by_number(height))))
+        }
         "eth_getBlockByHash" => Ok(block(view.by_hash(read(&params[0])?))),
         "eth_getBlockReceipts" => Ok(view.block(&params[0])?.map_or(Value::Null, |found| {
             (0..found.txs.len()).map(|index| wire::receipt(found, index)).collect()

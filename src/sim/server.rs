@@ -292,6 +292,11 @@ impl SimNode {
         });
     }
 
+    /// Tells this block when it is asked for its height.
+    pub fn other_block(&self, hash: B256, times: impl Into<Times>) {
+        self.set_faults(|faults| faults.other_block = Some((hash, times.into())));
+    }
+
     /// Knows no orphans.
     pub fn forget_orphans(&self, on: bool) {
         self.set_faults(|faults| faults.forget_orphans = on);

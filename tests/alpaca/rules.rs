@@ -1,6 +1,8 @@
 //! What is peculiar to this broker: fractions, dust, holdings, hours, strangers' orders, refused keys.
 
 use broker_doubles::alpaca::{Fault, Kind, Market};
+use counterfill::broker::hours::{Hours, session_at};
+use counterfill::units::Millis;
 
 use crate::bench::Bench;
 use crate::truth::{buy, sell};
@@ -85,24 +87,19 @@ fn nothing_leaves_while_the_market_is_closed() {
 #[test]
 fn a_calendar_that_disagrees_keeps_it_closed() {
     let mut bench = Bench::new();
-    // A market that never closes is not one that the table knows, at any time of any day but a trading one's.
     bench.set("MARKET_HOURS", "agreed");
-    bench.double.book(|book| book.market = Market::Open);
     bench
         .double
         .fault(Fault::always("calendar", Kind::Refuse { status: 200, code: 0, message: String::new() }));
-    let now = counterfill::units::Millis::now();
-    let table_open =
-        matches!(counterfill::broker::hours::session_at(now), counterfill::broker::hours::Hours::Open(_));
+    // Whatever the hour at which this runs: the broker says the opposite of the table.
+    let table_open = matches!(session_at(Millis::now()), Hours::Open(_));
+    bench.double.book(|book| book.market = if table_open { Market::Closed } else { Market::Open });
     bench.start();
     bench.mine(&[sell(0, 2_000)]);
-    if table_open {
-        bench.settles();
-    } else {
-        bench.until("told", || bench.log().contains("no order leaves: the broker says open"));
-        bench.until("unready", || bench.get("/readyz").is_some_and(|(code, _)| code == 503));
-        assert_eq!(bench.asked("place"), 0);
-    }
+    let told = if table_open { "the broker says closed" } else { "the broker says open" };
+    bench.logs(&format!("no order leaves: {told}, the calendar of this program"));
+    bench.until("unready", || bench.get("/readyz").is_some_and(|(code, _)| code == 503));
+    assert_eq!(bench.asked("place"), 0);
     bench.stop();
 }
 

@@ -336,7 +336,11 @@ impl Floor {
         self.command(args).output().unwrap()
     }
 
+    /// What a reading verb prints. A bot that has just been started may not have made its ledger yet.
     pub fn rows_of(&self, verb: &str) -> Vec<Value> {
+        if self.bot.is_some() {
+            self.until("a ledger", || self.database().exists());
+        }
         let out = self.verb(&[verb, "--json"]);
         assert!(out.status.success(), "{verb}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout)

@@ -329,7 +329,11 @@ impl Bench {
         told
     }
 
+    /// What a reading verb prints. A bot that has just been started may not have made its ledger yet.
     fn rows_of(&self, verb: &str) -> Vec<Value> {
+        if self.bot.is_some() {
+            self.until("a ledger", || self.data.path().join("bot.db").exists());
+        }
         self.says(&[verb, "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

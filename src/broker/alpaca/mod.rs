@@ -23,7 +23,7 @@ pub use super::session::Word;
 pub use wire::TAG;
 
 use super::hours;
-use super::http::{Answer, Http, Trouble};
+use super::http::{Answer, Http, Stopwatch, Trouble};
 use super::pace::{self, Pace};
 use super::secret::Secret;
 use super::session::{self, Said};
@@ -111,7 +111,8 @@ struct Learnt {
     /// Whether the broker has said that the keys are that account's.
     confirmed: bool,
     pace: Pace,
-    /// By how much the broker's clock was ahead of ours, as far as the time an answer takes lets that be known.
+    watch: Stopwatch,
+    /// By how much the broker's clock was ahead of ours in its last answer ([`Answer::ahead_ms`]).
     clock_ahead_ms: Option<i64>,
     /// The session of a day, by the broker's calendar; outer none: never answered.
     calendar: Option<(Date, Option<(Millis, Millis)>)>,
@@ -180,15 +181,22 @@ impl Alpaca {
         now: Millis,
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let wait = {
-            let pace = &mut self.learnt().pace;
-            pace.may_read(now).map_err(ReadError)?;
-            pace.turn(Instant::now())
+            let mut learnt = self.learnt();
+            learnt.watch.at(now);
+            learnt.pace.may_read(now).map_err(ReadError)?;
+            learnt.pace.turn(Instant::now())
         };
         std::thread::sleep(wait);
         let what = path.trim_start_matches("/v2/").split('/').next().unwrap_or_default();
         let failed = |why: String| ReadError(format!("alpaca {what}: {why}"));
+        let asked = self.learnt().watch.at(now);
         let answer = http.read(path, query, &self.keys()).map_err(|trouble| failed(trouble.into_words()))?;
-        self.learnt().pace.heard(&answer);
+        {
+            let mut learnt = self.learnt();
+            learnt.pace.heard(&answer);
+            let ahead_ms = answer.ahead_ms(asked, learnt.watch.at(now));
+            learnt.clock_ahead_ms = ahead_ms.or(learnt.clock_ahead_ms);
+        }
         let told = wire::error(&answer.body);
         match (answer.status, &told) {
             (200, _) if answer.whole => Ok(Some(answer.body)),
@@ -349,11 +357,6 @@ fn rate_gate_ms(answer: &Answer, now: Millis) -> i64 {
         .min(RATE_GATE_MS_MAX)
 }
 
-/// By how much a clock that was read between `asked` and `answered` is ahead of ours; zero where it lies between them.
-fn ahead_ms(at: Millis, asked: Millis, answered: Millis) -> i64 {
-    at.since(answered).max(0) + at.since(asked).min(0)
-}
-
 impl Broker for Alpaca {
     fn profile(&self) -> &Profile {
         &self.profile
@@ -462,17 +465,11 @@ impl Broker for Alpaca {
     }
 
     fn session(&self, now: Millis) -> Result<Session, ReadError> {
-        // From here on, for `now` is of here: what comes before the clock's own call takes time too.
-        let begun = Instant::now();
         self.confirm(now)?;
         let clock =
             self.get_some("/v2/clock", &[], now).and_then(|body| wire::clock(&body).map_err(ReadError));
-        let waited = i64::try_from(begun.elapsed().as_millis()).map_or(i64::MAX, |ms| ms.saturating_add(1));
         let clock = match clock {
-            Ok(clock) => {
-                self.learnt().clock_ahead_ms = Some(ahead_ms(clock.at, now, now.plus(waited)));
-                Some(clock)
-            }
+            Ok(clock) => Some(clock),
             Err(error) => {
                 // The table may only stand in where the broker answers at all: this answer counts as a read of it.
                 self.read_account(now).map_err(|_| error.clone())?;

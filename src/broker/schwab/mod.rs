@@ -27,7 +27,7 @@ use jiff::civil::Date;
 
 use self::grant::{Meaning, Secret};
 use self::tokens::{Endpoint, NoToken, Tokens};
-use super::http::{Answer, Http, Trouble};
+use super::http::{Answer, Http, Stopwatch, Trouble, http_date};
 use super::pace::Pace;
 use super::session::{self, Clock, Said, Word};
 use super::{
@@ -95,8 +95,10 @@ struct Learnt {
     /// What paths take in place of the account's number; none until the broker has named the account.
     hash: Option<String>,
     pace: Pace,
+    watch: Stopwatch,
     /// The regular sessions of a day by the broker, and when they were asked for.
     hours: Option<(Date, Millis, Vec<Regular>)>,
+    /// By how much the broker's clock was ahead of ours in its last answer ([`Answer::ahead_ms`]).
     ahead_ms: Option<i64>,
 }
 
@@ -200,6 +202,7 @@ impl Schwab {
         for _ in 0..2 {
             let wait = {
                 let mut learnt = self.learnt();
+                learnt.watch.at(now);
                 learnt.pace.may_read(now).map_err(ReadError)?;
                 learnt.pace.turn(Instant::now())
             };
@@ -207,10 +210,10 @@ impl Schwab {
             std::thread::sleep(wait);
             let token = self.tokens.access(now).map_err(|no| ReadError(no.words))?;
             let bearer = Secret::from(format!("Bearer {}", *token));
-            let begun = Instant::now();
+            let asked = self.learnt().watch.at(now);
             let answer = self.http.read(path, query, &[("Authorization", &bearer)]);
             let answer = answer.map_err(|trouble| ReadError(trouble.into_words()))?;
-            self.heed_clock(&answer, now, begun);
+            self.heed_clock(&answer, asked, now);
             match answer.status {
                 200 if answer.whole => return Ok(Some(answer.body)),
                 200 => return Err(ReadError("an answer that ends before its end".into())),
@@ -231,16 +234,10 @@ impl Schwab {
         self.get(path, query, now)?.ok_or_else(|| ReadError("the broker says there is no such thing".into()))
     }
 
-    /// The `Date` of an answer is cut to seconds: what lies within that second, and the time the answer took, proves
-    /// nothing.
-    fn heed_clock(&self, answer: &Answer, asked: Millis, begun: Instant) {
-        let told = answer.header("date").and_then(http_date);
-        let waited = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-        if let Some(told) = told {
-            let ahead = told.since(asked.plus(waited));
-            let behind = asked.since(told.plus(999));
-            self.learnt().ahead_ms = Some(if behind > 0 { -behind } else { ahead.max(0) });
-        }
+    fn heed_clock(&self, answer: &Answer, asked: Millis, now: Millis) {
+        let mut learnt = self.learnt();
+        let ahead_ms = answer.ahead_ms(asked, learnt.watch.at(now));
+        learnt.ahead_ms = ahead_ms.or(learnt.ahead_ms);
     }
 
     /// What paths take in place of the account's number: found by number, never by place.
@@ -338,11 +335,6 @@ fn rate_gate_ms(answer: &Answer, now: Millis) -> i64 {
     let seconds = told.parse::<i64>().ok().map(|seconds| seconds.saturating_mul(1_000));
     let until = http_date(told).map(|until| until.since(now));
     seconds.or(until).filter(|ms| *ms > 0).unwrap_or(RATE_GATE_MS).min(RATE_GATE_MS_MAX)
-}
-
-fn http_date(text: &str) -> Option<Millis> {
-    let moment = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(Millis(moment.timestamp().as_millisecond()))
 }
 
 /// As the list wants a moment: UTC, milliseconds, a literal `Z`.

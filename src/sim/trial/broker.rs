@@ -612,7 +612,9 @@ impl Book {
 
     // ---- reads
 
-    fn may_read(&mut self) -> Result<(), ReadError> {
+    /// A read that was asked for at `asked`, by the bot's clock. An answer carries the broker's.
+    fn may_read(&mut self, asked: Millis) -> Result<(), ReadError> {
+        self.ahead_ms = None;
         let now = self.now_ms;
         if now < self.away_until_ms || now < self.reads_fail_until_ms {
             self.struck.note("broker: a read fails");
@@ -622,6 +624,7 @@ impl Book {
             self.struck.note("broker: login dead");
             return Err(ReadError("401".into()));
         }
+        self.ahead_ms = Some(self.clock() - asked.0);
         Ok(())
     }
 
@@ -755,27 +758,27 @@ impl Broker for TrialBroker {
         self.book().post(ticket)
     }
 
-    fn order(&self, id: &OrderId, _now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+    fn order(&self, id: &OrderId, now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
         let mut book = self.book();
-        book.may_read()?;
+        book.may_read(now)?;
         Ok(book.read(|order| order.id == id.as_str()))
     }
 
-    fn find(&self, intent: &IntentId, _now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+    fn find(&self, intent: &IntentId, now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
         let mut book = self.book();
-        book.may_read()?;
+        book.may_read(now)?;
         Ok(book.read(|order| order.client_id.as_deref() == Some(intent.as_str())))
     }
 
-    fn list(&self, since: Millis, _now: Millis) -> Result<Vec<BrokerOrder>, ReadError> {
+    fn list(&self, since: Millis, now: Millis) -> Result<Vec<BrokerOrder>, ReadError> {
         let mut book = self.book();
-        book.may_read()?;
+        book.may_read(now)?;
         Ok(book.list(since))
     }
 
-    fn positions(&self, _now: Millis) -> Result<Vec<(Symbol, Shares)>, ReadError> {
+    fn positions(&self, now: Millis) -> Result<Vec<(Symbol, Shares)>, ReadError> {
         let mut book = self.book();
-        book.may_read()?;
+        book.may_read(now)?;
         let mut sums: BTreeMap<usize, i128> = BTreeMap::new();
         for order in &book.orders {
             *sums.entry(order.ticker).or_default() += order.signed();
@@ -788,9 +791,7 @@ impl Broker for TrialBroker {
 
     fn session(&self, now: Millis) -> Result<Session, ReadError> {
         let mut book = self.book();
-        book.ahead_ms = None;
-        book.may_read()?;
-        book.ahead_ms = Some(book.clock() - now.0).filter(|_| !book.client_ids);
+        book.may_read(now)?;
         if book.now_ms < book.market_away_until_ms {
             book.struck.note("broker: market unavailable");
             return Err(ReadError("the market's hours are unavailable".into()));
@@ -801,9 +802,9 @@ impl Broker for TrialBroker {
         })
     }
 
-    fn quotes(&self, symbols: &[Symbol], _now: Millis) -> Result<Vec<Quote>, ReadError> {
+    fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError> {
         let mut book = self.book();
-        book.may_read()?;
+        book.may_read(now)?;
         let price = Some(Price::from_atoms(100 * ONE));
         let at = Millis(book.clock());
         let quote = |symbol: &Symbol| Quote {
