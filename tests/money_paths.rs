@@ -4,11 +4,13 @@
 
 mod world;
 
+use alloy::primitives::Address;
 use counterfill::broker::OrderStatus;
 use counterfill::chain::Push;
 use counterfill::engine::{Command, Effect, Engine, Input};
-use counterfill::fills::Event;
+use counterfill::fills::{Event, Fill, SkipReason, Skipped};
 use counterfill::hedges::{HaltKind, IntentState};
+use counterfill::ledger::PassedOver;
 use counterfill::units::{Shares, Side};
 use world::{Deal, Mood, World, symbol, verdict};
 
@@ -31,6 +33,10 @@ fn lift(world: &mut World, ticker: Option<usize>, kind: HaltKind) -> Result<Stri
     let (reason, who) = ("tested".to_owned(), "operator".to_owned());
     let command = Command::Resume { symbol: ticker.map(symbol), kind, choice: None, reason, who };
     world.input(Input::Command(command, 7));
+    reply(world)
+}
+
+fn reply(world: &mut World) -> Result<String, String> {
     let reply = world.effects.iter().find_map(|effect| match effect {
         Effect::Reply(7, answer) => Some(answer.clone()),
         _ => None,
@@ -275,4 +281,57 @@ fn a_bot_that_rested_over_the_weekend_knows_its_last_order() {
     world.settle();
     assert!(!world.shelf.intents.values().any(|intent| intent.adopted), "it is our own");
     verdict(&world);
+}
+
+#[test]
+fn a_trade_that_a_fork_moves_while_it_is_counted_counts_where_it_stands() {
+    let mut world = World::new(0);
+    let deal = Deal { ticker: 0, side: Side::Sell, atoms: Shares::whole(5).atoms(), tx: 77 };
+    world.chain.mine(vec![deal.clone()]);
+    let before = world.chain.canonical[1].fills()[0].clone();
+    let trade = Skipped {
+        id: before.id,
+        block_number: before.block_number,
+        orderbook: before.orderbook,
+        owner: before.owner,
+        input_token: Address::repeat_byte(0xc0),
+        output_token: Address::repeat_byte(0xc1),
+        symbol: Some(symbol(0)),
+        shares: before.shares,
+        reason: SkipReason::OtherShard,
+    };
+    world.shelf.passed_over = vec![PassedOver { trade, symbol: symbol(0), ignored: false }];
+    world.restart();
+    world.settle();
+    let kinds = |world: &World| world.engine.facts().halts.into_iter().map(|halt| halt.1).collect::<Vec<_>>();
+    assert_eq!((kinds(&world), world.desk.posts.len()), (vec![HaltKind::Skipped], 0));
+    // While the chain is read for it, it moves.
+    world.chain.unwind(1);
+    world.chain.mine(vec![]);
+    world.chain.mine(vec![deal]);
+    world.settle();
+    let after = world.chain.canonical[2].fills()[0].clone();
+    let count = |world: &mut World, asked: &[&Fill], found: Option<&Fill>| {
+        let command = Command::CountSkipped {
+            symbol: symbol(0),
+            asked: asked.iter().map(|fill| fill.id).collect(),
+            push: Push { events: found.cloned().map(Event::Fill).into_iter().collect(), tokens: vec![] },
+            known: vec![],
+            reason: "tested".into(),
+            who: "operator".into(),
+        };
+        world.input(Input::Command(command, 7));
+        reply(world)
+    };
+    // Where it was it is no more, and where it is now it was not asked for.
+    for found in [None, Some(&before), Some(&after)] {
+        let refused = count(&mut world, &[&before], found).unwrap_err();
+        assert!(refused.contains("the chain moved meanwhile; nothing has changed"), "{refused}");
+    }
+    world.settle();
+    assert_eq!((kinds(&world), world.desk.posts.len()), (vec![HaltKind::Skipped], 0));
+    count(&mut world, &[&before, &after], Some(&after)).unwrap();
+    world.settle();
+    assert_eq!(kinds(&world), []);
+    assert_eq!(world.desk.executed(&symbol(0)), Shares::whole(5).atoms(), "hedged once");
 }

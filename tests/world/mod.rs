@@ -13,7 +13,7 @@ use counterfill::chain::{ChainView, Push, Sweep};
 use counterfill::engine::{Command, Decision, Effect, Engine, Input, Policy, Question, Stop};
 use counterfill::fills::{Event, Fill};
 use counterfill::hedges::{HaltKind, Intent, IntentState, Limits};
-use counterfill::ledger::{FillState, Ledger, Loaded, Stamp, Write};
+use counterfill::ledger::{FillState, Ledger, Loaded, PassedOver, Stamp, Write};
 use counterfill::units::{BlockRef, Cash, FillId, Millis, Price, Shares, Side, Symbol};
 
 pub const CHAIN_ID: u64 = 8453;
@@ -487,6 +487,8 @@ pub struct Shelf {
     pub begun: bool,
     /// When each fill was first seen.
     pub seen: BTreeMap<FillId, Millis>,
+    /// As a test puts them there; nothing that is written changes them.
+    pub passed_over: Vec<PassedOver>,
 }
 
 impl Shelf {
@@ -588,7 +590,7 @@ impl Shelf {
             map.iter().map(|(symbol, sum)| (symbol.clone(), Shares::from_atoms(*sum))).collect()
         };
         Loaded {
-            passed_over: Vec::new(),
+            passed_over: self.passed_over.clone(),
             chain: ChainView {
                 cursor: self.cursor,
                 window: self.window.clone(),
