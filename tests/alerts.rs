@@ -210,17 +210,14 @@ fn raising_never_waits_for_a_receiver_that_never_answers() {
     let alerts = Alerts::start(bench.options()).unwrap();
     alerts.raise("held up");
     bench.until_heard(1);
-    let begun = Instant::now();
-    // Far more than may wait, and little to do for the slowest machine.
+    // Far more than may wait; while the first one still does, none of these can have waited for it.
     for n in 0..5_000 {
         alerts.raise(&format!("alert {n}"));
     }
-    // An attempt alone takes longer than this: 8 s without an answer.
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     assert!(bench.texts().iter().all(|text| text.ends_with("held up")), "the first one still waits");
     let begun = Instant::now();
     alerts.close(Duration::from_millis(50));
-    assert!(begun.elapsed() < Duration::from_secs(5), "the end does not wait either");
+    assert!(begun.elapsed() < PATIENCE, "the end does not wait either");
 }
 
 #[test]

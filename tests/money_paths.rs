@@ -287,7 +287,7 @@ fn a_bot_that_rested_over_the_weekend_knows_its_last_order() {
 fn a_trade_that_a_fork_moves_while_it_is_counted_counts_where_it_stands() {
     let mut world = World::new(0);
     let deal = Deal { ticker: 0, side: Side::Sell, atoms: Shares::whole(5).atoms(), tx: 77 };
-    world.chain.mine(vec![deal.clone()]);
+    world.chain.mine(vec![deal]);
     let before = world.chain.canonical[1].fills()[0].clone();
     let trade = Skipped {
         id: before.id,

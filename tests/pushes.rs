@@ -68,6 +68,58 @@ fn a_transaction_that_a_reorg_moved_is_not_counted_twice_in_between() {
 }
 
 #[test]
+fn a_transaction_that_comes_back_below_its_old_copy_is_not_counted_twice_in_between() {
+    let mut world = ready();
+    // 0.6 twice is more than a share; once is less.
+    let deal = Deal { atoms: 6 * ONE / 10, ..sold(1, 5) };
+    world.chain.mine(vec![]);
+    world.chain.mine(vec![deal]);
+    world.sweep(64);
+    world.perform(None);
+    // A branch that is one block long so far: the sweep can not say anything of the old copy's height yet.
+    world.chain.unwind(2);
+    world.chain.mine(vec![deal]);
+    world.sweep(64);
+    world.perform(None);
+    assert_eq!((counted(&world), orders(&world)), (-2 * deal.atoms, 0), "both stand, nothing is decided");
+    assert!(!world.engine.facts().deciding);
+    world.restart();
+    world.perform(None);
+    world.settle();
+    assert_eq!(orders(&world), 0, "nor after a restart");
+    world.chain.mine(vec![]);
+    world.settle();
+    assert_eq!((counted(&world), orders(&world)), (-deal.atoms, 0));
+    assert!(world.engine.facts().deciding);
+    verdict(&world);
+}
+
+#[test]
+fn a_push_below_the_base_of_a_sweep_that_is_under_way_is_looked_at() {
+    let mut world = ready();
+    for _ in 0..3 {
+        world.chain.mine(vec![]);
+    }
+    world.sweep(64);
+    let below = world.chain.canonical[world.chain.canonical.len() - 2].clone();
+    for _ in 0..130 {
+        world.chain.mine(vec![]);
+    }
+    let planned = world.chain.sweep(&world.engine.view(), 64).unwrap();
+    // What is pushed meanwhile has the hash of a block that was read, and is on no chain.
+    let phantom = Block { deals: vec![sold(1, 9)], ..below };
+    world.push(&phantom);
+    world.input(Input::Sweep(planned));
+    let mut back = world.chain.sweep(&world.engine.view(), 64).unwrap();
+    assert!(back.base.number < phantom.number, "it is read again from below");
+    back.refuted = vec![phantom.fills()[0].id];
+    world.input(Input::Sweep(back));
+    while world.sweep(64) {}
+    world.perform(None);
+    assert_eq!(counted(&world), 0, "the chain has no such fill");
+}
+
+#[test]
 fn a_head_that_was_not_there_does_not_keep_the_bot_from_deciding() {
     let mut world = ready();
     world.input(Input::Connected { head: BlockRef { number: 9_000_000, hash: B256::repeat_byte(9) } });

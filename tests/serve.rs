@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
 use counterfill::broker::{Placed, Session};
@@ -361,9 +361,25 @@ async fn large_requests_are_refused() {
     assert_eq!(json(&bot, "/readyz").await.0, 200, "and it still answers");
 }
 
+/// Less than after which a connection that asks for nothing is closed, and its place given up.
+const ALL_STILL_OPEN: Duration = Duration::from_secs(4);
+/// So often is tried what only a machine that is too slow just then prevents.
+const ATTEMPTS: usize = 30;
+
 #[tokio::test]
 async fn more_connections_than_there_is_room_for_wait_and_are_served() {
+    for _ in 0..ATTEMPTS {
+        if waits_for_a_place_and_is_served().await {
+            return;
+        }
+    }
+    panic!("the connections were never made within {ALL_STILL_OPEN:?}");
+}
+
+/// False where it took so long that a place may have been free from the beginning.
+async fn waits_for_a_place_and_is_served() -> bool {
     let bot = bot().await;
+    let begun = Instant::now();
     let mut idle = Vec::new();
     for _ in 0..CONNECTIONS_MAX {
         idle.push(TcpStream::connect(bot.address).await.unwrap());
@@ -372,11 +388,16 @@ async fn more_connections_than_there_is_room_for_wait_and_are_served() {
     probe.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     // All places are taken: nothing comes (a slow machine can not fail this). Then one is given up.
     let mut byte = [0];
-    assert!(tokio::time::timeout(Duration::from_millis(200), probe.peek(&mut byte)).await.is_err());
+    let peeked = tokio::time::timeout(Duration::from_millis(200), probe.peek(&mut byte)).await;
+    if begun.elapsed() >= ALL_STILL_OPEN {
+        return false;
+    }
+    assert!(peeked.is_err());
     drop(idle.pop());
     let mut answer = String::new();
-    tokio::time::timeout(Duration::from_secs(20), probe.read_to_string(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(180), probe.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    true
 }
 
 #[tokio::test]
@@ -420,9 +441,8 @@ async fn bot_health_asks_and_says() {
 
 #[tokio::test]
 async fn bot_health_without_a_bot() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listen = listener.local_addr().unwrap();
-    drop(listener);
+    // Where nobody listens: a port that was let go may be another's by now.
+    let listen = "127.0.0.1:1".parse().unwrap();
     let (code, text) = asked(listen, false).await;
     assert_eq!((code, text), (1, format!("no bot answers at {listen}; is it running? LISTEN={listen}\n")));
     let (code, text) = asked(listen, true).await;

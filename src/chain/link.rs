@@ -179,6 +179,10 @@ pub async fn passed_over(
             log::info!("{n} of {} transactions that were passed over are read again", trades.len());
         }
         if rpc.header(block.number).await?.is_some_and(|header| header.hash != block.hash) {
+            // Two answers must say that it left: of a trade that is taken for gone nobody asks again.
+            if rpc.receipt(*tx_hash).await?.is_some_and(|receipt| receipt.block_hash == block.hash) {
+                return Err(TransactionError::NotCanonical { tx_hash: *tx_hash, block: *block });
+            }
             continue;
         }
         let push = events_of(&rpc, &book, &mut tokens, *tx_hash).await?;

@@ -101,6 +101,10 @@ impl<'a> Reader<'a> {
         let logs = self.logs_between(from, target).await?;
         let mid = from + (target - from) / 2;
         let mut again = self.logs_between(from, mid).await?;
+        // Between the halves, so that of two backends that take turns neither answers for the same blocks twice.
+        if self.rpc.block_number().await? < target {
+            return Err(disagree("the node's head is below the end of the range it answered"));
+        }
         if mid < target {
             again.extend(self.logs_between(mid + 1, target).await?);
         }
@@ -110,9 +114,6 @@ impl<'a> Reader<'a> {
         }
         if before.hash != after.hash {
             return Err(disagree("the end of the range changed its hash while it was read"));
-        }
-        if self.rpc.block_number().await? < target {
-            return Err(disagree("the node's head is below the end of the range it answered"));
         }
         if logs.iter().any(|log| !(from..=target).contains(&log.block_number)) {
             return Err(disagree("a log lies outside of the range asked for"));
@@ -148,7 +149,16 @@ impl<'a> Reader<'a> {
             let Some((number, id)) = fills.first().copied() else { continue };
             let block = BlockRef { number, hash: id.block_hash };
             if let Some(receipt) = self.receipt(tx_hash, block).await? {
-                reading.take_over(receipt);
+                reading.add(receipt)?;
+                let refutes = |reading: &Reading| {
+                    fills.iter().any(|(_, id)| !reading.logs.iter().any(|log| names(id, log)))
+                };
+                // One receipt that was cut must not take back a fill that somebody saw.
+                if refutes(reading)
+                    && let Some(again) = self.receipt(tx_hash, block).await?
+                {
+                    reading.add(again)?;
+                }
             }
             refuted.extend(
                 fills.into_iter().map(|(_, id)| id).filter(|id| !reading.logs.iter().any(|l| names(id, l))),
@@ -165,9 +175,9 @@ impl<'a> Reader<'a> {
             found.unpaired.iter().map(|clear| (clear.tx_hash, place_of(&clear.clear))).collect();
         for (tx_hash, block) in &unpaired {
             let receipt = self.receipt(*tx_hash, *block).await?;
-            reading.take_over(
-                receipt.ok_or_else(|| disagree("a log of a transaction that is not in its block"))?,
-            );
+            let receipt =
+                receipt.ok_or_else(|| disagree("a log of a transaction that is not in its block"))?;
+            reading.add(receipt)?;
         }
         if !unpaired.is_empty() {
             found = fills::trades(self.book, &reading.logs);
@@ -225,7 +235,11 @@ impl<'a> Reader<'a> {
             return Ok(better);
         }
         match self.rpc.block_receipts(header.hash).await {
-            Ok(Some(receipts)) => self.logs_of_receipts(header, receipts),
+            Ok(Some(receipts)) => {
+                let all = either(better, self.logs_of_receipts(header, receipts)?);
+                one_log_a_place(&all)?;
+                Ok(all)
+            }
             Ok(None) => Err(disagree("the node has a block's header but not its receipts")),
             Err(error) if error.is_method_missing() => {
                 if !self.no_block_receipts.swap(true, Ordering::Relaxed) {
@@ -267,10 +281,10 @@ impl<'a> Reader<'a> {
 }
 
 impl Reading {
-    /// A receipt is the authority for its transaction.
-    fn take_over(&mut self, receipt: Receipt) {
-        self.logs.retain(|log| log.tx_hash != receipt.tx_hash);
-        self.logs.extend(receipt.logs);
+    /// With what a receipt shows beside it. Of one block, by its hash: what two answers say of one place must be the same.
+    fn add(&mut self, receipt: Receipt) -> Result<(), Trouble> {
+        self.logs = either(std::mem::take(&mut self.logs), receipt.logs);
+        one_log_a_place(&self.logs)
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Memory {
     unlinked: Option<(BlockRef, u32)>,
     /// How often running no ancestor was found.
     too_deep: u32,
+    /// The highest block that was read when it was beyond the reach of a fork.
+    settled: Option<u64>,
     progress: Progress,
     no_block_receipts: AtomicBool,
     /// A step succeeded since this was last cleared: the connection is good.
@@ -63,6 +65,7 @@ impl Memory {
             range_blocks: config.log_range_blocks.max(1),
             unlinked: None,
             too_deep: 0,
+            settled: None,
             progress: Progress::default(),
             no_block_receipts: AtomicBool::new(false),
             healthy: false,
@@ -217,13 +220,15 @@ impl Survey<'_> {
         };
         let backfill = self.memory.progress.at(base.number, head.number);
         note(self.facts, |facts| facts.backfill = backfill);
-        let mut reading = match reach(base.number, head.number, self.memory.range_blocks, &view.standing) {
+        let settled = self.memory.settled.is_some_and(|settled| base.number <= settled);
+        let range_blocks = self.memory.range_blocks;
+        let mut reading = match reach(base.number, head.number, range_blocks, &view.standing, settled) {
             // A chain whose head is the block before `DEPLOYMENT_BLOCK`: the first cursor is an empty range.
             Reach::Nothing if view.cursor.is_none() && head.hash == base.hash => {
                 return Ok(Found::Range(Sweep::empty_at(base)));
             }
             Reach::Nothing => return nothing(view, base, &head),
-            Reach::Blocks { target } => self.reader().blocks(base, target).await,
+            Reach::Blocks { target } => self.reader().blocks(base, target).await.map_err(no_range),
             Reach::Range { target } => self.range(base, target).await,
         }
         .map_err(|trouble| self.remember(trouble))?;
@@ -238,6 +243,9 @@ impl Survey<'_> {
             Sweep { base, target, canonical, events, refuted, tokens: weighed.tokens, head: head.number };
         self.memory.unlinked = None;
         self.memory.too_deep = 0;
+        if head.number.saturating_sub(target.number) >= WINDOW_DEPTH_BLOCKS {
+            self.memory.settled = self.memory.settled.max(Some(target.number));
+        }
         Ok(Found::Range(sweep))
     }
 
@@ -338,11 +346,7 @@ impl Survey<'_> {
                 *range = larger.min(self.config.log_range_blocks.max(1));
             }
             // A single block can not be halved: its refusal is the node's trouble.
-            Err(Trouble::Rpc(RpcError::RangeTooLarge(words))) if blocks <= 1 => {
-                let (method, code) = ("eth_getLogs", 0);
-                let message = format!("even one block is too large: {words}");
-                return Err(RpcError::Refused { method, code, message }.into());
-            }
+            Err(Trouble::Rpc(RpcError::RangeTooLarge(_))) if blocks <= 1 => return read.map_err(no_range),
             Err(Trouble::Rpc(
                 error @ (RpcError::RangeTooLarge(_) | RpcError::Timeout(_) | RpcError::Gone(_)),
             )) => {
@@ -363,6 +367,17 @@ impl Survey<'_> {
             self.memory.unlinked = Some((base, times));
         }
         trouble
+    }
+}
+
+/// Where one block is refused as too large nothing can be halved, and to ask again at once would help nobody.
+fn no_range(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Rpc(RpcError::RangeTooLarge(words)) => {
+            let message = format!("even one block is too large: {words}");
+            RpcError::Refused { method: "eth_getLogs", code: 0, message }.into()
+        }
+        other => other,
     }
 }
 

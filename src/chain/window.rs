@@ -30,11 +30,13 @@ pub enum Reach {
     },
 }
 
-/// Plans one read. `range_blocks` is the largest range the node is asked for (at least one is asked). Whether the block of
-/// a fill that stands already (`standing`: it was pushed) is canonical, only parents that link can say; where there is
-/// one, blocks are read one by one as they are near the head.
+/// Plans one read. `range_blocks` is the largest range the node is asked for (at least one is asked).
+///
+/// A range is linked to nothing. So it begins only after a base that was far below the head when it was read (`settled`),
+/// and ends below the lowest fill that stands already (`standing`: it was pushed): whether that base and that fill's
+/// block are canonical, only parents that link can say. There blocks are read one by one, as they are near the head.
 #[must_use]
-pub fn reach(base: u64, head: u64, range_blocks: u64, standing: &[(u64, FillId)]) -> Reach {
+pub fn reach(base: u64, head: u64, range_blocks: u64, standing: &[(u64, FillId)], settled: bool) -> Reach {
     let behind = head.saturating_sub(base);
     if behind == 0 {
         Reach::Nothing
@@ -43,14 +45,11 @@ pub fn reach(base: u64, head: u64, range_blocks: u64, standing: &[(u64, FillId)]
     } else {
         let oldest_near = head - WINDOW_DEPTH_BLOCKS;
         let lowest_fill = standing.iter().map(|(number, _)| *number).filter(|number| *number > base).min();
-        match lowest_fill.map(|fill| fill - 1) {
-            Some(below) if below == base => {
-                Reach::Blocks { target: base.saturating_add(WINDOW_DEPTH_BLOCKS) }
-            }
-            below => {
-                let target = base.saturating_add(range_blocks.max(1)).min(oldest_near);
-                Reach::Range { target: below.map_or(target, |below| below.min(target)) }
-            }
+        let below_fill = lowest_fill.map_or(oldest_near, |fill| oldest_near.min(fill - 1));
+        if settled && below_fill > base {
+            Reach::Range { target: base.saturating_add(range_blocks.max(1)).min(below_fill) }
+        } else {
+            Reach::Blocks { target: base.saturating_add(WINDOW_DEPTH_BLOCKS) }
         }
     }
 }
@@ -107,26 +106,28 @@ mod tests {
 
     #[test]
     fn near_heads_are_read_block_by_block_and_far_ones_in_ranges() {
-        assert_eq!(reach(10, 10, 1000, &[]), Reach::Nothing);
-        assert_eq!(reach(10, 9, 1000, &[]), Reach::Nothing);
-        assert_eq!(reach(10, 11, 1000, &[]), Reach::Blocks { target: 11 });
-        assert_eq!(reach(10, 74, 1000, &[]), Reach::Blocks { target: 74 });
-        assert_eq!(reach(10, 75, 1000, &[]), Reach::Range { target: 11 });
-        assert_eq!(reach(10, 5000, 1000, &[]), Reach::Range { target: 1010 });
-        assert_eq!(reach(10, 5000, 0, &[]), Reach::Range { target: 11 });
-        assert_eq!(reach(u64::MAX - 1, u64::MAX, 1000, &[]), Reach::Blocks { target: u64::MAX });
+        assert_eq!(reach(10, 10, 1000, &[], true), Reach::Nothing);
+        assert_eq!(reach(10, 9, 1000, &[], true), Reach::Nothing);
+        assert_eq!(reach(10, 11, 1000, &[], true), Reach::Blocks { target: 11 });
+        assert_eq!(reach(10, 74, 1000, &[], true), Reach::Blocks { target: 74 });
+        assert_eq!(reach(10, 75, 1000, &[], true), Reach::Range { target: 11 });
+        assert_eq!(reach(10, 5000, 1000, &[], true), Reach::Range { target: 1010 });
+        assert_eq!(reach(10, 5000, 0, &[], true), Reach::Range { target: 11 });
+        assert_eq!(reach(u64::MAX - 1, u64::MAX, 1000, &[], true), Reach::Blocks { target: u64::MAX });
     }
 
     #[test]
     fn no_range_holds_a_fill_that_stands() {
         let standing = [300, 250, 10].map(fill_at);
-        assert_eq!(reach(10, 5000, 1000, &standing), Reach::Range { target: 249 });
-        assert_eq!(reach(10, 5000, 100, &standing), Reach::Range { target: 110 });
-        assert_eq!(reach(249, 5000, 1000, &standing), Reach::Blocks { target: 313 });
-        assert_eq!(reach(249, 260, 1000, &standing), Reach::Blocks { target: 260 });
-        assert_eq!(reach(313, 5000, 1000, &standing), Reach::Range { target: 1313 });
-        assert_eq!(reach(10, 320, 1000, &standing), Reach::Range { target: 249 });
-        assert_eq!(reach(10, 300, 1000, &standing), Reach::Range { target: 236 });
+        assert_eq!(reach(10, 5000, 1000, &standing, true), Reach::Range { target: 249 });
+        assert_eq!(reach(10, 5000, 100, &standing, true), Reach::Range { target: 110 });
+        assert_eq!(reach(249, 5000, 1000, &standing, true), Reach::Blocks { target: 313 });
+        assert_eq!(reach(249, 260, 1000, &standing, true), Reach::Blocks { target: 260 });
+        assert_eq!(reach(313, 5000, 1000, &standing, true), Reach::Range { target: 1313 });
+        assert_eq!(reach(10, 320, 1000, &standing, true), Reach::Range { target: 249 });
+        assert_eq!(reach(10, 300, 1000, &standing, true), Reach::Range { target: 236 });
+        // Nor does one begin after a block that may have left the chain since.
+        assert_eq!(reach(10, 5000, 1000, &[], false), Reach::Blocks { target: 74 });
     }
 
     #[test]
@@ -178,18 +179,19 @@ mod tests {
             base in 0u64..10_000,
             head in 0u64..10_000,
             range in 0u64..3000,
-            fills in proptest::collection::vec(0u64..10_000, 0..4)
+            fills in proptest::collection::vec(0u64..10_000, 0..4),
+            settled: bool
         ) {
             let standing: Vec<(u64, FillId)> = fills.iter().copied().map(fill_at).collect();
-            match reach(base, head, range, &standing) {
+            match reach(base, head, range, &standing, settled) {
                 Reach::Nothing => prop_assert!(head <= base),
                 Reach::Blocks { target } => {
                     prop_assert!(target <= head && target > base && target - base <= WINDOW_DEPTH_BLOCKS);
-                    prop_assert!(target == head || fills.contains(&(base + 1)));
+                    prop_assert!(target == head || !settled || fills.contains(&(base + 1)));
                 }
                 Reach::Range { target } => {
                     prop_assert!(target > base && target + WINDOW_DEPTH_BLOCKS <= head);
-                    prop_assert!(target - base <= range.max(1));
+                    prop_assert!(settled && target - base <= range.max(1));
                     prop_assert!(!fills.iter().any(|fill| (base + 1..=target).contains(fill)));
                 }
             }

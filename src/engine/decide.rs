@@ -58,6 +58,9 @@ impl Engine {
         if self.half_read {
             waits.push("the rest of a fork to be read".into());
         }
+        if self.stands_twice {
+            waits.push("a transaction that a fork moved to stand in one block only".into());
+        }
         match (self.reach, self.cursor) {
             (None, _) => waits.push("a connection to the chain".into()),
             (Some(reach), cursor) => {

@@ -1,6 +1,8 @@
 //! What the chain says, folded: entries of fills, their counting, cursor and window (`protocol.md` 1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy::primitives::B256;
 
 use super::{Effect, Engine, Out, Stop};
 use crate::chain::{Push, Sweep, WINDOW_BLOCKS_MAX};
@@ -32,7 +34,9 @@ impl Engine {
                     Some(true) => {}
                     Some(_) => out.effects.push(Effect::Sweep),
                     None if self.stays_passed_over(&fill, out) => {}
-                    None if self.may_stand(fill.block_number, fill.id) && !self.stands_elsewhere(&fill) => {
+                    None if self.may_stand(fill.block_number, fill.id)
+                        && !self.stands_elsewhere(fill.id, &[]) =>
+                    {
                         if self.cursor.is_some_and(|cursor| fill.block_number <= cursor.number) {
                             self.late.insert((fill.block_number, fill.id));
                             out.effects.push(Effect::Sweep);
@@ -59,11 +63,20 @@ impl Engine {
 
     /// Whether a fill of the same transaction stands in another block: a reorg moved it, and until the sweep has taken
     /// the old copy back the exposure would hold both, and an order would go out for the difference.
-    fn stands_elsewhere(&self, fill: &Fill) -> bool {
-        self.fills.values().any(|state| {
-            state.standing
-                && state.fill.id.tx_hash == fill.id.tx_hash
-                && state.fill.id.block_hash != fill.id.block_hash
+    /// `known` is what the ledger holds beyond those in memory.
+    pub(super) fn stands_elsewhere(&self, id: FillId, known: &[FillState]) -> bool {
+        self.fills.values().chain(known).any(|state| {
+            state.standing && state.fill.id.tx_hash == id.tx_hash && state.fill.id.block_hash != id.block_hash
+        })
+    }
+
+    /// Whether two fills of one transaction stand in different blocks: a sweep that ended below the old copy has brought
+    /// the new one. Only for as long as the old one is out of its reach.
+    pub(super) fn something_stands_twice(&self) -> bool {
+        let mut blocks: BTreeMap<B256, B256> = BTreeMap::new();
+        self.fills.values().filter(|state| state.standing).any(|state| {
+            let FillId { tx_hash, block_hash, .. } = state.fill.id;
+            *blocks.entry(tx_hash).or_insert(block_hash) != block_hash
         })
     }
 
@@ -87,6 +100,16 @@ impl Engine {
             // Nothing would ever reverse it: the sweep has passed that height on another block.
             let told = "the node has this transaction in a block that is not the one read here at that height; try \
                         again when the chain has settled";
+            out.effects.extend([Effect::Sweep, Effect::Reply(reply, Err(told.into()))]);
+            return Ok(());
+        }
+        let elsewhere = |event: &Event| match event {
+            Event::Fill(fill) => self.stands_elsewhere(fill.id, &known),
+            Event::Skipped(_) | Event::Dead(_) => false,
+        };
+        if push.events.iter().any(elsewhere) {
+            let told = "the ledger has this transaction in another block than the node says now; try again when the \
+                        chain has settled, or with another node";
             out.effects.extend([Effect::Sweep, Effect::Reply(reply, Err(told.into()))]);
             return Ok(());
         }
@@ -164,6 +187,8 @@ impl Engine {
         for id in gone {
             self.reverse(id, out)?;
         }
+        // And what is back with the first may leave with the last.
+        self.stands_twice = self.something_stands_twice();
         self.window.retain(|block| block.number < base.number);
         self.window.push(base);
         self.window.extend(
@@ -192,6 +217,10 @@ impl Engine {
 
     fn fits(&self, sweep: &Sweep) -> Result<bool, Stop> {
         let Sweep { base, target, canonical, events, refuted, .. } = sweep;
+        if self.late.first().is_some_and(|(number, _)| *number <= base.number) {
+            // Pushed since it was planned, at or below its base: it must be looked at before it is out of reach.
+            return Ok(false);
+        }
         let starts_here = match self.cursor {
             None => true,
             Some(cursor) => cursor == *base || self.window.contains(base),

@@ -160,6 +160,8 @@ pub struct Engine {
     reach: Option<u64>,
     /// A sweep took fills back and did not come to the head: nothing is decided before one does.
     half_read: bool,
+    /// Fills of one transaction stand in two blocks, see [`Engine::something_stands_twice`].
+    stands_twice: bool,
 
     positions: BTreeMap<Symbol, Position>,
     waiting: BTreeMap<Symbol, String>,
@@ -293,7 +295,7 @@ impl Engine {
             .map(|i| i.id.clone())
             .collect();
         let is_open = |state| matches!(state, IntentState::Sent | IntentState::Unknown);
-        Self {
+        let mut engine = Self {
             policy,
             now: Millis::default(),
             late: unswept(&loaded.chain, &loaded.fills),
@@ -309,6 +311,7 @@ impl Engine {
             head: 0,
             reach: None,
             half_read: false,
+            stands_twice: false,
             positions,
             waiting: BTreeMap::new(),
             unhedged: BTreeMap::new(),
@@ -376,7 +379,9 @@ impl Engine {
             alerted: BTreeSet::new(),
             untold: BTreeMap::new(),
             stopping: false,
-        }
+        };
+        engine.stands_twice = engine.something_stands_twice();
+        engine
     }
 
     /// Folds a batch, then decides once. On an error nothing of the batch may be committed and the process must end:

@@ -17,7 +17,7 @@ use crate::chain::Push;
 use crate::fills::{Event, Fill, Skipped};
 use crate::hedges::HaltKind;
 use crate::ledger::{FillState, PassedOver, Source, Write};
-use crate::units::{FillId, Symbol};
+use crate::units::{BlockRef, FillId, Symbol};
 
 /// By ticker and transaction: the trades, and whether a person said that they stay passed over.
 pub(super) type Trades = BTreeMap<(Symbol, B256), Vec<(Skipped, bool)>>;
@@ -65,7 +65,12 @@ impl Engine {
         if trades.iter().any(|(trade, _)| trade.id == fill.id) {
             return true;
         }
-        let Some((known, ignored)) = trades.first().cloned() else { return false };
+        // A wrapped share of an unlisted token was never weighed: its amount was not known.
+        let same = |(trade, _): &&(Skipped, bool)| {
+            (trade.orderbook, trade.owner, trade.id.side) == (fill.orderbook, fill.owner, fill.id.side)
+                && (trade.shares == fill.shares || trade.shares.is_zero())
+        };
+        let Some((known, ignored)) = trades.iter().find(same).cloned() else { return false };
         let (id, block_number, shares) = (fill.id, fill.block_number, fill.shares);
         let moved = Skipped { id, block_number, shares, ..known };
         out.writes.push(Write::Skipped(moved.clone()));
@@ -132,7 +137,11 @@ impl Engine {
                 Event::Fill(_) | Event::Skipped(_) | Event::Dead(_) => {}
             }
         }
-        if fills.iter().any(|fill| self.is_orphan(fill.block_number, fill.id)) {
+        let hidden = self.hidden(symbol, &fills);
+        let moved = fills
+            .iter()
+            .any(|fill| self.is_orphan(fill.block_number, fill.id) || self.stands_elsewhere(fill.id, &known));
+        if hidden || moved {
             out.effects.push(Effect::Sweep);
             return Ok(
                 Err("the chain is about to settle; nothing has changed, try again in a minute".into()),
@@ -158,6 +167,18 @@ impl Engine {
             rest => format!(", {rest} are fills already or not on the chain any more"),
         };
         Ok(Ok(format!("{symbol} resumed; {added} trades count from now on{rest}")))
+    }
+
+    /// Whether a trade that waits is in a block of the window, and yet the node did not show it.
+    fn hidden(&self, symbol: &Symbol, shown: &[Fill]) -> bool {
+        let of_it = self.passed_over.iter().filter(|((of, _), _)| of == symbol);
+        let waiting = of_it.flat_map(|(_, trades)| trades).filter(|(_, ignored)| !ignored);
+        let mut in_window = waiting.filter(|(trade, _)| {
+            let at =
+                |block: &BlockRef| (block.number, block.hash) == (trade.block_number, trade.id.block_hash);
+            self.window.iter().any(at)
+        });
+        in_window.any(|(trade, _)| !shown.iter().any(|fill| fill.id == trade.id))
     }
 
     fn answer(&self, ids: &BTreeSet<FillId>, counted: bool, reason: &str, who: &str, out: &mut Out) {

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::market;
 use crate::node::text;
 use crate::world::World;
 use crate::{PATIENCE, tell, until};
@@ -186,6 +187,16 @@ impl Bot {
             let tickers = status["engine"]["tickers"].as_array();
             tickers.is_some_and(|tickers| tickers.iter().any(|t| t["live_intent"]["state"] == state))
         });
+    }
+
+    /// Holds the market still, so that the next order works until [`Bot::release_market`].
+    pub fn hold_market(&self) {
+        market::put_off(&self.home);
+    }
+
+    /// The market goes on, also for orders that waited.
+    pub fn release_market(&self) {
+        market::go_on(&self.home);
     }
 
     /// Holds the broker's book, so that no call of the bot gets an answer before the connection is dropped.

@@ -8,6 +8,8 @@
 mod bot;
 mod draws;
 mod fills;
+#[path = "../floor/market.rs"]
+mod market;
 mod node;
 mod refusals;
 mod reorgs;

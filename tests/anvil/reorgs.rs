@@ -75,9 +75,11 @@ fn an_order_that_works_while_its_fill_leaves_runs_on_and_is_hedged_after() {
     bot.settled(&world);
     world.node.mine_many(3);
     for _ in 0..5 {
+        bot.hold_market();
         world.emit_one(world.take(V4, BOB, Way::Buy, AAPL, 40 * ATOMS));
         bot.until_order("Working");
         world.node.reorg(2, &[]);
+        bot.release_market();
         bot.settled(&world);
     }
     let verdict = judge(&world, &bot);

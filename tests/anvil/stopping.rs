@@ -124,9 +124,11 @@ fn while_it_is_idle_while_an_order_works_and_in_the_middle_of_a_burst() {
         bot.start();
         bot.settled(&world);
         let way = if round % 2 == 0 { Way::Sell } else { Way::Buy };
+        bot.hold_market();
         world.emit_one(world.take(V4, BOB, way, AAPL, 30 * ATOMS));
         bot.until_order("Working");
         bot.stop();
+        bot.release_market();
     }
 
     for round in 0..4 {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::bot::{Bot, lines_with};
 use crate::draws::Draws;
-use crate::tell;
 use crate::verdict::{judge, on_chain};
 use crate::wire::Mood;
 use crate::world::{ALICE, ATOMS, V5, Way, World};
+use crate::{tell, until};
 
 /// What is emitted and what breaks when, in milliseconds; where a blow then hits, the machine decides.
 const SEED: u64 = 20_251_123;
@@ -75,10 +75,20 @@ impl Storm {
     fn cut(&mut self) {
         self.bot.until("a connection to cut", |status| status["chain"]["connected"] == true);
         self.pause(300);
-        self.world.wire.set(Mood::Refuse);
-        let before = self.world.wire.cuts();
-        self.world.wire.cut();
-        assert_eq!(self.world.wire.cuts(), before + 1, "there was no socket to cut");
+        let wire = &self.world.wire;
+        // The bot may make another connection by itself in this very moment: refused from then on, and let through again
+        // where there was none to cut.
+        until("a socket to cut", || {
+            if wire.connections() == 0 {
+                return Err("none".into());
+            }
+            wire.set(Mood::Refuse);
+            if wire.cut() > 0 {
+                return Ok(());
+            }
+            wire.set(Mood::Through);
+            Err("it went by itself".into())
+        });
         self.pause(600);
         self.world.wire.set(Mood::Through);
     }
@@ -86,6 +96,7 @@ impl Storm {
     /// Kills it: in its start, in the middle of a burst, while an order works, while an order call has no answer yet.
     fn kill(&mut self) {
         let mut hanging = None;
+        let mut holding = false;
         match self.draws.below(5) {
             0 => self.pause(300),
             1 | 2 => {
@@ -95,8 +106,10 @@ impl Storm {
             }
             3 => {
                 self.bot.settled(&self.world);
+                self.bot.hold_market();
                 self.order();
                 self.bot.until_order("Working");
+                holding = true;
             }
             _ => {
                 self.bot.settled(&self.world);
@@ -107,6 +120,9 @@ impl Storm {
         }
         self.bot.kill();
         drop(hanging);
+        if holding {
+            self.bot.release_market();
+        }
         self.kills += 1;
         if self.draws.one_in(3) {
             self.burst(5);

@@ -27,7 +27,20 @@ import traceback
 import urllib.request
 import zoneinfo
 
-from world import HARDENED, Container, Engine, NameServer, Node, Schwab, Wire, free_port, ready, running, wait_for
+from world import (
+    HARDENED,
+    PATIENCE_S,
+    Container,
+    Engine,
+    NameServer,
+    Node,
+    Schwab,
+    Wire,
+    free_port,
+    ready,
+    running,
+    wait_for,
+)
 
 IMAGE, PROGRAMS, ARCHIVE = sys.argv[1:]
 SECRET = "c4n4ry" + "9f3a7e1d5b"
@@ -58,6 +71,12 @@ def position(container: Container) -> dict:
     """The one ticker's."""
     rows = container.rows("positions")
     return rows[0] if rows else {"exposure": "none", "fills": "0", "executions": "0"}
+
+
+def healthy(container: Container) -> bool:
+    """What the program inside says of it."""
+    done = engine.docker("exec", container.name, "bot", "health", check=False)
+    return done.returncode == 0 and "ready" in done.stdout
 
 
 def hedged(container: Container) -> bool:
@@ -103,7 +122,7 @@ def test_runs_as_nobody_with_nothing() -> None:
         figures["memory_kB"] = int(status["VmRSS"].split()[0])
         said = engine.docker("exec", container.name, "auth", "status").stdout
         assert "no broker login needed" in said, said
-        assert "ready" in container.bot("health")
+        wait_for("still ready", lambda: healthy(container))
         said = engine.docker("exec", container.name, "bot", "doctor", "--json", check=False).stdout
         checks = [json.loads(line) for line in said.splitlines()]
         ill = {check["name"] for check in checks if check["verdict"] in ("failed", "not_done")}
@@ -129,6 +148,12 @@ def test_healthcheck_follows_the_chain() -> None:
         wait_for("healthy again", lambda: health() == "healthy")
 
 
+def seconds(told: str) -> float:
+    """Since 1970, of a time as Docker prints it: Go leaves out the zeros at the fraction's end, or all of it."""
+    whole, _, fraction = told.removesuffix("Z").partition(".")
+    return datetime.datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00").timestamp()
+
+
 def test_starts_fast() -> None:
     times = []
     for _ in range(5):
@@ -137,7 +162,7 @@ def test_starts_fast() -> None:
         with running(engine, settings(port)) as container:
             wait_for("ready", lambda: ready(port))
             ended = time.time()
-            started = datetime.datetime.fromisoformat(container.inspect(".State.StartedAt")[:26] + "+00:00").timestamp()
+            started = seconds(container.inspect(".State.StartedAt"))
             assert begun < started < ended
             times.append((ended - started) * 1000)
     figures["start_to_ready_ms"] = round(sorted(times)[2])
@@ -179,16 +204,10 @@ def test_sigterm_when_idle() -> None:
     figures["sigterm_to_exit_ms"] = round(sorted(times)[1])
 
 
-def terminated_when(container: Container, what: str, milli_shares: int) -> None:
-    """Sells, and sends SIGTERM the moment the bot says this of the order that follows; it must end as it should."""
-    pid, before = container.pid(), container.logs().count(what)
-    with container.follow() as said:
-        node.sell(milli_shares)
-        next(itertools.islice((line for line in said if what in line), before, None))
-        os.kill(pid, signal.SIGTERM)
-    begun = time.monotonic()
-    assert container.wait() == 0, container.logs()
-    assert time.monotonic() - begun < 20, "it took its time"
+def paper_book(volume: str) -> contextlib.closing[sqlite3.Connection]:
+    """The paper broker's own, beside the bot. SQLite gives the files that it adds for root to the owner of the book."""
+    path = pathlib.Path(engine.volume_path(volume)) / "paper.db"
+    return contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None))
 
 
 def test_sigterm_before_an_order() -> None:
@@ -213,31 +232,49 @@ def test_sigterm_during_an_order_call() -> None:
     port = free_port()
     with running(engine, [*settings(port), *mount]) as container:
         wait_for("all hedged before", lambda: ready(port) and (node.sold == 0 or hedged(container)))
-        book = sqlite3.connect(pathlib.Path(engine.volume_path(volume)) / "paper.db", isolation_level=None)
-        book.execute("BEGIN IMMEDIATE")
-        terminated_when(container, "sent: ", 2_000)
-        after = container.logs().rsplit("sent: ", 1)[1]
-        assert "working: " not in after and "executed" not in after, after
-        book.close()
+        pid, before = container.pid(), container.logs().count("sent: ")
+        with paper_book(volume) as book:
+            with container.follow() as said:
+                calls = (line for line in said if "sent: " in line)
+                assert sum(1 for _ in itertools.islice(calls, before)) == before
+                # Last of all: a read that meets the lock shuts the gate before the order, and the call waits 5 s only.
+                book.execute("BEGIN IMMEDIATE")
+                node.sell(2_000)
+                assert next(calls, None), "no order went out"
+                os.kill(pid, signal.SIGTERM)
+            begun = time.monotonic()
+            assert container.wait() == 0, container.logs()
+            assert time.monotonic() - begun < 20, "it took its time"
+            after = container.logs().rsplit("sent: ", 1)[1]
+            assert "working: " not in after and "executed" not in after, after
     with running(engine, [*settings(port), *mount]) as container:
         wait_for("all hedged once", lambda: hedged(container))
 
 
 def test_sigterm_while_an_order_is_polled() -> None:
-    """The broker has accepted, nothing or a part is filled. An order lasts a second, so a few tries find that moment."""
+    """The broker has accepted and nothing is filled: the next start goes on with that order."""
     volume = engine.volume()
     mount = ["--volume", f"{volume}:/data"]
-    for _ in range(20):
-        port = free_port()
-        with running(engine, [*settings(port), *mount]) as container:
-            wait_for("all hedged before", lambda: ready(port) and (node.sold == 0 or hedged(container)))
-            terminated_when(container, "working: ", 40_000)
-            done = "filled: " in container.logs().rsplit("working: ", 1)[1]
-        with running(engine, [*settings(port), *mount]) as container:
-            wait_for("all hedged once", lambda: hedged(container))
-        if not done:
-            return
-    raise AssertionError("twenty orders were done before the signal came")
+    port = free_port()
+    with running(engine, [*settings(port), *mount]) as container:
+        wait_for("all hedged before", lambda: ready(port) and (node.sold == 0 or hedged(container)))
+        # An order lasts a second and may be done before we look: as in tests/floor/market.rs, the market does
+        # not come to this one, for what the broker plans for it is put off by ten years.
+        with paper_book(volume) as book:
+            book.execute(
+                "CREATE TRIGGER put_off AFTER INSERT ON plan BEGIN "
+                "UPDATE plan SET at_ms = at_ms + 315360000000 WHERE number = NEW.number AND n = NEW.n; END"
+            )
+        node.sell(40_000)
+        wait_for("the order works", lambda: any(row["state"] == "Working" for row in container.rows("hedges")))
+        stopped(container)
+        after = container.logs().rsplit("working: ", 1)[1]
+        assert "filled: " not in after, after
+    with paper_book(volume) as book:
+        # The market goes on.
+        book.executescript("BEGIN IMMEDIATE; DROP TRIGGER put_off; UPDATE plan SET at_ms = n; COMMIT")
+    with running(engine, [*settings(port), *mount]) as container:
+        wait_for("all hedged once", lambda: hedged(container))
 
 
 def test_sigterm_around_an_order() -> None:
@@ -388,7 +425,8 @@ def test_second_instance() -> None:
         with running(engine, [*settings(free_port()), "--volume", f"{volume}:/data"]) as second:
             assert second.wait() == 75, second.logs()
             assert "is in use by process" in second.logs(), second.logs()
-        assert first.inspect(".State.Running") == "true" and ready(port)
+        assert first.inspect(".State.Running") == "true"
+        wait_for("still ready", lambda: ready(port))
 
 
 # ---- what survives
@@ -675,6 +713,9 @@ def test_tls_with_the_image_s_authorities() -> None:
 def test_time_zones() -> None:
     """The exchange's hours are New York's; what the bot says of them must be what another database says."""
     port = free_port()
+    new_york = zoneinfo.ZoneInfo("America/New_York")
+    # Whatever is told, it is told between this moment and the one after it was found.
+    before = datetime.datetime.now(new_york)
     with running(engine, settings(port, PAPER_SESSIONS="nyse")) as container:
         wait_for("ready or a ledger", lambda: container.rows("positions"))
         node.sell(1_000)
@@ -687,13 +728,12 @@ def test_time_zones() -> None:
             return moment.search(everything) or hedged(container)
 
         found = wait_for("the session is told", told)
-        new_york = zoneinfo.ZoneInfo("America/New_York")
         now = datetime.datetime.now(new_york)
         if found is True:
-            assert now.weekday() < 5 and 9 <= now.hour < 16, "traded outside the session"
+            assert any(it.weekday() < 5 and 9 <= it.hour < 16 for it in (before, now)), "traded outside the session"
         else:
             opens = datetime.datetime.fromisoformat(found[1] + "+00:00").astimezone(new_york)
-            assert (opens.hour, opens.minute) == (9, 30) and opens > now, opens
+            assert (opens.hour, opens.minute) == (9, 30) and opens > before, opens
 
 
 # ---- a broker with a login

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -104,12 +105,16 @@ class Container:
 
     @contextlib.contextmanager
     def follow(self) -> Iterator[Iterator[str]]:
-        """What it said and says, line by line, the moment it is said; ends with the container."""
+        """What it said and says, line by line, the moment it is said; ends with the container, or with our patience."""
         words = ["docker", "logs", "--follow", self.name]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # Whoever reads on waits for a line without bound.
+        patience = threading.Timer(PATIENCE_S, process.kill)
+        patience.start()
         try:
             yield iter(process.stdout)
         finally:
+            patience.cancel()
             process.kill()
             process.wait()
 
@@ -221,9 +226,11 @@ class Wire:
         self.writers: set[asyncio.StreamWriter] = set()
         self.taken = 0
         self.pause_s = 0.0
+        self.down = False
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.server: asyncio.Server | None = None
-        self.port = 0
+        # Not the kernel's choice: an outgoing connection could take that while the line is cut.
+        self.port = free_port()
         self.mend()
 
     def _do(self, work) -> object:
@@ -231,13 +238,14 @@ class Wire:
 
     def mend(self) -> None:
         """Listens, at the same port every time."""
+        self.down = False
         self.server = self._do(asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls))
-        self.port = self.server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
         """Ends every connection and takes no new one."""
 
         async def end() -> None:
+            self.down = True
             self.server.close()
             for writer in list(self.writers):
                 writer.close()
@@ -246,12 +254,19 @@ class Wire:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.taken += 1
+        # Known before the wait for the node, so that a cut meanwhile ends it too.
+        self.writers.add(writer)
         try:
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.behind)
         except OSError:
+            self.writers.discard(writer)
             writer.close()
             return
-        self.writers |= {writer, inner_writer}
+        self.writers.add(inner_writer)
+        if self.down:
+            # Cut while it was being made.
+            writer.close()
+            inner_writer.close()
         both = [self._pump(reader, inner_writer), self._pump(inner_reader, writer)]
         await asyncio.gather(*both, return_exceptions=True)
         self.writers -= {writer, inner_writer}
@@ -301,11 +316,20 @@ class NameServer:
         self.socket.close()
 
 
+# Ports that the kernel gives to no outgoing connection (it begins at 32768), which would take one before the bot does.
+PORTS = range(20_000, 30_000)
+# Every next one is another; two runs beside each other begin at different ones.
+port_counts = itertools.count(os.getpid())
+
+
 def free_port() -> int:
-    """A port that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that was free just now, and that nobody got from here before."""
+    for count in itertools.islice(port_counts, len(PORTS)):
+        port = PORTS[count % len(PORTS)]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 def ready(port: int) -> bool:

@@ -48,6 +48,8 @@ pub struct Stage {
     home: TempDir,
     settings: Vec<(&'static str, String)>,
     bot: Option<Bot>,
+    /// A verb that a person typed and that may run still.
+    typed: Option<Child>,
     kills: VecDeque<Kill>,
     pub hits: Vec<Hit>,
     /// What each process passed.
@@ -84,6 +86,7 @@ impl Stage {
             home,
             settings,
             bot: None,
+            typed: None,
             kills: kills.into_iter().collect(),
             hits: Vec::new(),
             passed: Vec::new(),
@@ -163,8 +166,19 @@ impl Stage {
         self.look_at_what_is_left(point.name());
     }
 
+    /// Waits for the end of a verb whose bot has ended: it may go on by itself, and has the ledger then.
+    fn wait_for_what_was_typed(&mut self) {
+        let Some(mut child) = self.typed.take() else { return };
+        let begun = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "a verb does not end");
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// What must hold after every end of a process, whatever it was.
     fn look_at_what_is_left(&mut self, place: &str) {
+        self.wait_for_what_was_typed();
         let (ledger, mut wrongs) = verdict::inspect(self.home.path());
         wrongs.extend(verdict::durable(ledger.as_ref(), &self.house.book(), &self.house.called()));
         self.wrongs.extend(wrongs.into_iter().map(|wrong| format!("after {place}: {wrong}")));
@@ -268,31 +282,29 @@ impl Stage {
             self.halted.remove(ticker)
         };
         let begun = Instant::now();
-        let mut typed: Option<Child> = None;
         loop {
             self.catch()?;
             let halt = (Some(ticker.to_owned()), "operator".to_owned());
             if verdict::look(self.home.path()).is_some_and(|ledger| ledger.halts.contains(&halt) == wanted) {
                 break;
             }
-            let answered = match &mut typed {
-                Some(child) => child.try_wait().unwrap().is_some(),
-                None => true,
-            };
-            if answered {
+            if self.has_answered() {
                 let args = [command, ticker, "--reason", "to see what comes of it"];
-                typed = Some(verb(self.home.path(), &args).spawn().unwrap());
+                self.typed = Some(verb(self.home.path(), &args).spawn().unwrap());
             }
             self.in_time(begun, command)?;
         }
         // Its answer may be lost with the process; then it says so by itself.
-        while let Some(child) = &mut typed
-            && child.try_wait().unwrap().is_none()
-        {
+        while !self.has_answered() {
             self.catch()?;
             self.in_time(begun, "the answer to a command")?;
         }
         Ok(())
+    }
+
+    /// Whether what was typed has ended, or nothing was.
+    fn has_answered(&mut self) -> bool {
+        self.typed.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Ends and starts the process where it is held; waits a moment for that.

@@ -11,6 +11,8 @@
 mod bench;
 mod clock;
 mod faults;
+#[path = "../floor/market.rs"]
+mod market;
 mod moments;
 #[path = "../hostile_node/truth.rs"]
 #[allow(dead_code)]

@@ -3,12 +3,9 @@
 //! A moment is reached by looking, never by waiting for a time, and a cell whose bot is not at its moment fails.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-
-use counterfill::broker::paper::BOOK_FILE;
-use rusqlite::Connection;
 
 use crate::bench::{Bench, FIRST};
+use crate::market::{go_on, put_off};
 use crate::truth::{Form, buy, sell};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,23 +145,4 @@ fn backfilling(mut bench: Bench, slow_ms: u64) -> Option<Bench> {
         at > FIRST + 20
     });
     (at < FIRST + 250).then_some(bench)
-}
-
-fn book(data: &Path) -> Connection {
-    let book = Connection::open(data.join(BOOK_FILE)).unwrap();
-    book.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
-    book
-}
-
-/// From now on the market does not come to any order: what the broker plans for it is put off by ten years.
-fn put_off(data: &Path) {
-    let trigger = "CREATE TRIGGER put_off AFTER INSERT ON plan BEGIN
-        UPDATE plan SET at_ms = at_ms + 315360000000 WHERE number = NEW.number AND n = NEW.n; END";
-    book(data).execute_batch(trigger).unwrap();
-}
-
-/// The market goes on, also for those who waited.
-fn go_on(data: &Path) {
-    let now = "BEGIN IMMEDIATE; DROP TRIGGER IF EXISTS put_off; UPDATE plan SET at_ms = n; COMMIT";
-    book(data).execute_batch(now).unwrap();
 }

@@ -4,7 +4,7 @@
 //! It refuses to know which broker there is; whoever stands on it gives the broker's orders to [`Floor::wrongs`].
 
 mod node;
-mod until;
+pub mod until;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -2,7 +2,7 @@
 
 use counterfill::sim::{DropPushes, Times};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, UNHURRIED};
 use crate::truth::{Form, buy, sell};
 
 /// Only the sweep can find them: the header's bloom says that there is something to find, and the receipts what. One
@@ -50,7 +50,7 @@ fn logs_that_are_pushed_but_not_told() {
 
 #[test]
 fn a_head_that_lags() {
-    let mut bench = Bench::ready();
+    let mut bench = Bench::ready_with(UNHURRIED);
     bench.node.mine_empty(10);
     bench.mine(&[sell(0, 2_000)]);
     bench.settles();

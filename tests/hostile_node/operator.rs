@@ -15,7 +15,7 @@ pub fn halts(bench: &Bench) -> Vec<(String, String)> {
 }
 
 pub fn refused(bench: &Bench, args: &[&str], code: i32) -> String {
-    let out = bench.verb(args);
+    let out = bench.answers(args);
     assert_eq!(out.status.code(), Some(code), "{args:?}: {out:?}");
     String::from_utf8(out.stderr).unwrap()
 }

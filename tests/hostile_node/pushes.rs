@@ -3,7 +3,7 @@
 use counterfill::sim::{DropPushes, Faults};
 use counterfill::units::Side;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, UNHURRIED};
 use crate::truth::{Deal, Form, buy, sell};
 
 /// A little of everything, block by block: takes of both books, clears, both sides, three tickers.
@@ -128,7 +128,7 @@ fn five_hundred_logs_at_once() {
 /// `protocol.md` 1.1: when the sweep meets a known key the content must be equal; a difference is a bug.
 #[test]
 fn a_pushed_log_with_another_amount_ends_the_bot() {
-    let mut bench = Bench::ready();
+    let mut bench = Bench::ready_with(UNHURRIED);
     // Its token is known from here on, so that the push waits for no answer and is in the ledger before the sweep reads.
     bench.mine(&[sell(0, 1_000)]);
     bench.settles();
@@ -151,7 +151,7 @@ fn a_pushed_log_with_another_amount_ends_the_bot() {
 
 #[test]
 fn a_phantom_above_the_cursor_is_refuted() {
-    let mut bench = Bench::ready();
+    let mut bench = Bench::ready_with(UNHURRIED);
     bench.mine(&[sell(1, 1_000)]);
     bench.settles();
     bench.node.set_faults(|faults| {
@@ -169,7 +169,7 @@ fn a_phantom_above_the_cursor_is_refuted() {
 
 #[test]
 fn a_phantom_at_the_cursor_is_refuted() {
-    let mut bench = Bench::ready();
+    let mut bench = Bench::ready_with(UNHURRIED);
     bench.mine(&[sell(1, 1_000)]);
     bench.settles();
     bench.catches_up();

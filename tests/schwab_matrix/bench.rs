@@ -191,6 +191,18 @@ impl Bench {
         found.remove(0)
     }
 
+    /// The same for an order of nobody's, which only the second list that shows it makes one: that may be two minutes, so
+    /// each list is waited for by itself.
+    pub fn waits_for_a_person_about_a_stranger(&self) -> Value {
+        for _ in 0..2 {
+            let lists = self.asked("list");
+            self.until("another list is read, or none is needed", || {
+                self.asked("list") > lists || self.unsettled().iter().any(|row| row["state"] == "Stuck")
+            });
+        }
+        self.waits_for_a_person("Stuck")
+    }
+
     /// A person says what became of the intent of that row.
     pub fn reconcile(&self, row: &Value, words: &[&str]) {
         let intent = row["intent_id"].as_str().unwrap();

@@ -299,7 +299,7 @@ fn with_an_afterlife() -> Vec<World> {
             bench.fault("place", Kind::TwinManualOrder);
             bench.mine(&[sell(0, 3_000)]);
             // It carries our tag and is nobody's: to us it looks like a second instance.
-            let row = bench.waits_for_a_person("Stuck");
+            let row = bench.waits_for_a_person_about_a_stranger();
             assert_eq!(row["adopted"], true, "{row}");
             bench.until("halted", || bench.is_halted("stuck"));
             bench.reconcile(&row, &["ignore"]);

@@ -1,6 +1,8 @@
 //! When orders may leave. The client's word at the edges of days that the calendar knows, to the millisecond, for a
 //! clock that the double and the client are told; and a session that ends under the real bot.
 
+use std::time::{Duration, Instant};
+
 use broker_doubles::schwab::{ACCOUNT, APP_KEY, APP_SECRET, SchwabDouble};
 use broker_doubles::tls::Authority;
 use counterfill::broker::schwab::vault::{Login, Vault};
@@ -11,8 +13,12 @@ use counterfill::units::Millis;
 use jiff::tz::TimeZone;
 
 use crate::bench::Bench;
+use crate::floor::until::until;
 use crate::truth::sell;
 use crate::{World, world};
+
+/// An answer that took longer is not of the moment of the question.
+const AT_ONCE: Duration = Duration::from_millis(900);
 
 static NEW_YORK: TimeZone = jiff::tz::get!("America/New_York");
 
@@ -20,8 +26,20 @@ fn at(moment: &str) -> i64 {
     moment.parse::<jiff::Timestamp>().unwrap().as_millisecond()
 }
 
-/// What the client says at that moment, asked over https, of a broker with these days.
+/// What the client says at that moment, asked over https, of a broker with these days. A call that takes long moves the
+/// moment that it is about, so it is repeated until it did not.
 fn said(moment: &str, days: &serde_json::Value, word: Word) -> String {
+    let mut told = String::new();
+    until("an answer at once", String::new, || {
+        let took;
+        (told, took) = said_after(moment, days, word);
+        took < AT_ONCE
+    });
+    told
+}
+
+/// What it says once, and how long it took to.
+fn said_after(moment: &str, days: &serde_json::Value, word: Word) -> (String, Duration) {
     let now = at(moment);
     let authority = Authority::new();
     let double = SchwabDouble::start_on(0, Some(&authority)).unwrap();
@@ -53,12 +71,16 @@ fn said(moment: &str, days: &serde_json::Value, word: Word) -> String {
         word,
         cert_file: Some(pem),
     };
-    match Schwab::new(options, vault).unwrap().session(Millis(now)).unwrap() {
+    let begun = Instant::now();
+    let session = Schwab::new(options, vault).unwrap().session(Millis(now)).unwrap();
+    let took = begun.elapsed();
+    let told = match session {
         Session::Open { until: Some(until) } => format!("open until {until}"),
         Session::Open { until: None } => "open".into(),
         Session::Closed { .. } => "closed".into(),
         Session::Disputed { .. } => "disputed".into(),
-    }
+    };
+    (told, took)
 }
 
 #[test]
@@ -128,7 +150,7 @@ fn lives_through(bench: &mut Bench, least_s: i64, mined: &mut usize) -> bool {
     // Fills go on coming, before the end and after it: the chain knows no hours.
     while Millis::now().0 < end + 3_000 {
         mine(bench);
-        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        std::thread::sleep(Duration::from_millis(1_500));
     }
     mine(bench);
     bench.books(*mined);

@@ -136,7 +136,7 @@ fn twins() -> Vec<World> {
             let ours = bench.orders()[0].id.clone();
             bench.reconcile(&row, &["adopt", &ours]);
             // The other one carries our tag and belongs to nobody.
-            let twin = bench.waits_for_a_person("Stuck");
+            let twin = bench.waits_for_a_person_about_a_stranger();
             assert_eq!(twin["adopted"], true, "{twin}");
             bench.reconcile(&twin, &["ignore"]);
             bench.becomes_ready_but_for_drift();

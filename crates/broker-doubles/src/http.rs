@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustls::{ServerConnection, StreamOwned};
@@ -137,6 +137,7 @@ pub struct Server {
     address: SocketAddr,
     tls: bool,
     over: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -149,8 +150,8 @@ impl Server {
         let address = listener.local_addr()?;
         let over = Arc::new(AtomicBool::new(false));
         let tls = authority.map(|authority| Arc::clone(&authority.server));
-        let server = Self { address, tls: tls.is_some(), over: Arc::clone(&over) };
-        thread::spawn(move || {
+        let mut server = Self { address, tls: tls.is_some(), over: Arc::clone(&over), accepting: None };
+        server.accepting = Some(thread::spawn(move || {
             for socket in listener.incoming() {
                 if over.load(Ordering::SeqCst) {
                     return;
@@ -170,7 +171,7 @@ impl Server {
                     };
                 });
             }
-        });
+        }));
         Ok(server)
     }
 
@@ -191,8 +192,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread; where that fails it is gone already.
-        let _ = TcpStream::connect(self.address);
+        // Wakes the accepting thread. Who connects after this call is refused: it waits until nobody listens any more, but
+        // not for the threads of connections. Where the call fails there is nobody to wake, or no way to.
+        if TcpStream::connect(self.address).is_ok()
+            && let Some(accepting) = self.accepting.take()
+        {
+            let _ = accepting.join();
+        }
     }
 }
 
