@@ -4,14 +4,14 @@
 
 mod world;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use counterfill::broker::OrderStatus;
 use counterfill::chain::Push;
 use counterfill::engine::{Command, Effect, Engine, Input};
 use counterfill::fills::{Event, Fill, SkipReason, Skipped};
 use counterfill::hedges::{HaltKind, IntentState};
-use counterfill::ledger::PassedOver;
-use counterfill::units::{Shares, Side};
+use counterfill::ledger::{FillState, PassedOver};
+use counterfill::units::{FillId, Shares, Side};
 use world::{Deal, Mood, World, symbol, verdict};
 
 /// The owner's order sold `whole` shares in one new block, and the sweep saw it.
@@ -226,6 +226,28 @@ fn a_replayed_fill_of_a_block_that_the_window_has_otherwise_is_not_counted() {
     assert!(told, "{:?}", world.effects);
     world.settle();
     verdict(&world);
+}
+
+#[test]
+fn a_transaction_that_stands_elsewhere_is_not_replayed_into_another_block() {
+    let mut world = ready();
+    sold(&mut world, 0, 2);
+    world.settle();
+    let fill = world.chain.head().fills()[0].clone();
+    // So far below the head that the window knows nothing of those heights any more.
+    for _ in 0..200 {
+        world.chain.mine(vec![]);
+    }
+    world.settle();
+    let elsewhere = FillId { block_hash: B256::repeat_byte(0x77), ..fill.id };
+    let moved = Fill { id: elsewhere, block_number: fill.block_number - 1, ..fill.clone() };
+    let push = Push { events: vec![Event::Fill(moved)], tokens: vec![] };
+    let known = vec![FillState { fill, n: 0, standing: true, counted: true }];
+    world.input(Input::Replay { push, known, reply: 7 });
+    let refused = reply(&mut world).unwrap_err();
+    assert!(refused.contains("in another block than the node says now"), "{refused}");
+    world.settle();
+    assert_eq!(world.desk.executed(&symbol(0)), Shares::whole(2).atoms(), "hedged once");
 }
 
 #[test]
