@@ -108,7 +108,7 @@ fn a_sent_intent_is_asked_for_before_anything_else_is_sent() {
     world.perform(Some(place + 1));
     assert_eq!((posts(&world), world.starts), (1, 1));
     world.desk.away = true;
-    world.chain.mine(vec![Deal { ticker: 1, ..sold(1) }]);
+    world.chain.mine(vec![Deal { ticker: 1, tx: 99, ..sold(1) }]);
     for _ in 0..5 {
         world.now = world.now.plus(10_000);
         world.input(Input::Tick);
