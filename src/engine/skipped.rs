@@ -65,10 +65,9 @@ impl Engine {
         if trades.iter().any(|(trade, _)| trade.id == fill.id) {
             return true;
         }
-        // A wrapped share of an unlisted token was never weighed: its amount was not known.
+        // Not by its amount: run again in another block, a transaction may trade another one.
         let same = |(trade, _): &&(Skipped, bool)| {
             (trade.orderbook, trade.owner, trade.id.side) == (fill.orderbook, fill.owner, fill.id.side)
-                && (trade.shares == fill.shares || trade.shares.is_zero())
         };
         let Some((known, ignored)) = trades.iter().find(same).cloned() else { return false };
         let (id, block_number, shares) = (fill.id, fill.block_number, fill.shares);
