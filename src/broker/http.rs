@@ -64,7 +64,7 @@ impl Answer {
     /// By how many milliseconds the clock of its `Date` was ahead of one by which it was asked for at `asked` and had come
     /// at `answered`; negative: behind. A date is cut to seconds: what lies within that second, and the time the answer
     /// took, proves nothing and is zero. None where there is no date.
-    pub(super) fn ahead_ms(&self, asked: Millis, answered: Millis) -> Option<i64> {
+    fn ahead_ms(&self, asked: Millis, answered: Millis) -> Option<i64> {
         let told = self.header("date").and_then(http_date)?;
         let behind = asked.since(told.plus(999));
         Some(if behind > 0 { -behind } else { told.since(answered).max(0) })
@@ -83,23 +83,38 @@ pub(super) fn http_date(text: &str) -> Option<Millis> {
     Some(Millis(moment.timestamp().as_millisecond()))
 }
 
-/// Our clock while a question is asked, which may take several calls: it goes on from the question's `now`, also where a
-/// person sets it meanwhile.
+/// Our clock while a question is asked, and how the broker's stands to it.
 #[derive(Debug, Default)]
-pub(super) struct Stopwatch(Option<(Millis, Instant)>);
+pub(super) struct Clocks {
+    /// The question's `now`, and when that was.
+    begun: Option<(Millis, Instant)>,
+    ahead_ms: Option<i64>,
+}
 
-impl Stopwatch {
-    /// What it shows at this moment of the question that was begun at `now`.
+impl Clocks {
+    /// Ours at this moment of the question that was begun at `now`, which may take several calls: it goes on from there,
+    /// also where a person sets the clock meanwhile.
     pub(super) fn at(&mut self, now: Millis) -> Millis {
-        match self.0 {
+        match self.begun {
             Some((begun_at, begun)) if begun_at == now => {
                 now.plus(i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX))
             }
             _ => {
-                self.0 = Some((now, Instant::now()));
+                self.begun = Some((now, Instant::now()));
                 now
             }
         }
+    }
+
+    /// Takes what an answer says that was asked for at `asked` of the question that was begun at `now`.
+    pub(super) fn heed(&mut self, answer: &Answer, asked: Millis, now: Millis) {
+        let answered = self.at(now);
+        self.ahead_ms = answer.ahead_ms(asked, answered).or(self.ahead_ms);
+    }
+
+    /// By how much the broker's clock was ahead of ours in the last answer that told ([`Answer::ahead_ms`]).
+    pub(super) fn ahead_ms(&self) -> Option<i64> {
+        self.ahead_ms
     }
 }
 

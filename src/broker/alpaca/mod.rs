@@ -23,7 +23,7 @@ pub use super::session::Word;
 pub use wire::TAG;
 
 use super::hours;
-use super::http::{Answer, Http, Stopwatch, Trouble};
+use super::http::{Answer, Clocks, Http, Trouble};
 use super::pace::{self, Pace};
 use super::secret::Secret;
 use super::session::{self, Said};
@@ -111,9 +111,7 @@ struct Learnt {
     /// Whether the broker has said that the keys are that account's.
     confirmed: bool,
     pace: Pace,
-    watch: Stopwatch,
-    /// By how much the broker's clock was ahead of ours in its last answer ([`Answer::ahead_ms`]).
-    clock_ahead_ms: Option<i64>,
+    clocks: Clocks,
     /// The session of a day, by the broker's calendar; outer none: never answered.
     calendar: Option<(Date, Option<(Millis, Millis)>)>,
 }
@@ -182,20 +180,19 @@ impl Alpaca {
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let wait = {
             let mut learnt = self.learnt();
-            learnt.watch.at(now);
+            learnt.clocks.at(now);
             learnt.pace.may_read(now).map_err(ReadError)?;
             learnt.pace.turn(Instant::now())
         };
         std::thread::sleep(wait);
         let what = path.trim_start_matches("/v2/").split('/').next().unwrap_or_default();
         let failed = |why: String| ReadError(format!("alpaca {what}: {why}"));
-        let asked = self.learnt().watch.at(now);
+        let asked = self.learnt().clocks.at(now);
         let answer = http.read(path, query, &self.keys()).map_err(|trouble| failed(trouble.into_words()))?;
         {
             let mut learnt = self.learnt();
             learnt.pace.heard(&answer);
-            let ahead_ms = answer.ahead_ms(asked, learnt.watch.at(now));
-            learnt.clock_ahead_ms = ahead_ms.or(learnt.clock_ahead_ms);
+            learnt.clocks.heed(&answer, asked, now);
         }
         let told = wire::error(&answer.body);
         match (answer.status, &told) {
@@ -500,7 +497,7 @@ impl Broker for Alpaca {
     }
 
     fn clock_ahead_ms(&self) -> Option<i64> {
-        self.learnt().clock_ahead_ms
+        self.learnt().clocks.ahead_ms()
     }
 
     fn troubles(&self, now: Millis) -> Result<Vec<String>, ReadError> {

@@ -27,7 +27,7 @@ use jiff::civil::Date;
 
 use self::grant::{Meaning, Secret};
 use self::tokens::{Endpoint, NoToken, Tokens};
-use super::http::{Answer, Http, Stopwatch, Trouble, http_date};
+use super::http::{Answer, Clocks, Http, Trouble, http_date};
 use super::pace::Pace;
 use super::session::{self, Clock, Said, Word};
 use super::{
@@ -95,11 +95,9 @@ struct Learnt {
     /// What paths take in place of the account's number; none until the broker has named the account.
     hash: Option<String>,
     pace: Pace,
-    watch: Stopwatch,
+    clocks: Clocks,
     /// The regular sessions of a day by the broker, and when they were asked for.
     hours: Option<(Date, Millis, Vec<Regular>)>,
-    /// By how much the broker's clock was ahead of ours in its last answer ([`Answer::ahead_ms`]).
-    ahead_ms: Option<i64>,
 }
 
 /// Charles Schwab.
@@ -202,7 +200,7 @@ impl Schwab {
         for _ in 0..2 {
             let wait = {
                 let mut learnt = self.learnt();
-                learnt.watch.at(now);
+                learnt.clocks.at(now);
                 learnt.pace.may_read(now).map_err(ReadError)?;
                 learnt.pace.turn(Instant::now())
             };
@@ -210,10 +208,10 @@ impl Schwab {
             std::thread::sleep(wait);
             let token = self.tokens.access(now).map_err(|no| ReadError(no.words))?;
             let bearer = Secret::from(format!("Bearer {}", *token));
-            let asked = self.learnt().watch.at(now);
+            let asked = self.learnt().clocks.at(now);
             let answer = self.http.read(path, query, &[("Authorization", &bearer)]);
             let answer = answer.map_err(|trouble| ReadError(trouble.into_words()))?;
-            self.heed_clock(&answer, asked, now);
+            self.learnt().clocks.heed(&answer, asked, now);
             match answer.status {
                 200 if answer.whole => return Ok(Some(answer.body)),
                 200 => return Err(ReadError("an answer that ends before its end".into())),
@@ -232,12 +230,6 @@ impl Schwab {
     /// As [`Self::get`], where there must be something.
     fn get_some(&self, path: &str, query: &[(&str, &str)], now: Millis) -> Result<Vec<u8>, ReadError> {
         self.get(path, query, now)?.ok_or_else(|| ReadError("the broker says there is no such thing".into()))
-    }
-
-    fn heed_clock(&self, answer: &Answer, asked: Millis, now: Millis) {
-        let mut learnt = self.learnt();
-        let ahead_ms = answer.ahead_ms(asked, learnt.watch.at(now));
-        learnt.ahead_ms = ahead_ms.or(learnt.ahead_ms);
     }
 
     /// What paths take in place of the account's number: found by number, never by place.
@@ -474,7 +466,7 @@ impl Broker for Schwab {
         let sessions = self.sessions(now);
         let clock = match &sessions {
             Some(sessions) => {
-                let at = now.plus(self.learnt().ahead_ms.unwrap_or(0));
+                let at = now.plus(self.learnt().clocks.ahead_ms().unwrap_or(0));
                 let within = sessions.iter().find(|(start, end)| *start <= at && at < *end);
                 Some(Clock {
                     at,
@@ -501,7 +493,7 @@ impl Broker for Schwab {
     }
 
     fn clock_ahead_ms(&self) -> Option<i64> {
-        self.learnt().ahead_ms
+        self.learnt().clocks.ahead_ms()
     }
 
     fn login(&self) -> Option<LoginFacts> {
