@@ -61,6 +61,14 @@ impl Disk {
         self.shared.state().rules.clear();
     }
 
+    /// Lets somebody look who is no part of the experiment: meanwhile no rule strikes, and none is used up.
+    pub fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
+        let rules = std::mem::take(&mut self.shared.state().rules);
+        let seen = look();
+        self.shared.state().rules = rules;
+        seen
+    }
+
     /// How many operations failed by a rule, so that a test can tell that its fault has struck.
     #[must_use]
     pub fn struck(&self) -> u64 {

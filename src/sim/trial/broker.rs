@@ -202,15 +202,26 @@ impl Book {
         self.late.iter().any(|late| late.ticket.intent.as_str() == intent)
     }
 
+    /// Another order that the bot sent, live or on its way, of one ticker.
+    pub(crate) fn live_beside(&self, ticker: usize, but: &str) -> Option<&str> {
+        let live = self.orders.iter().filter(|order| order.live && order.ticker == ticker);
+        let coming = self.late.iter().filter(|late| ticker_of(&late.ticket.symbol) == Some(ticker));
+        let coming = coming.map(|late| late.ticket.intent.as_str()).filter(|name| !self.refuses(name));
+        live.filter_map(|order| order.intent.as_deref()).chain(coming).find(|name| *name != but)
+    }
+
+    /// Whether an order of this name, when it arrives, is one too many.
+    fn refuses(&self, name: &str) -> bool {
+        self.client_ids && self.orders.iter().any(|order| order.client_id.as_deref() == Some(name))
+    }
+
     /// What is on its way and will be accepted when it arrives, BUY positive, of one ticker.
     pub(crate) fn on_the_way(&self, ticker: usize, but: &str) -> i128 {
         let mut seen = Vec::new();
         let mut sum = 0;
         for late in &self.late {
             let name = late.ticket.intent.as_str();
-            let known = self.client_ids
-                && (seen.contains(&name)
-                    || self.orders.iter().any(|order| order.client_id.as_deref() == Some(name)));
+            let known = self.refuses(name) || (self.client_ids && seen.contains(&name));
             if ticker_of(&late.ticket.symbol) == Some(ticker) && name != but && !known {
                 seen.push(name);
                 sum += late.ticket.side.signed(late.ticket.quantity).atoms();

@@ -5,7 +5,8 @@
 //!
 //! # Doubled, at any time
 //!
-//! When an order becomes durable it must be justified by what is known then. Take the ledger's counting fills of its
+//! When an order becomes durable, no other of ours may live in its ticker, it must be of whole lots, and it must be
+//! justified by what is known then. Take the ledger's counting fills of its
 //! ticker (which are held against the chain at rest), add everything the broker has of ours: of a done order what it
 //! traded, of a live one and of one on its way the whole quantity. The order must bring that sum nearer to zero
 //! and not past it. The one order that may be out of date is the same one again under its own name (`protocol.md` 3.5);
@@ -46,7 +47,7 @@ pub enum Fault {
     WrongQuantity,
     /// The broker has an order of ours without an intent of ours.
     OrderWithoutIntent,
-    /// Two intents of our own live for one ticker.
+    /// An order left while another one of ours was live, or on its way, in that ticker.
     TwoLiveIntents,
     /// A lot or more is left at rest.
     ExposureAtRest,
@@ -64,6 +65,8 @@ pub enum Fault {
     Ended,
     /// The world does not come to rest.
     NoRest,
+    /// The checker itself could not read the ledger.
+    Unchecked,
 }
 
 impl fmt::Display for Fault {
@@ -83,6 +86,7 @@ impl fmt::Display for Fault {
             Self::OutsideSession => "order outside of the session",
             Self::Ended => "the bot ended",
             Self::NoRest => "no rest",
+            Self::Unchecked => "unchecked",
         })
     }
 }
@@ -215,6 +219,14 @@ pub(crate) fn may_leave(
     if times > 1 {
         let what = format!("{} leaves for the {times}th time", given.intent);
         return Ok((!client_ids).then(|| Finding::new(Fault::Repeated, what)));
+    }
+    if given.atoms <= 0 || given.atoms % LOT != 0 {
+        let what = format!("{} leaves with {}, which are no whole lots", given.intent, shown(given.atoms));
+        return Ok(Some(Finding::new(Fault::WrongQuantity, what)));
+    }
+    if let Some(other) = book.live_beside(given.ticker, &given.intent) {
+        let what = format!("{} leaves for {ticker} while {other} lives", given.intent);
+        return Ok(Some(Finding::new(Fault::TwoLiveIntents, what)));
     }
     let fills = fill_sums(ledger)?.get(ticker).copied().unwrap_or(0);
     let known = booked(ledger)?;
@@ -434,12 +446,12 @@ impl Judge<'_> {
 
     fn intents(&self, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
         let mut statement = self.ledger.prepare(
-            "SELECT symbol, count(*) FROM intents WHERE adopted = 0 AND state IN ('Planned', 'Sent', 'Unknown', \
-             'Working', 'Stuck') GROUP BY symbol HAVING count(*) > 1",
+            "SELECT id, state FROM intents WHERE state IN ('Sent', 'Unknown', 'Working', 'Stuck')",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            findings.push(Finding::new(Fault::TwoLiveIntents, row.get::<_, String>(0)?));
+            let what = format!("{} is {} at rest", row.get::<_, String>(0)?, row.get::<_, String>(1)?);
+            findings.push(Finding::new(Fault::NoRest, what));
         }
         Ok(())
     }

@@ -32,15 +32,15 @@ impl World {
             Some(reader) => {
                 let mut book = self.broker.book();
                 book.work();
-                checker::may_leave(reader, &given, &book, self.terms.client_ids)
+                let look = || checker::may_leave(reader, &given, &book, self.terms.client_ids);
+                self.disk.aside(look).map_err(|error| error.to_string())
             }
-            None => Ok(None),
+            None => Err("the ledger is not open to it".to_owned()),
         };
         match looked {
             Ok(None) => {}
             Ok(Some(finding)) => self.find(finding.fault, finding.what),
-            // The reader shares the bot's faulty disk.
-            Err(error) => self.trace.say(self.now, 44, || format!("the checker could not read: {error}")),
+            Err(why) => self.find(Fault::Unchecked, format!("{}: {why}", given.intent)),
         }
         let life = self.life();
         if let Some(process) = &mut self.process {

@@ -298,16 +298,21 @@ impl World {
             self.struck.note("process: the power goes");
         }
         self.trace.say(self.now, 47, || format!("bot: life {} ends, power {power}", process.number));
+        self.leave_behind(process.number);
+        drop(process);
+        self.crash_disk(power);
+        self.soon(down_ms, Event::Start);
+    }
+
+    /// An order that a process had on its way may arrive without it.
+    fn leave_behind(&mut self, number: u32) {
         if let Some(key) = self.queue.iter().find_map(|(key, event)| {
-            matches!(event, Event::PostArrives(life, _) if *life == process.number).then_some(*key)
+            matches!(event, Event::PostArrives(life, _) if *life == number).then_some(*key)
         }) && let Some(Event::PostArrives(_, ticket)) = self.queue.remove(&key)
             && self.dice.chance(70)
         {
             self.broker.book().arrives_later(key.0, ticket);
         }
-        drop(process);
-        self.crash_disk(power);
-        self.soon(down_ms, Event::Start);
     }
 
     /// A person stops the process in order.
@@ -321,6 +326,7 @@ impl World {
         if stopped.is_ok()
             && let Some(process) = self.process.take()
         {
+            self.leave_behind(process.number);
             self.reader = None;
             // A ledger that can not be closed is found as it lies.
             let _ = process.turn.ledger.close();

@@ -44,11 +44,8 @@ fn words() -> (String, String) {
 /// the bot is looking for itself it finds when it may go on.
 fn pages_agree(world: &World, symbol: Option<&Symbol>) -> bool {
     let Some(reader) = &world.reader else { return false };
-    let (Ok(bound), Ok(booked), Ok(looked_for)) =
-        (checker::bound(reader), checker::booked(reader), checker::looked_for(reader))
-    else {
-        return false;
-    };
+    let pages = || (checker::bound(reader), checker::booked(reader), checker::looked_for(reader));
+    let (Ok(bound), Ok(booked), Ok(looked_for)) = world.disk.aside(pages) else { return false };
     let ticker = symbol.and_then(ticker_of);
     world.broker.book().orders().iter().filter(|order| ticker.is_none_or(|t| t == order.ticker)).all(
         |order| {
@@ -80,7 +77,9 @@ fn resume(world: &mut World, symbol: Option<Symbol>, kind: HaltKind) {
 /// Says what became of an order, by the broker's own book.
 fn settle(world: &mut World, intent: &Unsettled, known_for_ms: i64) {
     let name = intent.intent_id.as_str();
-    let Some(Ok(taken)) = world.reader.as_ref().map(checker::bound) else { return };
+    let Some(Ok(taken)) = world.reader.as_ref().map(|reader| world.disk.aside(|| checker::bound(reader))) else {
+        return;
+    };
     let (bound, own, on_its_way) = {
         let book = world.broker.book();
         let bound = intent.broker_order_id.as_ref();

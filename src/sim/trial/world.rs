@@ -492,18 +492,18 @@ impl World {
     fn judge(&self) -> rusqlite::Result<(Rest, Vec<Finding>)> {
         let ledger = self.disk.reader()?;
         let book = self.broker.book();
-        let verdict = self.node.with(|world| {
-            let judge = Judge {
-                chain: &world.chain,
-                market: &self.market,
-                book: &book,
-                ledger: &ledger,
-                restored: self.restored,
-            };
-            judge.verdict()
-        });
-        drop(book);
-        verdict
+        self.disk.aside(|| {
+            self.node.with(|world| {
+                let judge = Judge {
+                    chain: &world.chain,
+                    market: &self.market,
+                    book: &book,
+                    ledger: &ledger,
+                    restored: self.restored,
+                };
+                judge.verdict()
+            })
+        })
     }
 }
 
