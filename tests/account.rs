@@ -8,7 +8,7 @@ use counterfill::broker::{OrderStatus, Ticket};
 use counterfill::engine::{Choice, Command, Effect, Input};
 use counterfill::hedges::HaltKind;
 use counterfill::units::{ONE, Shares, Side};
-use world::{Deal, Terms, World, symbol, verdict};
+use world::{Deal, Mood, Terms, World, symbol, verdict};
 
 fn ready(terms: Terms) -> World {
     let mut world = World::on(terms, 0, None);
@@ -237,6 +237,30 @@ fn a_market_far_from_the_fills_holds_orders_and_then_halts() {
     world.now = world.now.plus(3_700_000);
     pass(&mut world, 20_000);
     assert_eq!(orders(&world).len(), 2);
+    verdict(&world);
+}
+
+#[test]
+fn the_same_order_again_waits_for_its_price_as_the_first_did() {
+    let mut world = ready(Terms { quotes: true, ..Terms::default() });
+    world.desk.quotes.insert(symbol(0), "50".parse().unwrap());
+    pass(&mut world, 11_000);
+    deal(&mut world, Side::Sell, 2);
+    world.desk.mood = Some(Mood::LosesTheRequest);
+    // By the time the broker says that it has no such order, the market is far away.
+    let posts = |world: &World| world.desk.posts.values().sum::<u32>();
+    while posts(&world) == 0 {
+        pass(&mut world, 500);
+    }
+    world.desk.quotes.insert(symbol(0), "9000".parse().unwrap());
+    world.now = world.now.plus(40_000);
+    pass(&mut world, 60_000);
+    assert_eq!((posts(&world), halts(&world)), (1, vec![]));
+    assert!(waiting(&world).contains("MAX_PRICE_DEVIATION_BPS=500"), "{}", waiting(&world));
+    world.desk.quotes.insert(symbol(0), "50".parse().unwrap());
+    pass(&mut world, 30_000);
+    assert_eq!(posts(&world), 2, "and then it goes, under the same name");
+    world.settle();
     verdict(&world);
 }
 

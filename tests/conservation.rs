@@ -63,12 +63,6 @@ fn conserve_by_list(ops: Vec<Op>, terms: Terms) {
     let mut world = World::on(terms, 0, None);
     let mut tx = 0;
     for op in ops {
-        // A ledger from before it knew our tag does not know our orders; a person would set APP_TAG first.
-        if matches!(op, Op::Restore(_))
-            && world.backups.iter().any(|shelf| !terms.tag_known && shelf.tag.is_none())
-        {
-            continue;
-        }
         apply(&mut world, op, &mut tx);
         assert!(world.stop.is_none(), "{:?}", world.stop);
     }

@@ -409,6 +409,51 @@ fn a_forgotten_order_that_has_no_tag_yet_stops_its_ticker_also_before_its_fills_
 }
 
 #[test]
+fn a_ledger_from_before_it_knew_our_tag_asks_whose_the_orders_are() {
+    let mut world = ready(Terms { tag_known: false, ..Terms::by_list() });
+    world.backups.push(world.shelf.clone());
+    sold(&mut world, 2);
+    world.settle();
+    assert_eq!((posts(&world), world.shelf.tag.as_deref()), (1, Some("ours")), "learnt from the first order");
+    // Put back, it knows neither the order, nor its ticker, nor the tag.
+    world.restore(0);
+    world.perform(None);
+    let why = world.engine.facts().halts.remove(0).2;
+    assert!(why.contains("order 1000 in TSLA has the tag ours") && why.contains("set APP_TAG=ours"), "{why}");
+    world.settle();
+    assert_eq!((halts(&world), posts(&world)), (vec![HaltKind::ForeignOrder], 1), "nothing is hedged again");
+    world.resume_all();
+    world.settle();
+    assert_eq!((halts(&world), posts(&world)), (vec![], 1), "{:?}", world.engine.facts());
+    assert!(intent(&world).adopted);
+    verdict(&world);
+}
+
+#[test]
+fn an_intent_whose_trade_was_taken_back_is_bound_to_no_other_order() {
+    let mut world = ready(Terms::by_list());
+    sold(&mut world, 2);
+    world.perform(None);
+    let order = &mut world.desk.orders[0];
+    (order.executed, order.filled) = (Shares::whole(1), Shares::whole(1));
+    pass(&mut world, 5_000);
+    // The one trade is taken back, and another hand replaces the order.
+    let order = &mut world.desk.orders[0];
+    (order.executed, order.filled, order.status) = (Shares::ZERO, Shares::ZERO, OrderStatus::Replaced);
+    pass(&mut world, 200_000);
+    assert_eq!((intent(&world).state, intent(&world).executed), (IntentState::Stuck, Shares::ZERO));
+    world.desk.twin("ours", world.now);
+    pass(&mut world, 5_000);
+    let other = world.desk.orders[1].id.clone();
+    for decision in [Decision::Adopt(other), Decision::Absent] {
+        let refused = reconcile(&mut world, decision).unwrap_err();
+        assert!(refused.contains("say `book`"), "{refused}");
+    }
+    reconcile(&mut world, Decision::Book).unwrap();
+    assert_eq!(world.stop, None);
+}
+
+#[test]
 fn an_order_of_the_other_side_under_our_id_is_never_booked() {
     let mut world = ready(Terms::by_list());
     sold(&mut world, 2);

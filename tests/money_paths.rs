@@ -11,7 +11,7 @@ use counterfill::engine::{Command, Effect, Engine, Input};
 use counterfill::fills::{Event, Fill, SkipReason, Skipped};
 use counterfill::hedges::{HaltKind, IntentState};
 use counterfill::ledger::{FillState, PassedOver};
-use counterfill::units::{FillId, Shares, Side};
+use counterfill::units::{FillId, ONE, Shares, Side};
 use world::{Deal, Mood, World, symbol, verdict};
 
 /// The owner's order sold `whole` shares in one new block, and the sweep saw it.
@@ -305,11 +305,13 @@ fn a_bot_that_rested_over_the_weekend_knows_its_last_order() {
     verdict(&world);
 }
 
-#[test]
-fn a_trade_that_a_fork_moves_while_it_is_counted_counts_where_it_stands() {
+/// A sale of five shares that was passed over while its ticker was not listed.
+const PASSED_OVER: Deal = Deal { ticker: 0, side: Side::Sell, atoms: 5 * ONE, tx: 77 };
+
+/// It is listed now; the trade.
+fn listed_later(ignored: bool) -> (World, Fill) {
     let mut world = World::new(0);
-    let deal = Deal { ticker: 0, side: Side::Sell, atoms: Shares::whole(5).atoms(), tx: 77 };
-    world.chain.mine(vec![deal]);
+    world.chain.mine(vec![PASSED_OVER]);
     let before = world.chain.canonical[1].fills()[0].clone();
     let trade = Skipped {
         id: before.id,
@@ -322,9 +324,30 @@ fn a_trade_that_a_fork_moves_while_it_is_counted_counts_where_it_stands() {
         shares: before.shares,
         reason: SkipReason::OtherShard,
     };
-    world.shelf.passed_over = vec![PassedOver { trade, symbol: symbol(0), ignored: false }];
+    world.shelf.passed_over = vec![PassedOver { trade, symbol: symbol(0), ignored }];
     world.restart();
     world.settle();
+    (world, before)
+}
+
+#[test]
+fn a_replay_counts_no_trade_that_a_person_ignored_or_has_yet_to_answer() {
+    for ignored in [true, false] {
+        let (mut world, trade) = listed_later(ignored);
+        let push = Push { events: vec![Event::Fill(trade)], tokens: vec![] };
+        world.input(Input::Replay { push, known: vec![], reply: 7 });
+        let told = reply(&mut world).unwrap();
+        assert!(told.contains("0 added") && told.contains("--count-skipped`: 1"), "{told}");
+        world.resume_all();
+        world.settle();
+        assert_eq!(world.desk.posts.len(), 0, "ignored before: {ignored}");
+    }
+}
+
+#[test]
+fn a_trade_that_a_fork_moves_while_it_is_counted_counts_where_it_stands() {
+    let (mut world, before) = listed_later(false);
+    let deal = PASSED_OVER;
     let kinds = |world: &World| world.engine.facts().halts.into_iter().map(|halt| halt.1).collect::<Vec<_>>();
     assert_eq!((kinds(&world), world.desk.posts.len()), (vec![HaltKind::Skipped], 0));
     // While the chain is read for it, it moves.

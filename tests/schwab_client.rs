@@ -243,6 +243,28 @@ fn a_read_is_asked_again_once_with_another_token() {
 }
 
 #[test]
+fn the_list_reaches_the_brokers_present_where_our_clock_is_behind() {
+    let desk = Desk::ready();
+    assert_eq!(word(&desk.place(&ticket(Side::Buy, "1", false))), "accepted");
+    let behind = Millis::now().plus(-12 * 3_600_000);
+    assert_eq!(desk.client.list(behind, behind).unwrap().len(), 1);
+    // The longest list that the engine asks for is one that the broker takes.
+    let longest = behind.plus(-58 * 86_400_000);
+    assert_eq!(desk.client.list(longest, behind).unwrap().len(), 1);
+}
+
+#[test]
+fn an_account_that_has_another_hash_now_is_looked_for_again() {
+    let desk = Desk::ready();
+    let Placed::Accepted(id) = desk.place(&ticket(Side::Buy, "1", false)) else { panic!("accepted") };
+    desk.double.book(|book| book.accounts.iter_mut().for_each(|account| account.hash.replace_range(..4, "dead")));
+    let now = Millis::now();
+    let reason = desk.client.order(&id, now).unwrap_err().0;
+    assert!(reason.contains("Invalid account number"), "said to be no order: {reason}");
+    assert_eq!(desk.client.order(&id, now).unwrap().unwrap().id, id);
+}
+
+#[test]
 fn every_answer_tells_how_far_the_clocks_are_apart() {
     let desk = Desk::ready();
     let reads: [(&str, &dyn Fn(Millis)); 4] = [

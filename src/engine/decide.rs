@@ -30,7 +30,7 @@ const QUOTES_MS: i64 = 10_000;
 /// Our clock and the broker's may differ by so much.
 pub(crate) const CLOCKS_MS_MAX: i64 = 2_000;
 /// The furthest any list looks back: the brokers' own limit, less a day.
-pub(super) const LIST_BACK_MS_MAX: i64 = 59 * 24 * 3_600_000;
+pub(super) const LIST_BACK_MS_MAX: i64 = 58 * 24 * 3_600_000;
 /// First pause between questions about an `Unknown` intent, doubling to [`UNKNOWN_MS_MAX`].
 const UNKNOWN_MS_FIRST: i64 = 500;
 /// Longest pause between questions about an `Unknown` intent.
@@ -124,8 +124,13 @@ impl Engine {
         if free(&self.asked_list) && list_due && (self.compared || !by_name) {
             self.asked_list = Some(self.question(0));
             let oldest = self.now.plus(-LIST_BACK_MS_MAX);
+            // Whoever was asked whose an order is may have set the tag since: it must be seen once more.
+            let asked_whose = self.halts.keys().any(|(_, kind)| *kind == HaltKind::ForeignOrder);
             let since = match (self.compared, self.compared_at) {
                 (true, _) => self.now.plus(-LIST_BACK_MS),
+                (false, Some(known)) if asked_whose => {
+                    known.plus(-START_BACK_MS).min(self.now.plus(-LIST_BACK_MS)).max(oldest)
+                }
                 // A clock that was set back since must not make the list begin in the future.
                 (false, Some(known)) => known.min(self.now).plus(-START_BACK_MS).max(oldest),
                 (false, None) => oldest,
@@ -291,7 +296,20 @@ impl Engine {
             let halted = self.intents.get(*id).is_none_or(|intent| self.halted(&intent.symbol).is_some());
             resend.ready && resend.pause.over(self.now) && !halted
         };
-        let Some(id) = self.resends.iter().find(may_go).map(|(id, _)| id.clone()) else { return Ok(()) };
+        let ready: Vec<IntentId> = self.resends.iter().filter(may_go).map(|(id, _)| id.clone()).collect();
+        let mut next = None;
+        for id in ready {
+            let Some(intent) = self.intents.get(&id) else { continue };
+            let (symbol, side) = (intent.symbol.clone(), intent.side);
+            match self.priced(&symbol, side, out) {
+                Ok(()) => {
+                    next = Some(id);
+                    break;
+                }
+                Err(reason) => drop(self.waiting.insert(symbol, reason)),
+            }
+        }
+        let Some(id) = next else { return Ok(()) };
         let now = self.now;
         let resend = self.resends.entry(id.clone()).or_default();
         resend.ready = false;

@@ -118,11 +118,13 @@ impl Engine {
             self.fills.entry(state.fill.id).or_insert(state);
         }
         let (mut added, mut standing, mut reversed, mut other) = (0_u32, 0_u32, 0_u32, 0_u32);
+        let mut passed_over = 0_u32;
         for event in push.events {
             match event {
                 Event::Fill(fill) => match self.fills.get(&fill.id).map(|state| state.standing) {
                     Some(true) => standing += 1,
                     Some(false) => reversed += 1,
+                    None if self.stays_passed_over(&fill, out) => passed_over += 1,
                     None => {
                         added += 1;
                         self.enter(fill, Source::Replay, out)?;
@@ -139,10 +141,16 @@ impl Engine {
             }
         }
         out.effects.push(Effect::Sweep);
-        let told = format!(
+        let mut told = format!(
             "fills: {added} added, {standing} known already, {reversed} reversed (only the sweep reinstates); logs \
              skipped or not understood: {other}"
         );
+        if passed_over > 0 {
+            told += &format!(
+                "; passed over before their ticker was listed, and counted by nothing but `bot resume TICKER \
+                 --count-skipped`: {passed_over}"
+            );
+        }
         out.effects.push(Effect::Reply(reply, Ok(told)));
         Ok(())
     }

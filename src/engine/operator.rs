@@ -184,7 +184,8 @@ impl Engine {
         let owned = || format!("{id} was found in the broker's book: say `book` or `ignore`");
         match decision {
             Decision::Adopt(_) | Decision::Absent if intent.adopted => Err(owned()),
-            Decision::Adopt(_) | Decision::Absent if !intent.executed.is_zero() => {
+            // Also where a trade and its taking back leave nothing: both are rows of that order.
+            Decision::Adopt(_) | Decision::Absent if intent.executions > 0 => {
                 Err(format!("{} of {id} are executed: say `book`", intent.executed))
             }
             Decision::Absent => Ok(()),

@@ -332,6 +332,11 @@ impl Engine {
                     None => {
                         format!("order {} in {} has no tag and may be this bot's own", order.id, order.symbol)
                     }
+                    Some(tag) if self.tag().is_none() => format!(
+                        "order {} in {} has the tag {tag}, and which tag is this bot's is not known yet: if it is that \
+                         one, set APP_TAG={tag} and start again within a day, and the order is adopted",
+                        order.id, order.symbol
+                    ),
                     Some(_) => format!("order {} in {} was not entered by this bot", order.id, order.symbol),
                 };
                 self.halt(Some(order.symbol.clone()), HaltKind::ForeignOrder, why, "engine".into(), out);
@@ -386,10 +391,11 @@ impl Engine {
     }
 
     /// Whether an order that is not ours, as far as it shows, must stop its ticker at start. One without a tag may get
-    /// ours yet, and its ticker's fills may not be read yet.
+    /// ours yet, one with any tag may be ours where we know none (a ledger that is put back may have learnt it later), and
+    /// its ticker's fills may not be read yet.
     fn concerns_us(&self, order: &BrokerOrder) -> bool {
-        let untold = !self.policy.profile.client_ids && order.ordinary && order.tag.is_none();
-        untold || self.positions.contains_key(&order.symbol)
+        let untold = order.tag.is_none() || self.tag().is_none();
+        (untold && !self.policy.profile.client_ids && order.ordinary) || self.positions.contains_key(&order.symbol)
     }
 
     /// On a new ledger: whether a person must be asked about the order. While our tag is not known, any that we could

@@ -815,8 +815,14 @@ impl World {
         self.restart();
     }
 
-    /// What only a person may lift, a person lifts.
+    /// What only a person may lift, a person lifts. Who is told that an order may be ours by its tag sets `APP_TAG` first.
     pub fn resume_all(&mut self) {
+        let asked = self.engine.facts().halts.iter().any(|(_, _, why)| why.contains("set APP_TAG=ours"));
+        if asked && !self.terms.tag_known {
+            self.terms.tag_known = true;
+            self.restart();
+            self.settle();
+        }
         for (symbol, kind, _) in self.engine.facts().halts {
             let (reason, who) = ("tested".to_owned(), "operator".to_owned());
             let choice = kind.choices().last().copied();

@@ -47,8 +47,11 @@ const POLL_MS: i64 = 2_000;
 const READS_A_MINUTE: u32 = 120;
 /// Orders in one answer: the most that Schwab gives.
 const LIST_ORDERS_MAX: usize = 3_000;
-/// The list is asked for up to here from now: its clock may be ahead of ours.
-const LIST_AHEAD_MS: i64 = 300_000;
+/// The list is asked for up to here from now: our clock may be hours behind its own. With what the engine looks back it is
+/// within the 60 days that one list may hold.
+const LIST_AHEAD_MS: i64 = 24 * 3_600_000;
+/// What it says of a hash that stands for no account.
+const ACCOUNT_UNKNOWN: &str = "Invalid account number";
 /// A rate limit that does not say when it ends.
 const RATE_GATE_MS: i64 = 60_000;
 /// No rate limit is believed to last longer.
@@ -216,6 +219,9 @@ impl Schwab {
                 200 if answer.whole => return Ok(Some(answer.body)),
                 200 => return Err(ReadError("an answer that ends before its end".into())),
                 401 => self.tokens.refused(&token),
+                404 if wire::refusal(&answer).contains(ACCOUNT_UNKNOWN) => {
+                    return Err(ReadError(wire::refusal(&answer)));
+                }
                 404 if serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok() => return Ok(None),
                 429 => {
                     self.learnt().pace.rest(now, rate_gate_ms(&answer, now), "the broker's rate limit");
@@ -253,7 +259,7 @@ impl Schwab {
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let hash = self.hash(now)?;
         let read = self.get(&format!("/trader/v1/accounts/{hash}{rest}"), query, now);
-        if matches!(&read, Err(ReadError(words)) if words.contains("Invalid account number")) {
+        if matches!(&read, Err(ReadError(words)) if words.contains(ACCOUNT_UNKNOWN)) {
             self.learnt().hash = None;
         }
         read
