@@ -26,7 +26,7 @@ in
       (
         script "prep-sol-artifacts" [ pkgs.nodejs ] ''
           [[ -x scripts/tools ]] || { echo "start this in the repository's root" >&2; exit 64; }
-          exec scripts/tools
+          exec scripts/tools --contracts
         ''
       );
 }

@@ -136,7 +136,8 @@ in
     python3 ${./contract.py} ${image} --version ${image.version} --revision ${image.revision} --closure ${program}
   '';
 
-  # The program refers to nothing, so that nothing comes into the image with it.
+  # The program refers to nothing, so that nothing comes into the image with it. And what package.nix blinds for that is
+  # the C library's alone: any other reference would be something that the program may want to find there.
   closure =
     pkgs.runCommand "counterfill-closure"
       {
@@ -148,6 +149,10 @@ in
       ''
         found=$(grep --only-matching '^/nix/store/[^/]*$' closure | sort -u)
         [[ $found == ${program} ]] || { printf 'the program brings along:\n%s\n' "$found" >&2; exit 1; }
+        grep --only-matching --text -E '/nix/store/[0-9a-z]{32}-[-+._?=0-9A-Za-z]+' \
+          ${package.unstamped}/bin/bot > all || [[ $? == 1 ]]
+        sort -u all | grep -v -E '^/nix/store/(e{32}|[0-9a-z]{32}-glibc)-' > others || [[ $? == 1 ]]
+        [[ ! -s others ]] || { echo 'before it was blinded, the program referred to:'; cat others; exit 1; } >&2
         touch $out
       '';
 
@@ -159,7 +164,8 @@ in
   '';
 
   sbom = said "sbom" [ pkgs.python3 ] ''
-    python3 ${./sbom_check.py} ${sbom} ${../Cargo.lock} ${program} ${pkgs.cacert}
+    ${program}/bin/bot version --json > said
+    python3 ${./sbom_check.py} ${sbom} ${pkgs.glibc.version} said ${../Cargo.lock} ${program} ${pkgs.cacert}
   '';
 
   module =

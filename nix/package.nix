@@ -108,6 +108,11 @@ let
         $out/bin/bot completions zsh > $out/share/zsh/site-functions/_bot
         $out/bin/bot completions fish > $out/share/fish/vendor_completions.d/bot.fish
         bash ${./man.sh} $out/bin/bot > $out/share/man/man1/bot.1
+        # The page finds the verbs in the text of the help; the completions know them from the program's own table.
+        for verb in $(sed -n 's/^complete .*_needs_command" -f -a "\([a-z-]*\)".*/\1/p' $out/share/fish/*/bot.fish); do
+          [[ $verb == help ]] || grep -q "^.SH BOT ''${verb^^}\$" $out/share/man/man1/bot.1 ||
+            { echo "the manual page lacks $verb" >&2; exit 1; }
+        done
         ln -s bot.1 $out/share/man/man1/auth.1
       '';
 in

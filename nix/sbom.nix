@@ -1,4 +1,5 @@
-# What is inside, as CycloneDX: every crate of the lock file and every store path of the image.
+# What is inside, as CycloneDX: every crate of the lock file, what is linked in and is no crate, and every store path of
+# the image.
 {
   pkgs,
   package,
@@ -15,8 +16,11 @@ pkgs.runCommand "counterfill-${package.version}.cdx.json"
     ];
     inherit (package) version;
     inherit (image) revision;
+    glibc = pkgs.glibc.version;
     meta.description = "Bill of materials of the image (CycloneDX)";
   }
   ''
-    python3 ${./sbom.py} "$version" "$revision" ${../Cargo.lock} closure certificates > $out
+    # Its compiler and its SQLite the program names itself.
+    ${package.program}/bin/bot version --json > said
+    python3 ${./sbom.py} "$version" "$revision" "$glibc" said ${../Cargo.lock} closure certificates > $out
   ''

@@ -1,15 +1,24 @@
-"""Prints a CycloneDX bill of materials: sbom.py VERSION REVISION Cargo.lock REFERENCES_GRAPH...
+"""Prints a CycloneDX bill of materials: sbom.py VERSION REVISION GLIBC SAID Cargo.lock REFERENCES_GRAPH...
 
-Every package of the lock file is listed, those that only tests or other systems use included: a list that is too long
-is found out at once, one that is too short never.
+SAID is what `bot version --json` printed. Every package of the lock file is listed, those that only tests or other
+systems use included: a list that is too long is found out at once, one that is too short never. What is linked into the
+program and is no crate has no purl that a scanner would know it by, and so a CPE instead.
 """
 
 import json
 import sys
 import tomllib
 
-version, revision, lock, *graphs = sys.argv[1:]
+version, revision, glibc, said, lock, *graphs = sys.argv[1:]
 
+with open(said, encoding="utf-8") as file:
+    program = json.load(file)
+# "rustc 1.95.0 (…)"
+linked = {
+    "glibc": ("gnu", glibc),
+    "rust": ("rust-lang", program["rustc"].split()[1]),
+    "sqlite": ("sqlite", program["sqlite"]),
+}
 with open(lock, "rb") as file:
     packages = tomllib.load(file)["package"]
 
@@ -28,6 +37,17 @@ for package in packages:
     if "checksum" in package:
         component["hashes"] = [{"alg": "SHA-256", "content": package["checksum"]}]
     components.append(component)
+
+for name, (vendor, number) in linked.items():
+    components.append(
+        {
+            "type": "library",
+            "bom-ref": f"linked:{name}@{number}",
+            "name": name,
+            "version": number,
+            "cpe": f"cpe:2.3:a:{vendor}:{name}:{number}:*:*:*:*:*:*:*",
+        }
+    )
 
 # A graph is, for each path: the path, its deriver, the number of its references, the references.
 paths = set()

@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import gzip
 import itertools
 import json
 import os
 import pathlib
 import random
 import re
+import shlex
 import shutil
 import signal
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -40,6 +43,7 @@ from world import (
     ready,
     running,
     wait_for,
+    within,
 )
 
 IMAGE, PROGRAMS, ARCHIVE = sys.argv[1:]
@@ -65,6 +69,21 @@ def settings(port: int, url: str | None = None, **more: str) -> list[str]:
         if value:
             words += ["--env", f"{name}={value}"]
     return words
+
+
+def as_the_guide_has_it(env_file: pathlib.Path, secret: pathlib.Path, volume: str, name: str) -> list[str]:
+    """The command of docs/guides/container.md that runs the bot, with what is another's there replaced by ours."""
+    page = (ROOT / "docs/guides/container.md").read_text()
+    words = shlex.split(re.search(r"^(docker run --detach (?:.*\\\n)*.*)$", page, re.MULTILINE)[1].replace("\\\n", " "))
+    ours = {
+        "counterfill": name,
+        ".env": str(env_file),
+        "/etc/counterfill/ws-rpc-url:/run/secrets/ws-rpc-url:ro": f"{secret}:/run/secrets/ws-rpc-url:ro",
+        "counterfill:/data": f"{volume}:/data",
+        "counterfill:VERSION": IMAGE,
+    }
+    assert set(ours) <= set(words), words
+    return [ours.get(word, word) for word in words]
 
 
 def position(container: Container) -> dict:
@@ -119,7 +138,7 @@ def test_runs_as_nobody_with_nothing() -> None:
         assert status["Uid"].split() == ["65532"] * 4 and status["Gid"].split() == ["65532"] * 4
         assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"] == "1"
         assert container.inspect(".HostConfig.ReadonlyRootfs") == "true"
-        figures["memory_kB"] = int(status["VmRSS"].split()[0])
+        figures["memory_kB"] = memory_kb(container.pid(), "VmRSS")
         said = engine.docker("exec", container.name, "auth", "status").stdout
         assert "no broker login needed" in said, said
         wait_for("still ready", lambda: healthy(container))
@@ -128,6 +147,72 @@ def test_runs_as_nobody_with_nothing() -> None:
         ill = {check["name"] for check in checks if check["verdict"] in ("failed", "not_done")}
         assert ill <= {"head", "clock"}, checks  # The simulated chain keeps a time of its own.
         assert any("a bot runs on it" in check["found"] for check in checks), checks
+
+
+def test_the_guide_s_command() -> None:
+    """All its flags, the image's own LISTEN, and a network of the container's own: the line to the node ends inside."""
+    url, env_file, volume = scratch / "ws-rpc-url", scratch / "guide.env", engine.volume()
+    inside = 20_000
+    url.write_text(f"ws://127.0.0.1:{inside}/{SECRET}\n")
+    shutil.chown(url, 65532)
+    url.chmod(0o400)
+    template = (ROOT / ".env.example").read_text()
+    for setting in ("ORDERBOOK", "ORDER_OWNER", "DEPLOYMENT_BLOCK"):
+        template = re.sub(f"^{setting}=$", f"{setting}={node.settings[setting]}", template, flags=re.MULTILINE)
+    assert re.search("^WS_RPC_URL=$", template, re.MULTILINE) and not re.search("^LISTEN=", template, re.MULTILINE)
+    env_file.write_text(template)
+    words = as_the_guide_has_it(env_file, url, volume, engine.name())
+    container = Container(engine, words[words.index("--name") + 1])
+    # This test's engine has no bridge; that a port is published needs one.
+    engine.docker(*words[1:3], "--network", "none", *words[3:])
+    try:
+        pid = container.pid()
+        line = Wire(node.port, listener=within(pid, lambda: socket.create_server(("127.0.0.1", inside))))
+        wait_for("ready", lambda: healthy(container))
+        assert line.taken > 0
+        table = pathlib.Path(f"/proc/{pid}/net/tcp").read_text()
+        assert "00000000:1F90 00000000:0000 0A" in table, f"nobody listens on 0.0.0.0:8080: {table}"
+        for page in ("livez", "readyz"):
+            within(pid, lambda: urllib.request.urlopen(f"http://127.0.0.1:8080/{page}", timeout=5).close())  # noqa: B023
+        assert container.inspect("json .HostConfig.RestartPolicy") == '{"Name":"on-failure","MaximumRetryCount":5}'
+        assert container.inspect(".HostConfig.Memory") == str(256 << 20)
+        assert container.inspect(".Config.StopTimeout") == "20"
+        assert SECRET not in engine.docker("inspect", container.name).stdout
+        stopped(container)
+    except BaseException:
+        print(f"---- logs of {container.name}\n{container.logs()[-4000:]}\n----")
+        raise
+    finally:
+        container.remove()
+
+
+def processor_ms(pid: int) -> int:
+    """User and system time of a process so far."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
+
+
+def memory_kb(pid: int, field: str) -> int:
+    """VmRSS is what it holds now, VmHWM the most that it ever held."""
+    return int(re.search(rf"^{field}:\s+(\d+) kB$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1])
+
+
+def test_what_it_takes() -> None:
+    """Figures: idle, with a block a second and nothing in it, and then 400 fills in as many blocks, at once."""
+    port = free_port()
+    with running(engine, settings(port, HEDGE_FROM_BLOCK=str(node.sell(1_000) + 1))) as container:
+        wait_for("ready", lambda: ready(port))
+        pid, before = container.pid(), len(container.rows("fills"))
+        used = processor_ms(pid)
+        time.sleep(20)
+        figures["processor_ms_in_20s"] = processor_ms(pid) - used
+        begun = time.monotonic()
+        for _ in range(400):
+            node.sell(100)
+        wait_for("all fills", lambda: len(container.rows("fills")) == before + 400)
+        figures["fills_per_s"] = round(400 / (time.monotonic() - begun))
+        wait_for("all hedged once", lambda: float(position(container)["executions"]) == 40)
+        figures["memory_load_kB"] = memory_kb(pid, "VmHWM")
 
 
 # ---- health, start, stop
@@ -182,16 +267,29 @@ def test_sigterm_before_the_chain_was_ever_there() -> None:
 
 
 def test_sigterm_while_catching_up() -> None:
+    """On a slow line, block by block: with the cursor above the first block, and it ends below what was there before."""
+    first = int(node.settings["DEPLOYMENT_BLOCK"])
+    last = [node.sell(10) for _ in range(100)][-1]
+    mount = ("--volume", f"{engine.volume()}:/data")
+
+    def cursor(said: str) -> int:
+        status = json.loads(said or "{}")
+        return ((status.get("engine") or status).get("cursor") or {"number": 0})["number"]
+
+    def asked(container: Container) -> int:
+        return cursor(engine.docker("exec", container.name, "bot", "status", "--json", check=False).stdout)
+
     port = free_port()
-    wire.pause_s = 0.2
+    wire.pause_s = 0.05
     try:
-        with running(engine, settings(port, LOG_RANGE_BLOCKS="1")) as container:
-            wait_for("a connection", lambda: "WARN" in container.logs() or engine.docker("logs", container.name).stderr)
-            time.sleep(0.5)
+        with running(engine, [*settings(port, LOG_RANGE_BLOCKS="1"), *mount]) as container:
+            wait_for("on its way", lambda: asked(container) > first)
             assert not ready(port)
             stopped(container)
     finally:
         wire.pause_s = 0.0
+    ended = cursor(engine.once("status", "--json", options=mount).stdout)
+    assert first < ended < last, f"blocks {first} to {last} were there, it ended at {ended}"
 
 
 def test_sigterm_when_idle() -> None:
@@ -455,6 +553,31 @@ def test_state_survives_removal_and_kills() -> None:
     figures["kills"] = 20
 
 
+def test_a_backup_is_put_back() -> None:
+    """As docs/guides/container.md has it: what was hedged since is known by the broker, and is not hedged again."""
+    volume, port, backup = engine.volume(), free_port(), scratch / "backup.db"
+    node.sell(2_000)
+    with running(engine, [*settings(port), "--volume", f"{volume}:/data"]) as container:
+        wait_for("all hedged", lambda: hedged(container))
+        stopped(container)
+        engine.docker("cp", f"{container.name}:/data/bot.db", str(backup))
+        engine.docker("start", container.name)
+        node.sell(3_000)
+        wait_for("all hedged after the backup", lambda: hedged(container))
+        after = position(container)
+        stopped(container)
+        folder = pathlib.Path(engine.volume_path(volume))
+        (folder / "aside").mkdir()
+        for ledger in folder.glob("bot.db*"):
+            if ledger.name in ("bot.db", "bot.db-wal", "bot.db-shm"):
+                ledger.rename(folder / "aside" / ledger.name)
+        subprocess.run(["install", "-o", "65532", "-g", "65532", "-m", "0600", backup, folder / "bot.db"], check=True)
+        engine.docker("start", container.name)
+        wait_for("ready on the backup", lambda: ready(port))
+        wait_for("all known again", lambda: hedged(container))
+        assert position(container) == after, (position(container), after)
+
+
 def older_ledger(used: pathlib.Path, version: str) -> pathlib.Path:
     """What a ledger would be if an earlier version had written it: that version's schema with the rows of `used`."""
     older = used.with_suffix(".older")
@@ -474,8 +597,9 @@ def older_ledger(used: pathlib.Path, version: str) -> pathlib.Path:
 
 
 def test_every_older_schema_is_migrated() -> None:
-    """From each schema that the program ever had (and there may be one only): backed up, migrated, and it goes on."""
+    """From each schema that an earlier version wrote: backed up, migrated, and it goes on."""
     versions = subprocess.run([f"{PROGRAMS}/examples/older_ledger"], check=True, capture_output=True, text=True).stdout.split()
+    assert len(versions) > 1, f"there is no older schema: {versions}"
     for version in versions[:-1]:
         volume = engine.volume()
         port = free_port()
@@ -835,7 +959,10 @@ def test_secrets_are_nowhere() -> None:
         exported = scratch / "exported.tar"
         engine.docker("export", "--output", str(exported), container.name)
         assert SECRET.encode() not in exported.read_bytes(), "the secret is in the container's files"
-    assert SECRET.encode() not in pathlib.Path(ARCHIVE).read_bytes()
+    with gzip.open(ARCHIVE) as file:
+        archive = file.read()
+    assert b"counterfill-revision=" in archive, "the archive is not read"
+    assert SECRET.encode() not in archive, "the secret is in the image"
 
 
 def main() -> int:

@@ -6,7 +6,9 @@ Everything listens on 127.0.0.1; containers that need it share the host's networ
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import ctypes
 import itertools
 import json
 import os
@@ -218,9 +220,9 @@ class Schwab:
 
 
 class Wire:
-    """A TCP line to the node, plain or TLS, that can be cut, mended and slowed."""
+    """A TCP line to the node, plain or TLS, that can be cut, mended and slowed; or one that begins at a given listener."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None, listener: socket.socket | None = None) -> None:
         self.behind, self.tls = port, tls
         self.loop = asyncio.new_event_loop()
         self.writers: set[asyncio.StreamWriter] = set()
@@ -229,6 +231,9 @@ class Wire:
         self.down = False
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.server: asyncio.Server | None = None
+        if listener:
+            self.server = self._do(asyncio.start_server(self._serve, sock=listener))
+            return
         # Not the kernel's choice: an outgoing connection could take that while the line is cut.
         self.port = free_port()
         self.mend()
@@ -279,6 +284,23 @@ class Wire:
                 sink.write(data)
                 await sink.drain()
         sink.close()
+
+
+CLONE_NEWNET = 0x40000000
+
+
+def within(pid: int, work: Callable[[], object]) -> object:
+    """Does this work in the network of that process. A socket that is made there stays there, whoever uses it."""
+
+    def inside() -> object:
+        with open(f"/proc/{pid}/ns/net", "rb") as network:
+            # Of this thread alone, which ends with the work.
+            if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+        return work()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(inside).result(PATIENCE_S)
 
 
 class NameServer:

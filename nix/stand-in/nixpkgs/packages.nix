@@ -153,8 +153,11 @@ rec {
     runtimeInputs = [ nixfmt ];
     text = ''git ls-files -z '*.nix' | xargs -0 nixfmt "$@"'';
   };
-  # In the machine's own compiler and linker.
-  glibc.static = names "glibc-static" [ ];
+  # In the machine's own compiler and linker. The version is upstream's: Debian's own count stands behind the dash.
+  glibc = {
+    static = names "glibc-static" [ ];
+    version = builtins.head (builtins.split "-" (builtins.elemAt machine.versions 3));
+  };
   # Never built here.
   darwin.sigtool = names "sigtool" [ ];
 
