@@ -257,7 +257,8 @@ fn the_list_reaches_the_brokers_present_where_our_clock_is_behind() {
 fn an_account_that_has_another_hash_now_is_looked_for_again() {
     let desk = Desk::ready();
     let Placed::Accepted(id) = desk.place(&ticket(Side::Buy, "1", false)) else { panic!("accepted") };
-    desk.double.book(|book| book.accounts.iter_mut().for_each(|account| account.hash.replace_range(..4, "dead")));
+    desk.double
+        .book(|book| book.accounts.iter_mut().for_each(|account| account.hash.replace_range(..4, "dead")));
     let now = Millis::now();
     let reason = desk.client.order(&id, now).unwrap_err().0;
     assert!(reason.contains("Invalid account number"), "said to be no order: {reason}");

@@ -395,7 +395,8 @@ impl Engine {
     /// its ticker's fills may not be read yet.
     fn concerns_us(&self, order: &BrokerOrder) -> bool {
         let untold = order.tag.is_none() || self.tag().is_none();
-        (untold && !self.policy.profile.client_ids && order.ordinary) || self.positions.contains_key(&order.symbol)
+        (untold && !self.policy.profile.client_ids && order.ordinary)
+            || self.positions.contains_key(&order.symbol)
     }
 
     /// On a new ledger: whether a person must be asked about the order. While our tag is not known, any that we could

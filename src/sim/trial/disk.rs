@@ -35,6 +35,22 @@ impl TrialDisk {
         self.aside(|| self.0.connect(LEDGER, flags))
     }
 
+    /// A copy of the ledger with something wrong in it.
+    #[cfg(test)]
+    pub(crate) fn tampered(&self, sql: &str) -> rusqlite::Result<Connection> {
+        let copy = Disk::from_snapshot(&self.copy(), 0);
+        let ledger = copy.connect(LEDGER, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut triggers = ledger.prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")?;
+        let names: Vec<String> = triggers.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        drop(triggers);
+        ledger.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON")?;
+        for name in names {
+            ledger.execute_batch(&format!("DROP TRIGGER {name}"))?;
+        }
+        ledger.execute_batch(sql)?;
+        Ok(ledger)
+    }
+
     /// The same, for reading on.
     pub(crate) fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
         self.0.aside(look)

@@ -77,7 +77,8 @@ fn resume(world: &mut World, symbol: Option<Symbol>, kind: HaltKind) {
 /// Says what became of an order, by the broker's own book.
 fn settle(world: &mut World, intent: &Unsettled, known_for_ms: i64) {
     let name = intent.intent_id.as_str();
-    let Some(Ok(taken)) = world.reader.as_ref().map(|reader| world.disk.aside(|| checker::bound(reader))) else {
+    let Some(Ok(taken)) = world.reader.as_ref().map(|reader| world.disk.aside(|| checker::bound(reader)))
+    else {
         return;
     };
     let (bound, own, on_its_way) = {

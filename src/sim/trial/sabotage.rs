@@ -5,6 +5,9 @@
 
 use std::cell::Cell;
 
+use rusqlite::Connection;
+
+use super::disk::TrialDisk;
 use crate::broker::{BrokerOrder, OrderStatus};
 use crate::units::Shares;
 
@@ -27,6 +30,17 @@ pub(crate) enum Sabotage {
 
 thread_local! {
     static NOW: Cell<Option<Sabotage>> = const { Cell::new(None) };
+    static TAMPERED: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Changes the copy of the ledger that this thread's judges see, by this SQL.
+pub(crate) fn tamper(sql: Option<&'static str>) {
+    TAMPERED.set(sql);
+}
+
+/// What the judge is to see instead of the ledger.
+pub(crate) fn tampered(disk: &TrialDisk) -> Option<rusqlite::Result<Connection>> {
+    TAMPERED.get().map(|sql| disk.tampered(sql))
 }
 
 /// Breaks this thread's bots from now on, or mends them.

@@ -1,10 +1,13 @@
 //! That trials are clean, the same twice, broad enough, and that a broken bot does not get through them.
 
-use super::checker::Fault;
+use super::broker::{TrialBroker, ticker_of};
+use super::checker::{self, Fault, Given};
 use super::coverage::{ALL, Struck};
 use super::sabotage::{self, Sabotage};
 use super::schedule::{self, Act};
 use super::world::{Outcome, live};
+use crate::broker::Ticket;
+use crate::units::{Shares, Side, Symbol};
 
 /// Within so many seeds a broken bot must be caught, and every fault must have struck.
 const SEEDS_MAX: u64 = 2_000;
@@ -60,17 +63,17 @@ fn caught_among(by: Sabotage, worth: impl Fn(&Act) -> bool) -> (u64, Fault) {
 
 #[test]
 fn a_bot_that_retries_an_order_call_is_caught() {
-    caught(Sabotage::RetryPost);
+    assert_eq!(caught(Sabotage::RetryPost).1, Fault::OrderWithoutIntent);
 }
 
 #[test]
 fn a_bot_that_forgets_a_partial_fill_is_caught() {
-    caught(Sabotage::ForgetPartial);
+    assert_eq!(caught(Sabotage::ForgetPartial).1, Fault::Doubled);
 }
 
 #[test]
 fn a_bot_that_drops_reversals_is_caught() {
-    caught(Sabotage::DropReversal);
+    assert_eq!(caught(Sabotage::DropReversal).1, Fault::Doubled);
 }
 
 #[test]
@@ -81,10 +84,103 @@ fn a_bot_that_acts_before_the_commit_is_caught() {
 #[test]
 fn a_bot_that_adopts_the_first_match_is_caught() {
     // Only where a person types an order that is equal to ours is there more than one to take.
-    caught_among(Sabotage::AdoptFirst, |act| matches!(act, Act::ManualOrder { twin: true, .. }));
+    let twins = |act: &Act| matches!(act, Act::ManualOrder { twin: true, .. });
+    assert_eq!(caught_among(Sabotage::AdoptFirst, twins).1, Fault::OrderWithoutIntent);
 }
 
 #[test]
 fn a_bot_that_trusts_empty_answers_is_caught() {
     assert_eq!(caught(Sabotage::TrustEmptyLogs).1, Fault::Lost);
+}
+
+/// A ledger that says something else than the world, and what the judge must call it.
+const LIES: [(&str, Fault); 9] = [
+    ("DELETE FROM fill_counts WHERE fill = (SELECT max(fill) FROM fill_counts)", Fault::Lost),
+    ("UPDATE fills SET side = CASE side WHEN 'BUY' THEN 'SELL' ELSE 'BUY' END", Fault::WrongSide),
+    ("UPDATE fills SET shares = '0.5'", Fault::WrongQuantity),
+    ("UPDATE fills SET tx_hash = block_hash", Fault::Doubled),
+    ("DELETE FROM dead_events", Fault::DeadEventDropped),
+    ("UPDATE intents SET order_id = NULL", Fault::OrderWithoutIntent),
+    ("UPDATE intents SET symbol = 'NONE'", Fault::WrongSide),
+    ("UPDATE executions SET quantity = '7000'", Fault::ExecutionUnbooked),
+    ("UPDATE intents SET state = 'Unknown' WHERE intent = 1", Fault::NoRest),
+];
+
+#[test]
+fn a_ledger_that_lies_is_found_out_by_the_right_name() {
+    for (sql, fault) in LIES {
+        sabotage::tamper(Some(sql));
+        // A trial may have no fill that counts, or no log that nobody can read.
+        let found = (0..20).flat_map(|seed| trial(seed).findings).find(|finding| finding.fault == fault);
+        assert!(found.is_some(), "{sql} is not called {fault}");
+    }
+}
+
+/// The tables that the checker looks at when an order leaves: five shares were sold, and an intent to buy them.
+const LEAVING: &str = "
+    CREATE TABLE halts (halt INTEGER PRIMARY KEY, symbol TEXT, kind TEXT, raised INTEGER);
+    CREATE TABLE intents (intent INTEGER PRIMARY KEY, id TEXT, state TEXT, side TEXT, quantity TEXT, order_id TEXT);
+    CREATE TABLE intent_transitions (intent INTEGER, to_state TEXT, order_id TEXT);
+    CREATE TABLE fills (fill INTEGER PRIMARY KEY, symbol TEXT, side TEXT, shares TEXT);
+    CREATE TABLE fill_entries (fill INTEGER, n INTEGER, sign INTEGER);
+    CREATE TABLE fill_counts (fill INTEGER, n INTEGER);
+    CREATE TABLE executions (order_id TEXT, quantity TEXT);
+    INSERT INTO fills VALUES (1, 'TSLA', 'SELL', '5');
+    INSERT INTO fill_entries VALUES (1, 0, 1);
+    INSERT INTO fill_counts VALUES (1, 0);
+    INSERT INTO intents VALUES (1, 'one', 'Sent', 'BUY', '5', NULL);
+    INSERT INTO intent_transitions VALUES (1, 'Sent', NULL);";
+
+#[test]
+fn an_order_that_may_not_leave_is_stopped_by_the_right_name() {
+    let again = "INSERT INTO intent_transitions VALUES (1, 'Sent', NULL)";
+    let rows: [(&str, &str, &str, bool, Option<Fault>); 10] = [
+        ("", "BUY", "5", true, None),
+        ("", "BUY", "3", true, Some(Fault::OrderWithoutIntent)),
+        ("UPDATE intents SET state = 'Planned'", "BUY", "5", true, Some(Fault::OrderWithoutIntent)),
+        ("DELETE FROM intents", "BUY", "5", true, Some(Fault::OrderWithoutIntent)),
+        (
+            "INSERT INTO halts VALUES (1, NULL, 'operator', 1)",
+            "BUY",
+            "5",
+            true,
+            Some(Fault::MovedWhileHalted),
+        ),
+        ("UPDATE intents SET quantity = '4.5'", "BUY", "4.5", true, Some(Fault::WrongQuantity)),
+        ("UPDATE intents SET quantity = '6'", "BUY", "6", true, Some(Fault::Doubled)),
+        ("UPDATE intents SET side = 'SELL'", "SELL", "5", true, Some(Fault::Doubled)),
+        (again, "BUY", "5", false, Some(Fault::Repeated)),
+        (again, "BUY", "5", true, None),
+    ];
+    let terms = schedule::draw(0).0;
+    for (sql, side, quantity, client_ids, fault) in rows {
+        let ledger = rusqlite::Connection::open_in_memory().unwrap();
+        ledger.execute_batch(LEAVING).unwrap();
+        ledger.execute_batch(sql).unwrap();
+        let atoms = quantity.parse::<Shares>().unwrap().atoms();
+        let given =
+            Given { intent: "one".into(), ticker: ticker_of(&tsla()).unwrap(), buy: side == "BUY", atoms };
+        let broker = TrialBroker::new(&terms);
+        let found = checker::may_leave(&ledger, &given, &broker.book(), client_ids).unwrap();
+        assert_eq!(found.map(|finding| finding.fault), fault, "{sql} {side} {quantity}");
+    }
+}
+
+#[test]
+fn no_order_may_leave_beside_another_that_is_on_its_way() {
+    let ledger = rusqlite::Connection::open_in_memory().unwrap();
+    ledger.execute_batch(LEAVING).unwrap();
+    let broker = TrialBroker::new(&schedule::draw(0).0);
+    let (intent, symbol) = ("two".parse().unwrap(), tsla());
+    let other =
+        Ticket { intent, symbol, side: Side::Buy, quantity: Shares::whole(1), reference: None, short: false };
+    broker.book().arrives_later(0, other);
+    let atoms = Shares::whole(5).atoms();
+    let given = Given { intent: "one".into(), ticker: ticker_of(&tsla()).unwrap(), buy: true, atoms };
+    let found = checker::may_leave(&ledger, &given, &broker.book(), true).unwrap();
+    assert_eq!(found.map(|finding| finding.fault), Some(Fault::TwoLiveIntents));
+}
+
+fn tsla() -> Symbol {
+    "TSLA".parse().unwrap()
 }
