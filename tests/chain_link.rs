@@ -748,6 +748,20 @@ async fn old_ranges_are_read_around_errors_and_a_changing_end() {
 }
 
 #[tokio::test]
+async fn an_order_book_without_code_is_noticed_when_the_node_has_come_so_far() {
+    let node = node().await;
+    let mut config = config(&node);
+    config.deployment_block = FIRST + 20;
+    node.no_code(Some(BOOK.address));
+    let bot = Bot::start(config);
+    bot.until("it says so", |bot| bot.facts().error.is_some_and(|why| why.contains("DEPLOYMENT_BLOCK")))
+        .await;
+    node.mine_empty(25);
+    let stop = bot.stop().await;
+    assert!(matches!(stop, ChainStop::NoCode { address, .. } if address == BOOK.address), "{stop}");
+}
+
+#[tokio::test]
 async fn a_node_below_the_deployment_block_is_waited_for() {
     let node = node().await;
     let mut config = config(&node);

@@ -186,6 +186,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("ORDERBOOK", "0x1234", "`0x1234` is not an address (0x and 40 hex digits)"),
     (
         "ORDERBOOK",
+        "0x123456781234567812345678123456781234567g",
+        "`0x123456781234567812345678123456781234567g` is not an address (0x and 40 hex digits)",
+    ),
+    (
+        "ORDERBOOK",
         "e522cB4a5fCb2eb31a52Ff41a4653d85A4fd7C9D",
         "`e522cB4a5fCb2eb31a52Ff41a4653d85A4fd7C9D` is not an address (0x and 40 hex digits)",
     ),

@@ -1,8 +1,10 @@
 //! Files that are not this program's ledger, or no longer: every refusal, with its exit code and what to type.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use counterfill::fills::Listing;
+use alloy::primitives::Address;
+use counterfill::fills::{Listing, SkipReason, Skipped};
 use counterfill::hedges::IntentState;
 use counterfill::ledger::{Claim, Ledger, LedgerError, Reader, Stamp, Write, migrations};
 use counterfill::units::{BlockRef, Side};
@@ -461,6 +463,16 @@ fn a_row_in_another_form_is_damage_and_never_a_guess() {
             "UPDATE stamp SET hedge_from_block = -1",
             "78: the ledger DIR/bot.db is damaged: Integer -1 out of range at index 5 (while it read its stamp)",
         ),
+        (
+            "a fill that counts twice",
+            "INSERT INTO fill_entries VALUES (1, 2, 1, 'sweep', 0); INSERT INTO fill_counts VALUES (1, 2, 0)",
+            "78: the ledger DIR/bot.db is damaged: Integer 2 out of range at index 3 (while it was loaded)",
+        ),
+        (
+            "an order that has no name, known when another was sent",
+            "INSERT OR REPLACE INTO intent_snapshots VALUES (1, 0, NULL, NULL, 'a b')",
+            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 18, `a b` is no broker order id (while it was loaded)",
+        ),
     ];
     let found = rows.into_iter().map(|(name, damage, expected)| {
         let place = used();
@@ -476,6 +488,63 @@ fn a_row_in_another_form_is_damage_and_never_a_guess() {
         (name, found.split(". There is no backup").next().unwrap_or_default().to_owned(), expected)
     });
     assert_rows(found.collect());
+}
+
+#[test]
+fn a_transactions_fills_and_a_ledger_that_is_not_there() {
+    let place = used();
+    let ledger = place.open();
+    sql(&place, "UPDATE fills SET shares = 'x'");
+    let tx = fill(1, "TSLA", Side::Buy, "2", "200").id.tx_hash;
+    let fills =
+        ledger.fill_states(tx).map_or_else(|error| told(&place, &error), |fills| format!("{fills:?}"));
+    let nowhere = Place::new().path();
+    assert_rows(vec![
+        (
+            "a transaction's fill of no amount",
+            fills.split(". There is no backup").next().unwrap().to_owned(),
+            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 11, `x` is not a plain decimal number (while it read the fills of a transaction)",
+        ),
+        ("the chain of none", format!("{:?}", Ledger::stamped_chain_id(&nowhere).unwrap()), "None"),
+        ("the account of none", format!("{:?}", Ledger::stamped_account(&nowhere).unwrap()), "None"),
+    ]);
+}
+
+/// What was passed over, as a fill of today's listing.
+#[test]
+fn a_trade_that_was_passed_over_is_a_fill_where_its_pair_is_listed() {
+    let (share, cash) = (Address::repeat_byte(0x31), Address::repeat_byte(0x12));
+    let listing = |symbols: Option<&str>| Listing {
+        symbols: symbols.map(|symbol| BTreeSet::from([symbol.parse().unwrap()])),
+        equities: BTreeMap::from([(share, "TSLA".parse().unwrap())]),
+        cash: BTreeSet::from([cash]),
+    };
+    let trade = |reason, (input_token, output_token): (Address, Address)| Skipped {
+        reason,
+        input_token,
+        output_token,
+        symbol: Some("AAPL".parse().unwrap()),
+        ..super::book::skipped()
+    };
+    let told = |listing: Listing, trade: &Skipped| format!("{:?}", listing.ticker_of(trade));
+    let stranger = Address::repeat_byte(0x99);
+    assert_rows(vec![
+        ("bought", told(listing(None), &trade(SkipReason::ForeignPair, (share, cash))), "Some(TSLA)"),
+        ("sold", told(listing(None), &trade(SkipReason::ForeignPair, (cash, share))), "Some(TSLA)"),
+        (
+            "of another shard",
+            told(listing(None), &trade(SkipReason::OtherShard, (share, cash))),
+            "Some(AAPL)",
+        ),
+        (
+            "of another shard still",
+            told(listing(Some("TSLA")), &trade(SkipReason::OtherShard, (share, cash))),
+            "None",
+        ),
+        ("against no cash", told(listing(None), &trade(SkipReason::ForeignPair, (share, stranger))), "None"),
+        ("of nothing", told(listing(None), &trade(SkipReason::ZeroShares, (share, cash))), "None"),
+        ("too early", told(listing(None), &trade(SkipReason::BeforeHedging, (share, cash))), "None"),
+    ]);
 }
 
 #[test]

@@ -11,10 +11,12 @@ mod answers;
 #[path = "../ledger/book.rs"]
 mod book;
 mod books;
+mod clients;
 mod ledgers;
 mod node;
 mod ranges;
 mod schwab;
+mod sockets;
 mod tokens;
 
 /// Compares every row at once, so that one run shows all that differ.

@@ -157,7 +157,12 @@ pub fn durable(ledger: Option<&Ledger>, book: &[Order], called: &[String]) -> Ve
         }
     }
     for name in called {
-        let known = |intent: &Intent| intent.id == *name || intent.adopted;
+        // After a restore a forgotten order is bound under another name; that excuses the call that made it, and no other.
+        let made: Vec<&String> =
+            book.iter().filter(|order| order.name.as_ref() == Some(name)).map(|order| &order.id).collect();
+        let known = |intent: &Intent| {
+            intent.id == *name || intent.adopted && intent.order.as_ref().is_some_and(|id| made.contains(&id))
+        };
         if !ledger.intents.iter().any(known) {
             wrongs.push(format!("an order call for {name} left, and no intent for it was durable"));
         }
@@ -252,4 +257,39 @@ pub fn leftovers(data: &Path) -> Vec<String> {
             || name.starts_with("bot.db.backup-") && !name.ends_with(".partial")
     };
     names.filter(|name| !known(name)).map(|name| format!("{name} was left behind")).collect()
+}
+
+#[test]
+fn an_adopted_order_excuses_its_own_call_and_no_other() {
+    let order = Order {
+        id: "7".to_owned(),
+        name: Some("forgotten".to_owned()),
+        ticker: "TSLA".to_owned(),
+        side: "BUY".to_owned(),
+        quantity: ONE,
+        executed: 0,
+        live: true,
+        calls: 1,
+    };
+    let intent = Intent {
+        id: "another".to_owned(),
+        ticker: "TSLA".to_owned(),
+        side: "BUY".to_owned(),
+        quantity: ONE,
+        state: "Working".to_owned(),
+        live: true,
+        order: Some("7".to_owned()),
+        executed: 0,
+        adopted: true,
+    };
+    let ledger = Ledger { intents: vec![intent], ..Ledger::default() };
+    let found = |called: &[&str]| {
+        let called: Vec<String> = called.iter().map(|name| (*name).to_owned()).collect();
+        durable(Some(&ledger), std::slice::from_ref(&order), &called)
+    };
+    assert_eq!(found(&["another", "forgotten"]), Vec::<String>::new());
+    assert_eq!(
+        found(&["forgotten", "of nobody"]),
+        ["an order call for of nobody left, and no intent for it was durable"]
+    );
 }

@@ -41,6 +41,11 @@ pub fn make_settable(bench: &mut Bench) {
     bench.set(&[("LD_PRELOAD", library().to_str().unwrap()), ("CLOCK_JUMP_FILE", file.to_str().unwrap())]);
 }
 
+/// Whether this bot's clock may have been set, so that its moments are in no order.
+pub fn is_settable(bench: &Bench) -> bool {
+    jump_file(bench).exists()
+}
+
 /// Sets it this far from the true time, and waits until the bot itself tells the new time.
 pub fn set(bench: &Bench, jump_s: i64) {
     // In place: the bot has the file's page mapped.

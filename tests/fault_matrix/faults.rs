@@ -8,7 +8,7 @@ use counterfill::sim::{DropPushes, RpcFault, Times};
 use crate::bench::Bench;
 use crate::bench::until::until;
 use crate::clock;
-use crate::moments::{Moment, Scene};
+use crate::moments::{BOUGHT, Moment, SOLD, Scene};
 use crate::truth::{V4, buy, sell};
 use crate::volume;
 
@@ -215,7 +215,7 @@ pub const VOLUME_FAULTS: [Fault; 3] = [
 
 fn cut_in_a_burst(scene: &mut Scene) {
     for n in 0..8 {
-        scene.bench.mine(&[sell(n % 3, 600), buy((n + 1) % 3, 250)]);
+        scene.bench.mine(&[sell(SOLD[n % 3], 600), buy(BOUGHT[n % 2], 250)]);
         if n == 3 {
             scene.bench.node.cut();
         }
@@ -223,7 +223,7 @@ fn cut_in_a_burst(scene: &mut Scene) {
 }
 
 fn two_forks(scene: &mut Scene) {
-    let (orphan, _) = scene.bench.mine(&[sell(1, 3_000)]);
+    let (orphan, _) = scene.bench.mine(&[sell(2, 3_000)]);
     scene.bench.node.reorg(1, vec![vec![]]).unwrap();
     scene.bench.node.two_forks(orphan.hash, 60);
     scene.trade();
@@ -240,7 +240,7 @@ fn too_large_range(scene: &mut Scene) {
     bench.node.cut();
     for n in 0..15 {
         bench.node.chain_mut(|chain| (0..9).for_each(|_| _ = chain.mine(vec![])));
-        bench.mine(&[sell(n % 3, 400)]);
+        bench.mine(&[sell(SOLD[n % 3], 400)]);
     }
     bench.node.set_faults(|faults| (faults.refuse, faults.range_blocks_max) = (Times::Never, Some(5)));
     scene.trade();

@@ -5,8 +5,14 @@
 use std::collections::BTreeSet;
 
 use crate::bench::{Bench, FIRST};
+use crate::clock;
+use crate::gross;
 use crate::market::{go_on, put_off};
-use crate::truth::{Form, buy, sell};
+use crate::truth::{self, Form, Verdict, buy, sell};
+
+/// Each ticker is traded one way only, so that a share that is ever traded back was hedged twice.
+pub const SOLD: [usize; 3] = [0, 2, 3];
+pub const BOUGHT: [usize; 2] = [1, 4];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
@@ -81,14 +87,23 @@ impl Scene {
         });
     }
 
-    /// The fault is over and a bot runs: everything comes to rest, clean. The number of orders at the broker.
-    pub fn ends_clean(mut self) -> usize {
+    /// The fault is over and a bot runs: everything comes to rest, and is judged, net and gross.
+    pub fn ends_judged(mut self) -> Verdict {
         // Also for orders that were entered while the clock was ahead.
         go_on(&self.bench.data());
         self.bench.mine(&[sell(0, 1_000)]);
         self.bench.node.mine_empty(self.bench.confirmations);
         self.books_every_trade();
-        self.bench.ends_clean()
+        let mut verdict = self.bench.ends_judged();
+        let (data, truth) = (self.bench.data(), &self.bench.truth);
+        let book = truth::book(&data);
+        self.bench.node.chain(|chain| {
+            gross::by_the_chain(truth, chain, &book, &mut verdict);
+            if !clock::is_settable(&self.bench) {
+                gross::by_the_ledger(truth, chain, &data, &book, &mut verdict);
+            }
+        });
+        verdict
     }
 }
 
@@ -134,7 +149,7 @@ fn backfilling(mut bench: Bench, slow_ms: u64) -> Option<Bench> {
     bench.set(&[("LOG_RANGE_BLOCKS", "10")]);
     for n in 0..40 {
         bench.node.chain_mut(|chain| (0..8).for_each(|_| _ = chain.mine(vec![])));
-        bench.mine(&[sell(n % 3, 700), buy((n + 1) % 3, 100)]);
+        bench.mine(&[sell(SOLD[n % 3], 700), buy(BOUGHT[n % 2], 100)]);
     }
     bench.node.slow(slow_ms);
     bench.start();

@@ -425,13 +425,18 @@ impl Bench {
 
     /// Comes to rest, is ready, stops with exit 0, and the verdict still holds; the number of orders.
     pub fn ends_clean(&mut self) -> usize {
+        let verdict = self.ends_judged();
+        assert!(verdict.is_clean(), "{verdict:?}");
+        assert!(!self.truth.meant.is_empty() || verdict.orders == 0);
+        verdict.orders
+    }
+
+    /// Comes to rest, is ready, and stops with exit 0; the verdict after that.
+    pub fn ends_judged(&mut self) -> Verdict {
         self.settles();
         self.becomes_ready();
         self.settles();
         self.stop();
-        let verdict = self.verdict();
-        assert!(verdict.is_clean(), "{verdict:?}");
-        assert!(!self.truth.meant.is_empty() || verdict.orders == 0);
-        verdict.orders
+        self.verdict()
     }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use alloy::primitives::{Address, B256};
 use counterfill::broker::paper::{self, BookOrder};
-use counterfill::sim::SimChain;
 use counterfill::sim::logs::{Asset, BookKind, Leg, OrderBook};
+use counterfill::sim::{SimBlock, SimChain};
 use counterfill::units::{Cash, ONE, Shares, Side};
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ impl Deal {
 }
 
 /// A fill by what tells it from every other: block, transaction, log, side, ticker, atoms.
-type Name = (String, String, u64, &'static str, &'static str, i128);
+pub type Name = (String, String, u64, &'static str, &'static str, i128);
 
 /// What every transaction of ours means: the fill's log within the transaction, and the deal.
 #[derive(Debug, Default)]
@@ -89,26 +89,31 @@ pub struct Truth {
 }
 
 impl Truth {
+    /// The fills in a block, canonical or not.
+    pub fn names(&self, block: &SimBlock) -> Vec<Name> {
+        let (mut names, mut first_log) = (Vec::new(), 0);
+        for tx in &block.txs {
+            for (log, deal) in self.meant.get(&tx.hash).into_iter().flatten() {
+                names.push((
+                    block.hash.to_string(),
+                    tx.hash.to_string(),
+                    u64::try_from(first_log + log).unwrap(),
+                    deal.side.as_str(),
+                    SHARES[deal.ticker].0,
+                    deal.atoms(),
+                ));
+            }
+            first_log += tx.logs.len();
+        }
+        names
+    }
+
     /// The fills on the chain that have at least `confirmations` blocks above them.
     pub fn canonical(&self, chain: &SimChain, confirmations: u64) -> BTreeMap<Name, u64> {
         let mut names = BTreeMap::new();
         let blocks = chain.canonical().iter().filter_map(|hash| chain.block(*hash));
         for block in blocks.filter(|block| block.number + confirmations <= chain.tip().number) {
-            let mut first_log = 0;
-            for tx in &block.txs {
-                for (log, deal) in self.meant.get(&tx.hash).into_iter().flatten() {
-                    let name = (
-                        block.hash.to_string(),
-                        tx.hash.to_string(),
-                        u64::try_from(first_log + log).unwrap(),
-                        deal.side.as_str(),
-                        SHARES[deal.ticker].0,
-                        deal.atoms(),
-                    );
-                    *names.entry(name).or_default() += 1;
-                }
-                first_log += tx.logs.len();
-            }
+            self.names(block).into_iter().for_each(|name| *names.entry(name).or_default() += 1);
         }
         names
     }
@@ -149,7 +154,7 @@ fn atoms(row: &Value, field: &str) -> i128 {
     text(row, field).parse::<Shares>().unwrap().atoms()
 }
 
-fn ticker(name: &str) -> &'static str {
+pub fn ticker(name: &str) -> &'static str {
     SHARES.iter().map(|share| share.0).find(|known| *known == name).unwrap_or_else(|| panic!("{name}?"))
 }
 

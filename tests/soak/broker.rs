@@ -1,6 +1,6 @@
 //! The broker: the scripted Alpaca over HTTP, away in every way in turn.
 
-use broker_doubles::alpaca::{AlpacaDouble, Fault, KEY, Kind, Order, SECRET};
+use broker_doubles::alpaca::{AlpacaDouble, Entry, Fault, KEY, Kind, Order, SECRET};
 use counterfill::broker::paper::{BookExecution, BookOrder};
 use counterfill::broker::{BrokerOrder, OrderStatus};
 use counterfill::units::{Millis, Price, Shares, Side};
@@ -61,14 +61,18 @@ impl Broker {
 
     /// Its book, as the verdict wants it.
     pub fn book(&self) -> Vec<BookOrder> {
-        self.double.orders().iter().map(told).collect()
+        let log = self.double.log();
+        self.double.orders().iter().map(|order| told(order, &log)).collect()
     }
 }
 
-/// One order. What it traded is one execution here: the verdict adds them up. The double makes one order of a client
-/// id, whatever is sent to it, so that it was sent once is what the verdict may assume; that there is one intent to
-/// each order, and no second order for a fill, is what it looks for.
-fn told(order: &Order) -> BookOrder {
+/// One order. What it traded is one execution here: the verdict adds them up. How often it was sent is counted from the
+/// call that made it on: one before that never became an order.
+fn told(order: &Order, log: &[Entry]) -> BookOrder {
+    let named = |entry: &&Entry| {
+        entry.route == "place" && entry.client_order_id.as_ref() == Some(&order.client_order_id)
+    };
+    let place_calls = log.iter().filter(named).skip_while(|entry| entry.created.is_none()).count();
     let shares =
         |decimal: broker_doubles::decimal::Decimal| -> Shares { decimal.to_string().parse().unwrap() };
     let filled = shares(order.filled);
@@ -93,5 +97,5 @@ fn told(order: &Order) -> BookOrder {
         entered_at: Millis(order.created_ms),
         ordinary: true,
     };
-    BookOrder { order, executions, place_calls: 1 }
+    BookOrder { order, executions, place_calls: place_calls as u64 }
 }

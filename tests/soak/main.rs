@@ -3,14 +3,16 @@
 //!
 //! What a short test can not see is looked at here: memory, descriptors, threads and the ledger's log must stay within
 //! bounds, a start must stay quick when the ledger has grown, and at the end every fill of the canonical chain is
-//! hedged once by the broker's own book (`truth`). The node is the scripted one, the broker the scripted Alpaca over
-//! HTTP; the bench is `hostile_node`'s.
+//! hedged once by the broker's own book, at rest (`truth`) and all the way (`gross`). The node is the scripted one, the
+//! broker the scripted Alpaca over HTTP; the bench is `hostile_node`'s.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 #[path = "../hostile_node/bench.rs"]
 #[allow(dead_code)]
 mod bench;
 mod broker;
+#[path = "../hostile_node/gross.rs"]
+mod gross;
 mod measure;
 mod traffic;
 #[path = "../hostile_node/truth.rs"]
@@ -127,14 +129,15 @@ fn nothing_is_lost_doubled_or_grows_without_bound() {
         } else if now.as_secs() % AWAY_EVERY_S >= AWAY_FOR_S {
             broker.back();
         }
+        // Before a kill, so that the peak of what is killed is seen.
+        if strikes(MEASURE_EVERY_S, before, now) {
+            tell(&measures.take(&bench, &traffic, &broker, now));
+        }
         if strikes(KILL_EVERY_S, before, now) {
             bench.kill();
             started = Start::begin(&mut bench);
         }
         started.is_over(&bench).into_iter().for_each(|took| measures.started(took));
-        if strikes(MEASURE_EVERY_S, before, now) {
-            tell(&measures.take(&bench, &traffic, &broker, now));
-        }
         before = now;
     }
     broker.back();
@@ -149,7 +152,12 @@ fn nothing_is_lost_doubled_or_grows_without_bound() {
     tell(&format!("at rest {} s after the last fill", last.elapsed().as_secs()));
     bench.stop();
     let (rows, book) = (bench.rows(), broker.book());
-    let verdict = bench.node.chain(|chain| truth::verdict(&bench.truth, chain, 0, &rows, &book));
+    let verdict = bench.node.chain(|chain| {
+        let mut verdict = truth::verdict(&bench.truth, chain, 0, &rows, &book);
+        gross::by_the_chain(&bench.truth, chain, &book, &mut verdict);
+        gross::by_the_ledger(&bench.truth, chain, &bench.data(), &book, &mut verdict);
+        verdict
+    });
     tell(&measures.summary());
     tell(&format!(
         "{} fills on the chain, {} in the ledger with those of orphans, {} orders; lost {}, doubled {}",
