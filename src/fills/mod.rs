@@ -230,3 +230,77 @@ pub enum TokenKind {
     /// Neither.
     Foreign,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Side;
+
+    const CASH: Address = Address::repeat_byte(0xca);
+    const TSLA: Address = Address::repeat_byte(0x75);
+    const STRANGE: Address = Address::repeat_byte(0x57);
+
+    fn passed_over(reason: SkipReason, came: Address, left: Address, symbol: Option<&str>) -> Skipped {
+        let (chain_id, block_hash, tx_hash) = (1, B256::ZERO, B256::ZERO);
+        Skipped {
+            id: FillId { chain_id, block_hash, tx_hash, log_index: 0, side: Side::Buy },
+            block_number: 1,
+            orderbook: Address::ZERO,
+            owner: Address::ZERO,
+            input_token: came,
+            output_token: left,
+            symbol: symbol.map(|symbol| symbol.parse().unwrap()),
+            shares: Shares::ZERO,
+            reason,
+        }
+    }
+
+    #[test]
+    fn a_trade_that_was_passed_over_is_of_a_ticker_that_is_listed_against_cash_or_was_another_shards() {
+        use SkipReason::{BeforeHedging, ForeignPair, OtherShard, ZeroShares};
+        let rows = [
+            (ForeignPair, TSLA, CASH, None, Some("TSLA")),
+            (ForeignPair, CASH, TSLA, None, Some("TSLA")),
+            (ForeignPair, TSLA, STRANGE, None, None),
+            (ForeignPair, STRANGE, TSLA, None, None),
+            (ForeignPair, CASH, STRANGE, None, None),
+            (OtherShard, TSLA, CASH, Some("TSLA"), Some("TSLA")),
+            (OtherShard, STRANGE, CASH, Some("AAPL"), Some("AAPL")),
+            (OtherShard, TSLA, CASH, Some("NVDA"), None),
+            (ZeroShares, TSLA, CASH, Some("TSLA"), None),
+            (BeforeHedging, TSLA, CASH, Some("TSLA"), None),
+        ];
+        let mut listing = Listing {
+            symbols: Some(["TSLA", "AAPL"].map(|symbol| symbol.parse().unwrap()).into()),
+            equities: [(TSLA, "TSLA".parse().unwrap())].into(),
+            cash: [CASH].into(),
+        };
+        for (reason, came, left, symbol, ticker) in rows {
+            let found = listing.ticker_of(&passed_over(reason, came, left, symbol));
+            assert_eq!(found.as_ref().map(Symbol::as_str), ticker, "{reason:?} {came} {left} {symbol:?}");
+        }
+        // Without SYMBOLS every ticker is this bot's.
+        listing.symbols = None;
+        let found = listing.ticker_of(&passed_over(OtherShard, TSLA, CASH, Some("NVDA")));
+        assert_eq!(found.as_ref().map(Symbol::as_str), Some("NVDA"));
+    }
+
+    #[test]
+    fn only_a_strangers_token_may_become_another_and_only_a_share_with_the_same_decimals() {
+        let share = TokenKind::Share("TSLA".parse().unwrap());
+        let wrapped = TokenKind::WrappedShare("TSLA".parse().unwrap());
+        let rows = [
+            (share.clone(), TokenKind::Foreign, 18, true),
+            (wrapped.clone(), TokenKind::Foreign, 18, true),
+            (share.clone(), TokenKind::Foreign, 6, false),
+            (TokenKind::Cash, TokenKind::Foreign, 18, false),
+            (TokenKind::Foreign, TokenKind::Foreign, 18, false),
+            (share.clone(), TokenKind::Cash, 18, false),
+            (share, wrapped, 18, false),
+        ];
+        for (kind, was, decimals, lists) in rows {
+            let fact = TokenFact { address: TSLA, symbol: "tTSLA".into(), decimals: 18, kind };
+            assert_eq!(fact.lists(&was, decimals), lists, "{was:?} with {decimals} becomes {:?}", fact.kind);
+        }
+    }
+}
