@@ -228,8 +228,14 @@ impl LedgerError {
         }
     }
 
-    /// Damage, with the newest backup in the remedy.
+    /// Damage, with the newest backup in the remedy. SQLite quotes what it stumbled over, so that `found` may hold anything.
     pub(super) fn damaged(path: &Path, found: String) -> Self {
+        let printable = |c: char| match c {
+            '\n' => ' ',
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c => c,
+        };
+        let found = found.chars().map(printable).collect();
         let remedy = match super::place::newest_backup(path) {
             Some(backup) => format!(
                 "Stop the bot, move {0}, {0}-wal and {0}-shm aside, and copy {1} to {0}; what the chain and the broker \
