@@ -215,13 +215,15 @@ impl Schwab {
             let answer = self.http.read(path, query, &[("Authorization", &bearer)]);
             let answer = answer.map_err(|trouble| ReadError(trouble.into_words()))?;
             self.learnt().clocks.heed(&answer, asked, now);
+            if answer.status != 200 && wire::refusal(&answer).contains(ACCOUNT_UNKNOWN) {
+                // It is looked for anew next time.
+                self.learnt().hash = None;
+                return Err(ReadError(wire::refusal(&answer)));
+            }
             match answer.status {
                 200 if answer.whole => return Ok(Some(answer.body)),
                 200 => return Err(ReadError("an answer that ends before its end".into())),
                 401 => self.tokens.refused(&token),
-                404 if wire::refusal(&answer).contains(ACCOUNT_UNKNOWN) => {
-                    return Err(ReadError(wire::refusal(&answer)));
-                }
                 404 if serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok() => return Ok(None),
                 429 => {
                     self.learnt().pace.rest(now, rate_gate_ms(&answer, now), "the broker's rate limit");
@@ -250,7 +252,7 @@ impl Schwab {
         }
     }
 
-    /// Reads below the account. Where the broker does not know it any more, it is looked for anew next time.
+    /// Reads below the account.
     fn get_of_account(
         &self,
         rest: &str,
@@ -258,11 +260,7 @@ impl Schwab {
         now: Millis,
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let hash = self.hash(now)?;
-        let read = self.get(&format!("/trader/v1/accounts/{hash}{rest}"), query, now);
-        if matches!(&read, Err(ReadError(words)) if words.contains(ACCOUNT_UNKNOWN)) {
-            self.learnt().hash = None;
-        }
-        read
+        self.get(&format!("/trader/v1/accounts/{hash}{rest}"), query, now)
     }
 
     /// A name for the account that tells it from any other and tells nobody which it is.
