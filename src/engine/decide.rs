@@ -125,7 +125,8 @@ impl Engine {
             self.asked_list = Some(self.question(0));
             let oldest = self.now.plus(-LIST_BACK_MS_MAX);
             // Whoever was asked whose an order is may have set the tag since: it must be seen once more.
-            let asked_whose = self.halts.keys().any(|(_, kind)| *kind == HaltKind::ForeignOrder);
+            let asked_whose = !self.policy.profile.client_ids
+                && self.halts.keys().any(|(_, kind)| *kind == HaltKind::ForeignOrder);
             let since = match (self.compared, self.compared_at) {
                 (true, _) => self.now.plus(-LIST_BACK_MS),
                 (false, Some(known)) if asked_whose => {
