@@ -35,6 +35,11 @@ impl TrialDisk {
         self.aside(|| self.0.connect(LEDGER, flags))
     }
 
+    /// The same, for reading on.
+    pub(crate) fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
+        self.0.aside(look)
+    }
+
     /// A copy of the ledger with something wrong in it.
     #[cfg(test)]
     pub(crate) fn tampered(&self, sql: &str) -> rusqlite::Result<Connection> {
@@ -49,11 +54,6 @@ impl TrialDisk {
         }
         ledger.execute_batch(sql)?;
         Ok(ledger)
-    }
-
-    /// The same, for reading on.
-    pub(crate) fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
-        self.0.aside(look)
     }
 
     pub(crate) fn misbehave(&self, fault: DiskFault) {
