@@ -1,10 +1,8 @@
 //! Files that are not this program's ledger, or no longer: every refusal, with its exit code and what to type.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use alloy::primitives::Address;
-use counterfill::fills::{Listing, SkipReason, Skipped};
+use counterfill::fills::Listing;
 use counterfill::hedges::IntentState;
 use counterfill::ledger::{Claim, Ledger, LedgerError, Reader, Stamp, Write, migrations};
 use counterfill::units::{BlockRef, Side};
@@ -507,43 +505,6 @@ fn a_transactions_fills_and_a_ledger_that_is_not_there() {
         ),
         ("the chain of none", format!("{:?}", Ledger::stamped_chain_id(&nowhere).unwrap()), "None"),
         ("the account of none", format!("{:?}", Ledger::stamped_account(&nowhere).unwrap()), "None"),
-    ]);
-}
-
-/// What was passed over, as a fill of today's listing.
-#[test]
-fn a_trade_that_was_passed_over_is_a_fill_where_its_pair_is_listed() {
-    let (share, cash) = (Address::repeat_byte(0x31), Address::repeat_byte(0x12));
-    let listing = |symbols: Option<&str>| Listing {
-        symbols: symbols.map(|symbol| BTreeSet::from([symbol.parse().unwrap()])),
-        equities: BTreeMap::from([(share, "TSLA".parse().unwrap())]),
-        cash: BTreeSet::from([cash]),
-    };
-    let trade = |reason, (input_token, output_token): (Address, Address)| Skipped {
-        reason,
-        input_token,
-        output_token,
-        symbol: Some("AAPL".parse().unwrap()),
-        ..super::book::skipped()
-    };
-    let told = |listing: Listing, trade: &Skipped| format!("{:?}", listing.ticker_of(trade));
-    let stranger = Address::repeat_byte(0x99);
-    assert_rows(vec![
-        ("bought", told(listing(None), &trade(SkipReason::ForeignPair, (share, cash))), "Some(TSLA)"),
-        ("sold", told(listing(None), &trade(SkipReason::ForeignPair, (cash, share))), "Some(TSLA)"),
-        (
-            "of another shard",
-            told(listing(None), &trade(SkipReason::OtherShard, (share, cash))),
-            "Some(AAPL)",
-        ),
-        (
-            "of another shard still",
-            told(listing(Some("TSLA")), &trade(SkipReason::OtherShard, (share, cash))),
-            "None",
-        ),
-        ("against no cash", told(listing(None), &trade(SkipReason::ForeignPair, (share, stranger))), "None"),
-        ("of nothing", told(listing(None), &trade(SkipReason::ZeroShares, (share, cash))), "None"),
-        ("too early", told(listing(None), &trade(SkipReason::BeforeHedging, (share, cash))), "None"),
     ]);
 }
 
