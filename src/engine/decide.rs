@@ -29,7 +29,7 @@ const POSITIONS_NEEDED_MS: i64 = 10_000;
 const QUOTES_MS: i64 = 10_000;
 /// Our clock and the broker's may differ by so much.
 pub(crate) const CLOCKS_MS_MAX: i64 = 2_000;
-/// The furthest any list looks back: the brokers' own limit, less a day.
+/// The furthest any list looks back: with the day that Schwab's reaches ahead it is a day below the brokers' own limit.
 pub(super) const LIST_BACK_MS_MAX: i64 = 58 * 24 * 3_600_000;
 /// First pause between questions about an `Unknown` intent, doubling to [`UNKNOWN_MS_MAX`].
 const UNKNOWN_MS_FIRST: i64 = 500;
