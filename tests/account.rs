@@ -241,6 +241,29 @@ fn a_market_far_from_the_fills_holds_orders_and_then_halts() {
 }
 
 #[test]
+fn a_fraction_without_a_price_of_its_own_waits_for_the_markets() {
+    let mut world = ready(Terms { quotes: true, fractions: true, ..Terms::default() });
+    let dust = |world: &mut World, atoms: i128| {
+        let tx = 1_000 + u64::try_from(world.chain.ever.len()).unwrap();
+        world.chain.mine(vec![Deal { ticker: 0, side: Side::Sell, atoms, tx }]);
+        while world.sweep(64) {}
+    };
+    // Fills of half a thousandth say nothing of the price.
+    dust(&mut world, ONE / 2_000);
+    pass(&mut world, 60_000);
+    assert_eq!((orders(&world), halts(&world)), (vec![], vec![]), "it may be worth a cent or a fortune");
+    // At 900 dollars a share it is worth 45 cents, and three of it are enough for an order.
+    world.desk.quotes.insert(symbol(0), "900".parse().unwrap());
+    pass(&mut world, 60_000);
+    assert_eq!(orders(&world), []);
+    dust(&mut world, ONE / 2_000);
+    dust(&mut world, ONE / 2_000);
+    pass(&mut world, 60_000);
+    assert_eq!(orders(&world), [(Side::Buy, "0.0015".parse().unwrap(), true)]);
+    assert_eq!(halts(&world), []);
+}
+
+#[test]
 fn the_same_order_again_waits_for_its_price_as_the_first_did() {
     let mut world = ready(Terms { quotes: true, ..Terms::default() });
     world.desk.quotes.insert(symbol(0), "50".parse().unwrap());

@@ -307,6 +307,48 @@ fn without_a_known_tag_nothing_is_adopted_but_by_a_person() {
 }
 
 #[test]
+fn a_lost_order_that_is_refused_again_and_again_is_a_persons() {
+    let mut world = lost(Terms::default(), Mood::LosesTheRequest);
+    while posts(&world) < 6 {
+        assert_eq!(halts(&world), []);
+        world.desk.mood = Some(Mood::Refuses);
+        pass(&mut world, 500);
+    }
+    // The first may still arrive; that there is none is for a person to say, and not before.
+    pass(&mut world, 600_000);
+    assert_eq!((halts(&world), intent(&world).state), (vec![HaltKind::Stuck], IntentState::Stuck));
+    assert_eq!(posts(&world), 6, "it goes out no more");
+    world.restart();
+    pass(&mut world, 60_000);
+    assert_eq!((halts(&world), posts(&world)), (vec![HaltKind::Stuck], 6));
+    world.desk.mood = None;
+    reconcile(&mut world, Decision::Absent).unwrap();
+    world.settle();
+    assert_eq!((halts(&world), posts(&world)), (vec![], 7));
+    verdict(&world);
+}
+
+#[test]
+fn a_lost_order_that_arrives_after_it_was_refused_again_and_again_is_adopted_by_a_person() {
+    let mut world = lost(Terms::default(), Mood::LosesTheRequest);
+    while posts(&world) < 5 {
+        world.desk.mood = Some(Mood::Refuses);
+        pass(&mut world, 500);
+    }
+    while posts(&world) < 6 {
+        world.desk.mood = Some(Mood::RefusesAndAccepts);
+        pass(&mut world, 500);
+    }
+    pass(&mut world, 60_000);
+    let order = world.desk.orders[0].id.clone();
+    assert_eq!(world.engine.facts().unsettled[0].similar[0].order_id, order, "shown as evidence");
+    reconcile(&mut world, Decision::Adopt(order)).unwrap();
+    world.settle();
+    assert_eq!((halts(&world), posts(&world), world.desk.orders.len()), (vec![], 6, 1));
+    verdict(&world);
+}
+
+#[test]
 fn a_restart_at_every_point_of_a_lost_order_sends_it_once() {
     for crash in 0..6 {
         for mood in

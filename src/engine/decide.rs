@@ -257,7 +257,7 @@ impl Engine {
             .positions
             .iter()
             .filter_map(|(symbol, position)| {
-                self.wanted(position).map(|(side, shares)| format!("{symbol} {side} {shares}"))
+                self.wanted(symbol, position).map(|(side, shares)| format!("{symbol} {side} {shares}"))
             })
             .collect();
         if wanted.is_empty() {
@@ -327,7 +327,7 @@ impl Engine {
 
     fn decide_ticker(&mut self, symbol: &Symbol, out: &mut Out) -> Result<(), Stop> {
         let Some(position) = self.positions.get(symbol).copied() else { return Ok(()) };
-        let want = self.wanted(&position);
+        let want = self.wanted(symbol, &position);
         let reference = position.reference();
         let mut planned = None;
         for intent in self.live_of(symbol) {
@@ -354,7 +354,7 @@ impl Engine {
             None => self.cap(shares, reference).and_then(|capped| self.within_holdings(symbol, side, capped)),
         };
         let allowed = allowed.and_then(|(quantity, short)| {
-            let taken = self.takes(quantity, reference);
+            let taken = self.takes(symbol, quantity, reference);
             taken.map(|quantity| (quantity, short)).ok_or_else(|| {
                 format!("{quantity} are left, a fraction that is worth less than the broker takes")
             })
@@ -382,12 +382,14 @@ impl Engine {
     }
 
     /// The order that a position wants and the broker would take.
-    pub(super) fn wanted(&self, position: &Position) -> Option<(Side, Shares)> {
+    pub(super) fn wanted(&self, symbol: &Symbol, position: &Position) -> Option<(Side, Shares)> {
         let (side, shares) = position.want(self.policy.profile.lot)?;
-        self.takes(shares, position.reference()).map(|shares| (side, shares))
+        self.takes(symbol, shares, position.reference()).map(|shares| (side, shares))
     }
 
-    fn takes(&self, quantity: Shares, price: Option<Price>) -> Option<Shares> {
+    /// Where fills were so small that they say nothing of the price, the market does.
+    fn takes(&self, symbol: &Symbol, quantity: Shares, paid: Option<Price>) -> Option<Shares> {
+        let price = paid.or_else(|| self.market_price(symbol));
         taken(quantity, price, self.policy.profile.fraction_notional_min)
     }
 
@@ -403,7 +405,7 @@ impl Engine {
     pub(super) fn watch_unhedged(&mut self) {
         for (symbol, position) in &self.positions {
             let lives = self.live.iter().filter_map(|id| self.intents.get(id)).any(|i| i.symbol == *symbol);
-            if self.wanted(position).is_some() && !lives {
+            if self.wanted(symbol, position).is_some() && !lives {
                 self.unhedged.entry(symbol.clone()).or_insert(self.now);
             } else {
                 self.unhedged.remove(symbol);
@@ -532,12 +534,12 @@ impl Engine {
 }
 
 /// What of a quantity a broker takes in one order: a fraction that is worth less than `least` waits, and the whole
-/// shares of it go. Without a price nothing is known to be worth too little.
+/// shares of it go. Without a price nobody knows what a fraction is worth, and it waits for one.
 fn taken(quantity: Shares, price: Option<Price>, least: Option<Cash>) -> Option<Shares> {
     let whole = quantity.truncate_to(Shares::whole(1));
     let worth = price.and_then(|price| price.times(quantity));
     match (least, worth) {
-        (Some(least), Some(worth)) if whole != quantity && worth < least => {
+        (Some(least), worth) if whole != quantity && worth.is_none_or(|worth| worth < least) => {
             Some(whole).filter(|whole| whole.is_positive())
         }
         _ => Some(quantity),
@@ -572,8 +574,9 @@ mod tests {
             let told = taken(quantity.parse().unwrap(), Some(price.parse().unwrap()), least);
             assert_eq!(told.map(|shares| shares.to_string()).as_deref(), takes, "{quantity} at {price}");
         }
-        let unknown = taken("0.01".parse().unwrap(), None, Some(Cash::whole(1)));
-        assert_eq!(unknown, Some("0.01".parse().unwrap()), "without a price nothing is too little");
+        let unpriced = |quantity: &str| taken(quantity.parse().unwrap(), None, Some(Cash::whole(1)));
+        assert_eq!(unpriced("0.01"), None, "nobody knows what it is worth");
+        assert_eq!(unpriced("2.01"), Some(Shares::whole(2)));
     }
 
     #[test]

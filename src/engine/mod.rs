@@ -97,6 +97,8 @@ struct Resend {
     ready: bool,
     /// How often it went out again. From then on a clear no is only about the last send, not about the first.
     count: u32,
+    /// How many of those were clearly refused.
+    refused: u32,
     /// Not during it.
     pause: Pause,
 }

@@ -55,6 +55,12 @@ impl Engine {
             self.not_sent = 0;
         }
         match outcome {
+            Placed::Refused { reason, gate_ms: None } if again && self.refused_again(id) => {
+                let why = format!(
+                    "the broker does not have it and refused it {FAILURES_MAX} times since; the last: {reason}"
+                );
+                self.stuck(id, why, out)
+            }
             Placed::Refused { reason, .. } | Placed::NotSent(reason) if again => {
                 self.must_read = Some(self.questions);
                 let why = format!("the send before this one may have arrived; this one: {reason}");
@@ -90,6 +96,14 @@ impl Engine {
                 self.become_state(id, IntentState::Unknown, reason, out)
             }
         }
+    }
+
+    /// Counts a clear no to the same order again. Whether that is enough of them: then only a person can say that the first
+    /// send never arrives (`protocol.md` 3.5).
+    fn refused_again(&mut self, id: &IntentId) -> bool {
+        let resend = self.resends.entry(id.clone()).or_default();
+        resend.refused += 1;
+        resend.refused >= FAILURES_MAX
     }
 
     /// Takes the measure of a read: a success opens the gate that an unclear order call closed, if it was asked for

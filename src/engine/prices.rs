@@ -39,6 +39,12 @@ impl Engine {
         }
     }
 
+    /// What the market last said a share costs, however long ago: for what a fraction is about worth.
+    pub(super) fn market_price(&self, symbol: &Symbol) -> Option<Price> {
+        let (_, quote) = self.quotes.get(symbol)?;
+        quote.last.or(quote.bid).or(quote.ask)
+    }
+
     /// A fill came in, or came back.
     pub(super) fn note_traded(&mut self, fill: &Fill) {
         if !self.policy.profile.quotes || fill.cash < Cash::whole(1) {

@@ -14,7 +14,7 @@ use counterfill::engine::{Command, Decision, Effect, Engine, Input, Policy, Ques
 use counterfill::fills::{Event, Fill};
 use counterfill::hedges::{HaltKind, Intent, IntentState, Limits};
 use counterfill::ledger::{FillState, Ledger, Loaded, PassedOver, Stamp, Write};
-use counterfill::units::{BlockRef, Cash, FillId, Millis, Price, Shares, Side, Symbol};
+use counterfill::units::{BlockRef, Cash, FillId, Millis, ONE, Price, Shares, Side, Symbol};
 
 pub const CHAIN_ID: u64 = 8453;
 
@@ -45,7 +45,8 @@ impl Block {
             .zip(&self.deals)
             .map(|(log_index, deal)| {
                 let shares = Shares::from_atoms(deal.atoms);
-                let cash = Cash::whole(100);
+                // Dust pays for dust.
+                let cash = Cash::whole(100).min(Cash::from_atoms(deal.atoms.saturating_mul(900)));
                 Fill {
                     id: FillId {
                         chain_id: CHAIN_ID,
@@ -184,6 +185,8 @@ pub struct Terms {
     pub absent_after_ms: Option<i64>,
     pub allow_short: bool,
     pub quotes: bool,
+    /// It takes a billionth of a share, and no fraction that is worth less than a dollar.
+    pub fractions: bool,
     pub live: bool,
 }
 
@@ -195,6 +198,7 @@ impl Default for Terms {
             absent_after_ms: None,
             allow_short: true,
             quotes: false,
+            fractions: false,
             live: false,
         }
     }
@@ -211,6 +215,10 @@ impl Terms {
         policy.profile.crosses_zero = !self.by_list;
         policy.profile.allow_short = self.allow_short;
         policy.profile.quotes = self.quotes;
+        if self.fractions {
+            policy.profile.lot = Shares::from_atoms(ONE / 1_000_000_000);
+            policy.profile.fraction_notional_min = Some(Cash::whole(1));
+        }
         policy.profile.tag = self.tag_known.then(|| "ours".to_owned());
         policy.absent_after_ms = self.absent_after_ms;
         policy.live = self.live;
