@@ -48,6 +48,7 @@ impl World {
             Act::StaleList(ms) => self.broker.book().stale(ms),
             Act::TokenDead(ms) => self.broker.book().token_dead(ms),
             Act::MarketUnavailable(ms) => self.broker.book().market_away(ms),
+            Act::Quotes(fault, ms) => self.broker.book().quotes_go_wrong(fault, ms),
             Act::ManualOrder { twin, ticker } => self.broker.book().type_by_hand(twin, ticker),
             Act::ManualCancel => self.broker.book().cancel_by_hand(),
             Act::Bust => self.broker.book().bust(),

@@ -2,104 +2,32 @@
 //!
 //! It is what the bot's broker client would tell the engine: yes, no, or nothing; a reading, or none. Its book is the
 //! truth that the checker counts by. It has a clock of its own, writes down entered times cut to seconds, and trades by
-//! itself as time passes ([`Broker::work`]). It refuses to know intents, the ledger, and why an order came.
+//! itself as time passes ([`Book::work`]). It refuses to know intents, the ledger, and why an order came.
 //!
 //! Invariant: an order is in the book exactly if it was accepted, whatever the bot was told.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::calendar;
 use super::coverage::Struck;
 use super::dice::Dice;
-use super::schedule::{Fate, PostFault, TICKERS, Terms};
+use super::order::{MARKET, Move, Order, ticker_of};
+use super::schedule::{Fate, PostFault, QuoteFault, TICKERS, Terms};
+use super::venue::{House, Venue};
 use crate::broker::{Broker, BrokerOrder, OrderStatus, Placed, Profile, Quote, ReadError, Session, Ticket};
 use crate::units::{IntentId, Millis, ONE, OrderId, Price, Shares, Side, Symbol};
 
-/// What the broker writes on our orders.
-pub(crate) const TAG: &str = "TA_trial";
-/// What it writes on orders typed by hand.
-const HAND: &str = "AA_hand";
 /// For how long a client waits after a rate limit that does not say.
 const RATE_LIMIT_MS: i64 = 60_000;
 /// For how long the client keeps orders back after a 401.
 const LOGIN_MS: i64 = 10_000;
-/// An order of minutes under a strange name takes so long.
-const SLOW_MS: i64 = 150_000;
+/// The smallest part of a share that trades by itself.
+const NANO: i128 = ONE / 1_000_000_000;
+/// A quote that is so old says nothing any more.
+const OLD_QUOTE_MS: i64 = 60_000;
 /// Two orders this far apart could both be the one that is looked for, on clocks that differ.
 const EQUAL_MS: i64 = 70_000;
-
-/// What an order will do by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Move {
-    /// Trades so much.
-    Trade(i128),
-    /// The figure of what was traded runs ahead: the order says it is done.
-    Ahead,
-    /// The executions catch up.
-    CatchUp,
-    /// Ends so.
-    End(OrderStatus),
-    /// The last whole share traded is taken back.
-    Bust,
-}
-
-/// An order in the book.
-#[derive(Debug, Clone)]
-pub(crate) struct Order {
-    /// Its number.
-    pub(crate) id: String,
-    /// Our name for it, where the broker keeps one.
-    pub(crate) client_id: Option<String>,
-    /// The intent whose bytes it came of; none where a person typed it.
-    pub(crate) intent: Option<String>,
-    /// Index into [`TICKERS`].
-    pub(crate) ticker: usize,
-    /// Bought or sold.
-    pub(crate) side: Side,
-    /// Ordered, in 1e-18.
-    pub(crate) quantity: i128,
-    /// Traded, in 1e-18.
-    pub(crate) executed: i128,
-    /// Whether it may still trade.
-    pub(crate) live: bool,
-    /// Whether a trade was taken back.
-    pub(crate) busted: bool,
-    status: OrderStatus,
-    words: &'static str,
-    filled: i128,
-    entered_ms: i64,
-    accepted_ms: i64,
-    shown_from_ms: i64,
-    hidden_reads: u64,
-    moves: VecDeque<(i64, Move)>,
-    ordinary: bool,
-    /// Carries our tag: entered by our program, or through the same registration.
-    tagged: bool,
-}
-
-impl Order {
-    /// BUY positive: what it has traded, or, while it lives, what it may.
-    pub(crate) fn committed(&self) -> i128 {
-        let quantity = if self.live { self.quantity } else { self.executed };
-        if self.side == Side::Buy { quantity } else { -quantity }
-    }
-
-    /// Every read shows it from here on.
-    fn show(&mut self) {
-        (self.hidden_reads, self.shown_from_ms) = (0, self.accepted_ms);
-    }
-
-    /// Whether our program entered it, or it carries our tag and the ledger has bound it.
-    pub(crate) fn is_ours(&self, bound: &BTreeSet<String>) -> bool {
-        self.intent.is_some() || (self.tagged && bound.contains(&self.id))
-    }
-
-    /// BUY positive: what it has traded.
-    pub(crate) fn signed(&self) -> i128 {
-        if self.side == Side::Buy { self.executed } else { -self.executed }
-    }
-}
 
 /// Bytes that will arrive later.
 #[derive(Debug, Clone)]
@@ -113,7 +41,7 @@ struct Late {
 pub(crate) struct Book {
     now_ms: i64,
     skew_ms: i64,
-    client_ids: bool,
+    venue: Venue,
     orders: Vec<Order>,
     late: Vec<Late>,
     next_post: VecDeque<PostFault>,
@@ -122,6 +50,7 @@ pub(crate) struct Book {
     reads_fail_until_ms: i64,
     token_dead_until_ms: i64,
     market_away_until_ms: i64,
+    quotes: Option<(i64, QuoteFault)>,
     stale: Option<(i64, Vec<Order>)>,
     twin_due: bool,
     ahead_ms: Option<i64>,
@@ -139,22 +68,10 @@ pub(crate) struct TrialBroker {
 
 impl TrialBroker {
     pub(crate) fn new(terms: &Terms) -> Self {
-        let profile = Profile {
-            name: if terms.client_ids { "paper" } else { "schwab" },
-            account: "TRIAL".into(),
-            lot: Shares::whole(1),
-            fraction_notional_min: None,
-            client_ids: terms.client_ids,
-            allow_short: true,
-            crosses_zero: terms.client_ids,
-            quotes: !terms.client_ids,
-            tag: Some(TAG.into()),
-            poll_ms: terms.poll_ms,
-        };
         let book = Book {
             now_ms: terms.begins_ms,
             skew_ms: 0,
-            client_ids: terms.client_ids,
+            venue: terms.venue.clone(),
             orders: Vec::new(),
             late: Vec::new(),
             next_post: VecDeque::new(),
@@ -163,6 +80,7 @@ impl TrialBroker {
             reads_fail_until_ms: 0,
             token_dead_until_ms: 0,
             market_away_until_ms: 0,
+            quotes: None,
             stale: None,
             twin_due: false,
             ahead_ms: None,
@@ -170,7 +88,7 @@ impl TrialBroker {
             dice: Dice::new(terms.seed, 2),
             struck: Struck::default(),
         };
-        Self { profile, book: Mutex::new(book) }
+        Self { profile: terms.venue.profile(terms.poll_ms), book: Mutex::new(book) }
     }
 
     /// The book, for the world and the checker.
@@ -212,7 +130,7 @@ impl Book {
 
     /// Whether an order of this name, when it arrives, is one too many.
     fn refuses(&self, name: &str) -> bool {
-        self.client_ids && self.orders.iter().any(|order| order.client_id.as_deref() == Some(name))
+        self.venue.client_ids() && self.orders.iter().any(|order| order.client_id.as_deref() == Some(name))
     }
 
     /// What is on its way and will be accepted when it arrives, BUY positive, of one ticker.
@@ -221,7 +139,7 @@ impl Book {
         let mut sum = 0;
         for late in &self.late {
             let name = late.ticket.intent.as_str();
-            let known = self.refuses(name) || (self.client_ids && seen.contains(&name));
+            let known = self.refuses(name) || (self.venue.client_ids() && seen.contains(&name));
             if ticker_of(&late.ticket.symbol) == Some(ticker) && name != but && !known {
                 seen.push(name);
                 sum += late.ticket.side.signed(late.ticket.quantity).atoms();
@@ -296,6 +214,10 @@ impl Book {
         self.market_away_until_ms = self.now_ms + ms;
     }
 
+    pub(crate) fn quotes_go_wrong(&mut self, fault: QuoteFault, ms: i64) {
+        self.quotes = Some((self.now_ms + ms, fault));
+    }
+
     pub(crate) fn stale(&mut self, ms: i64) {
         self.stale = Some((self.now_ms + ms, self.orders.clone()));
     }
@@ -306,7 +228,7 @@ impl Book {
         self.next_fate.clear();
         (self.away_until_ms, self.reads_fail_until_ms) = (0, 0);
         (self.token_dead_until_ms, self.market_away_until_ms) = (0, 0);
-        (self.stale, self.twin_due, self.calm, self.skew_ms) = (None, false, true, 0);
+        (self.stale, self.quotes, self.twin_due, self.calm, self.skew_ms) = (None, None, false, true, 0);
         for order in &mut self.orders {
             order.hidden_reads = 0;
         }
@@ -314,6 +236,11 @@ impl Book {
 
     fn clock(&self) -> i64 {
         self.now_ms + self.skew_ms
+    }
+
+    /// What the account holds of a ticker, whoever ordered it, in 1e-18.
+    pub(crate) fn held(&self, ticker: usize) -> i128 {
+        self.orders.iter().filter(|order| order.ticker == ticker).map(Order::signed).sum()
     }
 
     fn is_open(&self) -> bool {
@@ -326,15 +253,20 @@ impl Book {
     pub(crate) fn type_by_hand(&mut self, twin: bool, ticker: usize) {
         if twin {
             self.twin_due = true;
-            if !self.client_ids && self.dice.chance(80) {
+            if !self.venue.client_ids() && self.dice.chance(80) {
                 // The worst moment for it: our own answer is lost, and the list shows two.
                 self.next_post.push_front(PostFault::AnswerLost);
             }
             return;
         }
         self.struck.note("broker: foreign order");
-        let quantity = i128::from(self.dice.between(1, 4)) * ONE;
-        let side = if self.dice.chance(50) { Side::Buy } else { Side::Sell };
+        let held = self.held(ticker);
+        // A few shares, or all that are there.
+        let all = held / ONE * ONE;
+        let few = i128::from(self.dice.between(1, 4)) * ONE;
+        let quantity = if all > 0 && self.dice.chance(40) { all } else { few };
+        let sells = self.dice.chance(50) && (self.venue.allow_short || held >= quantity);
+        let side = if sells { Side::Sell } else { Side::Buy };
         let ordinary = self.dice.chance(50);
         let at = self.now_ms;
         self.enter(ticker, side, quantity, None, ordinary);
@@ -347,7 +279,7 @@ impl Book {
     pub(crate) fn cancel_by_hand(&mut self) {
         if let Some(order) = self.orders.iter_mut().rev().find(|order| order.live && order.intent.is_some()) {
             order.moves.clear();
-            end(order, OrderStatus::Canceled, "CANCELED");
+            order.end(OrderStatus::Canceled, "CANCELED");
             self.struck.note("broker: canceled by a hand");
         }
     }
@@ -356,7 +288,7 @@ impl Book {
     pub(crate) fn bust(&mut self) {
         let done = |order: &&mut Order| !order.live && order.executed >= ONE && order.intent.is_some();
         if let Some(order) = self.orders.iter_mut().rev().find(done) {
-            take_back(order);
+            order.take_back();
             self.struck.note("broker: trade taken back");
         }
     }
@@ -374,7 +306,7 @@ impl Book {
         let name = ticket.map(|ticket| ticket.intent.to_string());
         self.orders.push(Order {
             id: id.clone(),
-            client_id: name.clone().filter(|_| self.client_ids),
+            client_id: name.clone().filter(|_| self.venue.client_ids()),
             intent: name,
             ticker,
             side,
@@ -469,7 +401,7 @@ impl Book {
 
     fn accept(&mut self, ticket: &Ticket) -> Result<String, Placed> {
         let name = ticket.intent.as_str();
-        if self.client_ids && self.orders.iter().any(|order| order.client_id.as_deref() == Some(name)) {
+        if self.refuses(name) {
             self.struck.note("post: duplicate refused");
             return Err(Placed::Duplicate);
         }
@@ -482,6 +414,10 @@ impl Book {
         };
         let quantity = ticket.quantity.atoms();
         let allowed = self.is_within_holding(ticker, ticket);
+        if !allowed && self.venue.house == House::Alpaca {
+            self.struck.note("post: shares that are not there");
+            return Err(Placed::Refused { reason: "insufficient qty available".into(), gate_ms: None });
+        }
         let alike = self.has_equal_by_hand(ticket);
         let id = self.enter(ticker, ticket.side, quantity, Some(ticket), true);
         if allowed {
@@ -493,7 +429,9 @@ impl Book {
             self.struck.note("broker: beyond the holding");
             order.moves.push_back((self.now_ms + 300, Move::End(OrderStatus::Rejected)));
         }
-        if std::mem::take(&mut self.twin_due) {
+        // What is not there nobody sells twice.
+        let two_fit = ticket.side == Side::Buy || self.venue.allow_short || self.held(ticker) >= 2 * quantity;
+        if std::mem::take(&mut self.twin_due) && two_fit {
             self.struck.note("broker: equal order by a hand");
             let shown = |order: &Order| order.shown_from_ms <= self.now_ms && order.hidden_reads == 0;
             let ours_is_shown = self.orders.last().is_some_and(shown);
@@ -510,19 +448,20 @@ impl Book {
         Ok(id)
     }
 
-    /// Whether the account may trade so: an order does not cross zero, and says whether it is of a short position.
+    /// Whether the account may trade so: an order does not cross zero, and at Schwab it says whether it is of a short
+    /// position.
     fn is_within_holding(&self, ticker: usize, ticket: &Ticket) -> bool {
-        if self.client_ids {
+        if self.venue.crosses_zero() {
             return true;
         }
-        let held: i128 = self.orders.iter().filter(|o| o.ticker == ticker).map(Order::signed).sum();
-        let quantity = ticket.quantity.atoms();
-        match (ticket.side, ticket.short) {
-            (Side::Sell, false) => quantity <= held,
-            (Side::Sell, true) => held <= 0,
-            (Side::Buy, false) => held >= 0,
-            (Side::Buy, true) => quantity <= -held,
-        }
+        let (held, quantity) = (self.held(ticker), ticket.quantity.atoms());
+        let (fits, short) = match ticket.side {
+            Side::Sell if held > 0 => (quantity <= held, false),
+            Side::Sell => (self.venue.allow_short, true),
+            Side::Buy if held < 0 => (quantity <= -held, true),
+            Side::Buy => (true, false),
+        };
+        fits && (self.venue.house != House::Schwab || ticket.short == short)
     }
 
     /// Decides what the newest order will do.
@@ -530,57 +469,17 @@ impl Book {
         let fate = self.next_fate.pop_front().unwrap_or(Fate::Fills);
         let soon = self.now_ms + self.dice.between(50, 2_500);
         let part = if quantity > ONE {
-            i128::from(self.dice.below(u64::try_from(quantity / ONE - 1).unwrap_or(1))) * ONE + ONE
+            i128::from(self.dice.below(u64::try_from((quantity / ONE - 1).max(1)).unwrap_or(1))) * ONE + ONE
+        } else if quantity < ONE {
+            quantity / (2 * NANO) * NANO
         } else {
             0
         };
         let later = soon + self.dice.between(500, 20_000);
-        let Some(order) = self.orders.last_mut() else { return };
-        let end = Move::End;
-        let (name, moves): (&str, Vec<(i64, Move)>) = match fate {
-            Fate::Fills => ("fate: filled", vec![(soon, Move::Trade(quantity))]),
-            Fate::AtOnce => ("fate: filled at once", vec![(self.now_ms, Move::Trade(quantity))]),
-            Fate::ShareByShare => {
-                let shares = quantity / ONE;
-                let trades = (0..shares)
-                    .map(|n| (soon + 700 * i64::try_from(n.min(60)).unwrap_or(60), Move::Trade(ONE)));
-                ("fate: share by share", trades.collect())
-            }
-            Fate::Slow => {
-                order.words = "AWAITING_MANUAL_REVIEW";
-                ("fate: slow, with a status nobody knows", vec![(soon + SLOW_MS, Move::Trade(quantity))])
-            }
-            Fate::Rejected => ("fate: rejected later", vec![(soon, end(OrderStatus::Rejected))]),
-            Fate::PartThenCanceled => (
-                "fate: partly filled, then canceled",
-                vec![(soon, Move::Trade(part)), (later, end(OrderStatus::Canceled))],
-            ),
-            Fate::Canceled => ("fate: canceled by a hand", vec![(soon, end(OrderStatus::Canceled))]),
-            Fate::PartThenRests => (
-                "fate: partly filled, then rests",
-                vec![(soon, Move::Trade(part)), (soon + 300_000, Move::Trade(quantity - part))],
-            ),
-            Fate::FilledDuringCancel => {
-                order.words = "PENDING_CANCEL";
-                ("fate: filled during a cancel", vec![(later, Move::Trade(quantity))])
-            }
-            Fate::StatusAhead => {
-                ("fate: status ahead of executions", vec![(soon, Move::Ahead), (later, Move::CatchUp)])
-            }
-            Fate::Bust => {
-                ("fate: filled, then taken back", vec![(soon, Move::Trade(quantity)), (later, Move::Bust)])
-            }
-            Fate::Invisible(reads) => {
-                order.hidden_reads = reads;
-                ("fate: invisible for some reads", vec![(soon, Move::Trade(quantity))])
-            }
-            Fate::InvisibleFor(ms) => {
-                order.shown_from_ms = order.accepted_ms + ms;
-                ("fate: invisible for some time", vec![(soon, Move::Trade(quantity))])
-            }
-        };
-        order.moves = moves.into_iter().filter(|(_, step)| *step != Move::Trade(0)).collect();
-        self.struck.note(name);
+        if let Some(order) = self.orders.last_mut() {
+            let name = order.destine(fate, (soon, later), part);
+            self.struck.note(name);
+        }
     }
 
     // ---- time
@@ -609,13 +508,13 @@ impl Book {
                 && at <= now
             {
                 order.moves.pop_front();
-                carry_out(order, step);
+                order.carry_out(step);
             }
         }
         if !self.is_open() {
             for order in self.orders.iter_mut().filter(|order| order.live) {
                 order.moves.clear();
-                end(order, OrderStatus::Expired, "EXPIRED");
+                order.end(OrderStatus::Expired, "EXPIRED");
                 self.struck.note("broker: the day ends on a live order");
             }
         }
@@ -647,7 +546,7 @@ impl Book {
             self.struck.note("broker: order not visible yet");
             return None;
         }
-        Some(told(order))
+        Some(order.told())
     }
 
     fn list(&mut self, since: Millis) -> Vec<BrokerOrder> {
@@ -669,7 +568,7 @@ impl Book {
         let shown = |order: &&Order| {
             now >= order.shown_from_ms && order.hidden_reads == 0 && order.entered_ms >= since.0
         };
-        let mut list: Vec<BrokerOrder> = orders.iter().filter(shown).map(told).collect();
+        let mut list: Vec<BrokerOrder> = orders.iter().filter(shown).map(Order::told).collect();
         // In no order that means anything, so that neither of two equal orders is the first for sure.
         let turn = self.dice.index(list.len());
         list.rotate_left(turn);
@@ -678,86 +577,6 @@ impl Book {
         }
         list
     }
-}
-
-fn carry_out(order: &mut Order, step: Move) {
-    if !order.live && step != Move::Bust && step != Move::CatchUp {
-        return;
-    }
-    match step {
-        Move::Trade(atoms) => {
-            order.executed = (order.executed + atoms).min(order.quantity);
-            order.filled = order.executed;
-            if order.executed == order.quantity {
-                end(order, OrderStatus::Filled, "FILLED");
-            }
-        }
-        Move::Ahead => {
-            // The trade has happened; the figures do not say all of it yet.
-            order.executed = order.quantity;
-            order.filled = order.quantity;
-            (order.live, order.status, order.words) = (false, OrderStatus::Filled, "FILLED");
-            order.hidden_executions(true);
-        }
-        Move::CatchUp => order.hidden_executions(false),
-        Move::End(status) => {
-            let words = if status == OrderStatus::Rejected { "REJECTED" } else { "CANCELED" };
-            end(order, status, words);
-        }
-        Move::Bust => take_back(order),
-    }
-}
-
-fn end(order: &mut Order, status: OrderStatus, words: &'static str) {
-    (order.live, order.status, order.words) = (false, status, words);
-    order.filled = order.executed;
-}
-
-fn take_back(order: &mut Order) {
-    if order.executed >= ONE {
-        order.executed -= ONE;
-        order.filled = order.executed;
-        order.busted = true;
-    }
-}
-
-impl Order {
-    /// Whether the executions lag behind the status: told as words, because the book itself is never wrong.
-    fn hidden_executions(&mut self, hidden: bool) {
-        self.words = if hidden { LAGGING } else { "FILLED" };
-    }
-}
-
-/// The words of an order that is done and whose executions are not all told.
-const LAGGING: &str = "FILLED, executions follow";
-
-/// An order as the broker tells it.
-fn told(order: &Order) -> BrokerOrder {
-    let lagging = order.words == LAGGING;
-    let executed = if lagging { (order.executed / (2 * ONE)) * ONE } else { order.executed };
-    let id = order.id.parse::<OrderId>();
-    let symbol = TICKERS.get(order.ticker).copied().unwrap_or(TICKERS[0]).parse::<Symbol>();
-    let (Ok(id), Ok(symbol)) = (id, symbol) else { unreachable!("both are made here") };
-    BrokerOrder {
-        id,
-        client_id: order.client_id.clone(),
-        tag: Some(if order.tagged { TAG } else { HAND }.to_owned()),
-        symbol,
-        side: order.side,
-        quantity: Shares::from_atoms(order.quantity),
-        filled: Shares::from_atoms(order.filled),
-        executed: Shares::from_atoms(executed),
-        average_price: (executed > 0).then(|| Price::from_atoms(100 * ONE)),
-        status: order.status,
-        status_text: order.words.to_owned(),
-        entered_at: Millis(order.entered_ms),
-        ordinary: order.ordinary,
-    }
-}
-
-/// Index into [`TICKERS`].
-pub(crate) fn ticker_of(symbol: &Symbol) -> Option<usize> {
-    TICKERS.iter().position(|ticker| *ticker == symbol.as_str())
 }
 
 impl Broker for TrialBroker {
@@ -790,14 +609,10 @@ impl Broker for TrialBroker {
     fn positions(&self, now: Millis) -> Result<Vec<(Symbol, Shares)>, ReadError> {
         let mut book = self.book();
         book.may_read(now)?;
-        let mut sums: BTreeMap<usize, i128> = BTreeMap::new();
-        for order in &book.orders {
-            *sums.entry(order.ticker).or_default() += order.signed();
-        }
-        let named = |(ticker, atoms): (usize, i128)| {
-            Some((TICKERS.get(ticker)?.parse().ok()?, Shares::from_atoms(atoms)))
-        };
-        Ok(sums.into_iter().filter_map(named).collect())
+        let traded: BTreeSet<usize> = book.orders.iter().map(|order| order.ticker).collect();
+        let named =
+            |ticker: usize| Some((TICKERS.get(ticker)?.parse().ok()?, Shares::from_atoms(book.held(ticker))));
+        Ok(traded.into_iter().filter_map(named).collect())
     }
 
     fn session(&self, now: Millis) -> Result<Session, ReadError> {
@@ -816,15 +631,42 @@ impl Broker for TrialBroker {
     fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError> {
         let mut book = self.book();
         book.may_read(now)?;
-        let price = Some(Price::from_atoms(100 * ONE));
-        let at = Millis(book.clock());
+        let fault = book.quotes.filter(|(until, _)| book.now_ms < *until).map(|(_, fault)| fault);
+        let (mut price, mut at, mut tradable) = (Some(MARKET), book.clock(), true);
+        let name = match fault {
+            Some(QuoteFault::Away) => {
+                book.struck.note("quote: can not be read");
+                return Err(ReadError("no market data".into()));
+            }
+            Some(QuoteFault::Old) => {
+                at -= OLD_QUOTE_MS;
+                Some("quote: old")
+            }
+            Some(QuoteFault::NoPrice) => {
+                price = None;
+                Some("quote: no price")
+            }
+            Some(QuoteFault::NotTradable) => {
+                tradable = false;
+                Some("quote: not tradable")
+            }
+            Some(QuoteFault::Far) => {
+                price = Some(MARKET + MARKET / 10);
+                Some("quote: a tenth off")
+            }
+            None => None,
+        };
+        if let Some(name) = name {
+            book.struck.note(name);
+        }
+        let price = price.map(Price::from_atoms);
         let quote = |symbol: &Symbol| Quote {
             symbol: symbol.clone(),
             bid: price,
             ask: price,
             last: price,
-            at,
-            tradable: true,
+            at: Millis(at),
+            tradable,
         };
         Ok(symbols.iter().map(quote).collect())
     }

@@ -5,8 +5,8 @@
 //!
 //! # Doubled, at any time
 //!
-//! When an order becomes durable, no other of ours may live in its ticker, it must be of whole lots, and it must be
-//! justified by what is known then. Take the ledger's counting fills of its ticker (which are held against the chain at
+//! When an order becomes durable, no other of ours may live in its ticker, it must be of whole lots, of an amount that the
+//! broker takes, and it must be justified by what is known then. Take the ledger's counting fills of its ticker (which are held against the chain at
 //! rest), add everything the broker has of ours: of a done order what it traded, of a live one and of one on its way the
 //! whole quantity. The order must bring that sum nearer to zero and not past it. The one order that may be out of date is the same one again under its own name (`protocol.md` 3.5);
 //! then the name must be one the broker refuses twice. Of a trade that was taken back the ledger's own figure counts
@@ -16,7 +16,7 @@
 //!
 //! Every fill on the canonical chain counts once and no other does; every order of ours belongs to one intent with its
 //! ticker, side and quantity; every execution is booked; no intent is open; what is left of chain and broker together is
-//! less than a lot.
+//! less than an order, but for what could only be sold short where that is not allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,13 +25,12 @@ use alloy::primitives::B256;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::super::chain::SimChain;
-use super::broker::{Book, Order};
+use super::broker::Book;
 use super::market::{Market, Meaning};
+use super::order::Order;
 use super::schedule::TICKERS;
-use crate::units::Side;
-
-/// A lot of every trial, in 1e-18.
-const LOT: i128 = 1_000_000_000_000_000_000;
+use super::venue::Venue;
+use crate::units::{ONE, Side};
 
 /// What went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +59,8 @@ pub enum Fault {
     Repeated,
     /// An order left outside of the session.
     OutsideSession,
+    /// An order left that a limit of the configuration forbids.
+    BeyondLimit,
     /// The bot ended and should not have, or can not start.
     Ended,
     /// The world does not come to rest.
@@ -83,6 +84,7 @@ impl fmt::Display for Fault {
             Self::DeadEventDropped => "dead event dropped",
             Self::Repeated => "order call repeated",
             Self::OutsideSession => "order outside of the session",
+            Self::BeyondLimit => "order beyond a limit",
             Self::Ended => "the bot ended",
             Self::NoRest => "no rest",
             Self::Unchecked => "unchecked",
@@ -125,7 +127,7 @@ fn atoms(text: &str) -> Option<i128> {
 
 fn shown(atoms: i128) -> String {
     let (sign, magnitude) = if atoms < 0 { ("-", -atoms) } else { ("", atoms) };
-    format!("{sign}{}.{:018}", magnitude / LOT, magnitude % LOT)
+    format!("{sign}{}.{:018}", magnitude / ONE, magnitude % ONE)
 }
 
 fn text(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<i128> {
@@ -181,7 +183,7 @@ pub(crate) fn may_leave(
     ledger: &Connection,
     given: &Given,
     book: &Book,
-    client_ids: bool,
+    venue: &Venue,
 ) -> rusqlite::Result<Option<Finding>> {
     let ticker = TICKERS.get(given.ticker).copied().unwrap_or("?");
     let halt: Option<String> = ledger
@@ -217,10 +219,10 @@ pub(crate) fn may_leave(
         .query_row([intent], |row| row.get(0))?;
     if times > 1 {
         let what = format!("{} leaves for the {times}th time", given.intent);
-        return Ok((!client_ids).then(|| Finding::new(Fault::Repeated, what)));
+        return Ok((!venue.client_ids()).then(|| Finding::new(Fault::Repeated, what)));
     }
-    if given.atoms <= 0 || given.atoms % LOT != 0 {
-        let what = format!("{} leaves with {}, which are no whole lots", given.intent, shown(given.atoms));
+    if given.atoms < venue.order_min() || given.atoms % venue.lot.atoms() != 0 {
+        let what = format!("{} leaves with {}, which no broker takes", given.intent, shown(given.atoms));
         return Ok(Some(Finding::new(Fault::WrongQuantity, what)));
     }
     if let Some(other) = book.live_beside(given.ticker, &given.intent) {
@@ -261,7 +263,7 @@ pub(crate) fn may_leave(
 pub(crate) struct Rest {
     pub(crate) fills: u64,
     pub(crate) hedges: u64,
-    /// What is left, per ticker, in 1e-18.
+    /// What is left, per ticker, in 1e-18; but for what could only be sold short, where that is not allowed.
     pub(crate) exposure: BTreeMap<usize, i128>,
 }
 
@@ -271,6 +273,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) market: &'a Market,
     pub(crate) book: &'a Book,
     pub(crate) ledger: &'a Connection,
+    pub(crate) venue: &'a Venue,
     /// Whether an older ledger was put back: only then may an intent be adopted.
     pub(crate) restored: bool,
 }
@@ -286,8 +289,10 @@ impl Judge<'_> {
         self.dead(&mut findings)?;
         self.orders(&mut rest, &mut findings)?;
         self.intents(&mut findings)?;
+        // What could only be sold short, where that is not allowed, waits until the account holds it.
+        rest.exposure.retain(|ticker, left| !self.venue.lacks_shares(*left, self.book.held(*ticker)));
         for (ticker, left) in &rest.exposure {
-            if left.abs() >= LOT {
+            if left.abs() >= self.venue.left_max() {
                 let name = TICKERS.get(*ticker).copied().unwrap_or("?");
                 findings.push(Finding::new(
                     Fault::ExposureAtRest,
@@ -475,15 +480,15 @@ mod tests {
     #[test]
     fn decimals_are_read_exactly() {
         for (text, expected) in [
-            ("1", Some(LOT)),
-            ("-2.5", Some(-5 * LOT / 2)),
+            ("1", Some(ONE)),
+            ("-2.5", Some(-5 * ONE / 2)),
             ("0.000000000000000001", Some(1)),
             ("0.0000000000000000001", None),
             ("x", None),
-            ("170", Some(170 * LOT)),
+            ("170", Some(170 * ONE)),
         ] {
             assert_eq!(atoms(text), expected, "{text}");
         }
-        assert_eq!(shown(-5 * LOT / 2), "-2.500000000000000000");
+        assert_eq!(shown(-5 * ONE / 2), "-2.500000000000000000");
     }
 }

@@ -3,9 +3,9 @@
 //! What the desk's threads do in `run::desk` is here an event on the way there and one on the way back. Before an order
 //! leaves, the checker looks at it.
 
-use super::broker::ticker_of;
 use super::calendar;
 use super::checker::{self, Fault, Given};
+use super::order::ticker_of;
 use super::world::{Event, World};
 use crate::broker::{Broker, Placed, Ticket};
 use crate::run::desk;
@@ -13,6 +13,9 @@ use crate::units::{Millis, Side};
 
 /// An answer that is later than the client's limit.
 const LATE_ANSWER_MS: i64 = 8_000;
+
+/// `MAX_ORDERS_PER_MINUTE` is of so long.
+const MINUTE_MS: i64 = 60_000;
 
 impl World {
     /// An order leaves: the checker looks at it first.
@@ -28,11 +31,12 @@ impl World {
             atoms: ticket.quantity.atoms(),
         };
         self.must_be_open();
+        self.must_be_within_limits(&ticket);
         let looked = match &self.reader {
             Some(reader) => {
                 let mut book = self.broker.book();
                 book.work();
-                let look = || checker::may_leave(reader, &given, &book, self.terms.client_ids);
+                let look = || checker::may_leave(reader, &given, &book, &self.terms.venue);
                 self.disk.aside(look).map_err(|error| error.to_string())
             }
             None => Err("the ledger is not open to it".to_owned()),
@@ -56,6 +60,21 @@ impl World {
         let open = |moment: i64| calendar::session_at(moment).is_some();
         if !open(self.now) && !open(self.now - tolerated_ms) && !open(self.now + tolerated_ms) {
             self.find(Fault::OutsideSession, format!("an order leaves at {}", Millis(self.now)));
+        }
+    }
+
+    /// An order counts for a minute from when it last left. The same order again is held back by no limit, and a ledger that
+    /// was put back has forgotten some.
+    fn must_be_within_limits(&mut self, ticket: &Ticket) {
+        let now = self.bot_now().0;
+        let again = self.left_at.insert(ticket.intent.clone(), now).is_some();
+        let of_minute = self.left_at.values().filter(|at| (now - **at).abs() < MINUTE_MS).count();
+        let too_many = |max: u32| u32::try_from(of_minute).map_or(true, |count| count > max);
+        if self.terms.orders_per_minute_max.is_some_and(too_many) && !again && !self.restored {
+            self.find(Fault::BeyondLimit, format!("{of_minute} orders in a minute"));
+        }
+        if self.terms.order_shares_max.is_some_and(|max| ticket.quantity > max) {
+            self.find(Fault::BeyondLimit, format!("{} shares in an order", ticket.quantity));
         }
     }
 
@@ -99,6 +118,8 @@ impl World {
         let Some(question) = process.questions.pop_front() else { return };
         self.broker.book().work();
         let inputs = desk::answers(&self.broker, question, begun_at);
+        #[cfg(test)]
+        let inputs = super::sabotage::heard(inputs);
         let life = process.number;
         self.trace.say(self.now, 45, || format!("broker: {inputs:?}"));
         self.soon(way_ms, Event::ReadAnswered(life, inputs));

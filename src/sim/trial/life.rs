@@ -25,12 +25,14 @@ use crate::units::Millis;
 
 /// One trial in so many gives birth to its ledger; the others find one that was born, which saves a tenth of the time.
 const BIRTH_EVERY: u64 = 16;
+/// So many orders are no limit.
+const ORDERS_MAX: u32 = 1_000_000;
 /// When that ledger was born: long ago.
 const BORN: Millis = Millis(1_750_000_000_000);
 
 thread_local! {
-    /// A ledger without a row, by whether its broker knows orders by name.
-    static NEWBORN: RefCell<BTreeMap<bool, Snapshot>> = const { RefCell::new(BTreeMap::new()) };
+    /// A ledger without a row, by its broker's name.
+    static NEWBORN: RefCell<BTreeMap<String, Snapshot>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 impl World {
@@ -41,7 +43,7 @@ impl World {
         }
         let stamp = self.stamp();
         NEWBORN.with_borrow_mut(|newborn| {
-            if let Some(copy) = newborn.get(&self.terms.client_ids) {
+            if let Some(copy) = newborn.get(&stamp.broker) {
                 return self.disk.put_back(copy);
             }
             let disk = TrialDisk::new(0);
@@ -49,7 +51,7 @@ impl World {
             if born.and_then(Ledger::close).is_ok() {
                 let copy = disk.copy();
                 self.disk.put_back(&copy);
-                newborn.insert(self.terms.client_ids, copy);
+                newborn.insert(stamp.broker.clone(), copy);
             }
         });
     }
@@ -69,14 +71,19 @@ impl World {
     }
 
     pub(super) fn policy(&mut self) -> Policy {
+        let limits = Limits::default();
+        let limits = Limits {
+            max_order_shares: self.terms.order_shares_max.unwrap_or(limits.max_order_shares),
+            max_orders_per_minute: self.terms.orders_per_minute_max.unwrap_or(ORDERS_MAX),
+            max_orders_per_day: ORDERS_MAX,
+            ..limits
+        };
+        #[cfg(test)]
+        let limits = super::sabotage::limits(limits);
         Policy {
             confirmations: self.terms.confirmations,
             profile: self.broker.profile().clone(),
-            limits: Limits {
-                max_orders_per_minute: 100_000,
-                max_orders_per_day: 1_000_000,
-                ..Limits::default()
-            },
+            limits,
             nonce: format!("{:012x}", self.dice.throw() & 0xffff_ffff_ffff),
             absent_after_ms: self.terms.absent_after_ms,
             max_price_deviation_bps: 500,

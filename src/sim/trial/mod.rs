@@ -13,7 +13,8 @@
 //! | `process`, `life` | the bot without threads and sockets; how it starts, takes turns and ends |
 //! | `desk`, `link` | its ways to the broker and to the node |
 //! | `node`, `market` | the node's end of the wire; deals as logs, and what they mean |
-//! | `broker`, `calendar` | the broker's book and moods; when its exchange is open |
+//! | `broker`, `order` | the broker's book and moods; what an order in it does |
+//! | `venue`, `calendar` | the broker's rules; when its exchange is open |
 //! | `disk` | where the ledger lies |
 //! | `operator` | the person |
 //! | `checker` | the verdict: the world's truth against the ledger's rows |
@@ -37,6 +38,7 @@ mod link;
 mod market;
 mod node;
 mod operator;
+mod order;
 mod process;
 mod runner;
 #[cfg(test)]
@@ -46,6 +48,7 @@ mod shrink;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod venue;
 mod world;
 
 pub use checker::{Fault, Finding};

@@ -4,8 +4,8 @@
 //! the engine's mind: it reads what `bot status`, `bot hedges` and `bot reconcile` show, and it never guesses: what is not in the
 //! broker's book, and not on its way there, is absent.
 
-use super::broker::ticker_of;
 use super::checker;
+use super::order::ticker_of;
 use super::world::World;
 use crate::engine::{Choice, Command, Decision, Input, Unsettled};
 use crate::hedges::HaltKind;

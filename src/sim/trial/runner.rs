@@ -159,7 +159,7 @@ pub fn shortest(seed: u64) -> Told {
 }
 
 /// In the reach of tokio's timers.
-fn within_time<T>(act: impl FnOnce() -> T) -> T {
+pub(super) fn within_time<T>(act: impl FnOnce() -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let _entered = runtime.as_ref().map(tokio::runtime::Runtime::enter);
     act()

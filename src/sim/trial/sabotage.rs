@@ -8,7 +8,9 @@ use std::cell::Cell;
 use rusqlite::Connection;
 
 use super::disk::TrialDisk;
-use crate::broker::{BrokerOrder, OrderStatus};
+use crate::broker::{BrokerOrder, OrderStatus, Session};
+use crate::engine::Input;
+use crate::hedges::Limits;
 use crate::units::Shares;
 
 /// What is broken.
@@ -26,6 +28,12 @@ pub(crate) enum Sabotage {
     AdoptFirst,
     /// An answer without logs is believed, whatever the bloom says.
     TrustEmptyLogs,
+    /// The market is open whenever the broker answers.
+    IgnoreSession,
+    /// `MAX_ORDER_SHARES` does not bind.
+    IgnoreOrderLimit,
+    /// `MAX_ORDERS_PER_MINUTE` does not bind.
+    IgnoreMinuteLimit,
 }
 
 thread_local! {
@@ -51,6 +59,26 @@ pub(crate) fn set(sabotage: Option<Sabotage>) {
 /// Whether this is broken.
 pub(crate) fn is(sabotage: Sabotage) -> bool {
     NOW.get() == Some(sabotage)
+}
+
+/// The limits as a bot knows them that does not keep one.
+pub(crate) fn limits(limits: Limits) -> Limits {
+    match NOW.get() {
+        Some(Sabotage::IgnoreOrderLimit) => Limits { max_order_shares: Shares::whole(1_000), ..limits },
+        Some(Sabotage::IgnoreMinuteLimit) => Limits { max_orders_per_minute: 1_000_000, ..limits },
+        _ => limits,
+    }
+}
+
+/// What the broker answered, as a bot hears it for which the market never closes.
+pub(crate) fn heard(inputs: Vec<Input>) -> Vec<Input> {
+    let open = |input| match input {
+        Input::Session(Ok(_)) if is(Sabotage::IgnoreSession) => {
+            Input::Session(Ok(Session::Open { until: None }))
+        }
+        other => other,
+    };
+    inputs.into_iter().map(open).collect()
 }
 
 /// An order as a bot that forgets partial fills reads it.

@@ -8,7 +8,8 @@ use std::fmt;
 
 use super::calendar::{self, BEGINNINGS};
 use super::dice::Dice;
-use crate::units::Side;
+use super::venue::Venue;
+use crate::units::{Shares, Side};
 
 /// Tickers of a trial.
 pub(crate) const TICKERS: [&str; 3] = ["TSLA", "AAPL", "NVDA"];
@@ -24,8 +25,12 @@ pub(crate) struct Terms {
     pub(crate) begins_ms: i64,
     /// How long steps happen; then the world calms down.
     pub(crate) busy_ms: i64,
-    /// Whether the broker knows orders by our names.
-    pub(crate) client_ids: bool,
+    /// What the broker is like.
+    pub(crate) venue: Venue,
+    /// `MAX_ORDER_SHARES`, where it binds.
+    pub(crate) order_shares_max: Option<Shares>,
+    /// `MAX_ORDERS_PER_MINUTE`, where it binds.
+    pub(crate) orders_per_minute_max: Option<u32>,
     /// `ABSENT_AFTER`.
     pub(crate) absent_after_ms: Option<i64>,
     /// `CONFIRMATIONS`.
@@ -186,6 +191,21 @@ pub(crate) enum Fate {
     InvisibleFor(i64),
 }
 
+/// What is wrong with the market's prices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QuoteFault {
+    /// They can not be read.
+    Away,
+    /// They are those of a minute ago.
+    Old,
+    /// There is none.
+    NoPrice,
+    /// The share does not trade now.
+    NotTradable,
+    /// They are a tenth off.
+    Far,
+}
+
 /// When a process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Death {
@@ -242,6 +262,8 @@ pub(crate) enum Act {
     TokenDead(i64),
     /// The broker does not say whether the market is open.
     MarketUnavailable(i64),
+    /// The market's prices are not what they should be, so many milliseconds long.
+    Quotes(QuoteFault, i64),
     /// A person types an order: equal to our newest within two seconds, or of another kind.
     ManualOrder {
         /// Equal to ours in every field but the tag.
@@ -339,7 +361,9 @@ fn terms(seed: u64, dice: &mut Dice) -> Terms {
         season,
         begins_ms: calendar::at(begins) + dice.between(0, 999),
         busy_ms: dice.between(60_000, 260_000),
-        client_ids: dice.chance(50),
+        venue: Venue::draw(dice),
+        order_shares_max: dice.chance(15).then(|| Shares::whole(dice.between(2, 8))),
+        orders_per_minute_max: dice.chance(15).then(|| u32::try_from(dice.between(3, 8)).unwrap_or(3)),
         absent_after_ms: dice.chance(50).then(|| dice.between(120_000, 300_000)),
         confirmations: if dice.chance(75) { 0 } else { dice.below(6) + 1 },
         tick_ms: dice.between(200, 900),
@@ -394,11 +418,14 @@ fn act(dice: &mut Dice, terms: &Terms, [node, broker, death, disk]: [u64; 4]) ->
 
 fn deal(dice: &mut Dice) -> Deal {
     const SHARE: i64 = 1_000_000_000_000;
-    let picoshares = match dice.below(10) {
+    // From dust that no broker takes, and that says nothing of a price, to many shares.
+    let picoshares = match dice.below(20) {
         0 => 1,
-        1 => SHARE,
-        2..6 => dice.between(1, SHARE),
-        6..9 => dice.between(SHARE / 2, 3 * SHARE),
+        1 => dice.between(1, SHARE / 1_000),
+        2 => dice.between(SHARE / 1_000, SHARE / 50),
+        3 | 4 => SHARE,
+        5..12 => dice.between(1, SHARE),
+        12..18 => dice.between(SHARE / 2, 3 * SHARE),
         _ => dice.between(3 * SHARE, 40 * SHARE),
     };
     let forms = [
@@ -492,7 +519,7 @@ fn fate(dice: &mut Dice, terms: &Terms) -> Fate {
         9 => Fate::StatusAhead,
         10 => Fate::Bust,
         // Longer than three lists, and ABSENT_AFTER would be wrong about this broker.
-        11 => Fate::Invisible(dice.below(if terms.client_ids { 8 } else { 2 }) + 1),
+        11 => Fate::Invisible(dice.below(if terms.venue.client_ids() { 8 } else { 2 }) + 1),
         // Beyond a minute an accepted order counts as not to be found, and a person looks.
         _ if dice.chance(20) => Fate::InvisibleFor(dice.between(65_000, 90_000)),
         _ => Fate::InvisibleFor(dice.between(500, 30_000)),
@@ -501,7 +528,7 @@ fn fate(dice: &mut Dice, terms: &Terms) -> Fate {
 
 fn at_broker(dice: &mut Dice) -> Act {
     let ms = dice.between(500, 30_000);
-    match dice.below(10) {
+    match dice.below(11) {
         0 => Act::Away(ms),
         1 => Act::ReadsFail(ms),
         2 | 3 => Act::StaleList(ms),
@@ -510,8 +537,14 @@ fn at_broker(dice: &mut Dice) -> Act {
         6 => Act::ManualCancel,
         7 => Act::Bust,
         8 => Act::ManualOrder { twin: false, ticker: dice.index(TICKERS.len()) },
+        9 => Act::Quotes(quote_fault(dice), 3 * ms),
         _ => Act::ManualOrder { twin: true, ticker: 0 },
     }
+}
+
+fn quote_fault(dice: &mut Dice) -> QuoteFault {
+    use QuoteFault as Q;
+    dice.one_of(&[Q::Away, Q::Old, Q::NoPrice, Q::NotTradable, Q::Far]).unwrap_or(Q::Away)
 }
 
 fn disk_fault(dice: &mut Dice) -> DiskFault {

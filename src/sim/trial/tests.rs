@@ -1,10 +1,14 @@
 //! That trials are clean, the same twice, broad enough, and that a broken bot does not get through them.
 
-use super::broker::{TrialBroker, ticker_of};
+use super::broker::TrialBroker;
 use super::checker::{self, Fault, Given};
 use super::coverage::{ALL, Struck};
+use super::order::ticker_of;
+use super::runner::within_time;
 use super::sabotage::{self, Sabotage};
 use super::schedule::{self, Act};
+use super::shrink::{chosen, shrink};
+use super::venue::Venue;
 use super::world::{Outcome, live};
 use crate::broker::Ticket;
 use crate::units::{Shares, Side, Symbol};
@@ -13,10 +17,8 @@ use crate::units::{Shares, Side, Symbol};
 const SEEDS_MAX: u64 = 2_000;
 
 fn trial(seed: u64) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let _entered = runtime.enter();
     let (terms, steps) = schedule::draw(seed);
-    live(terms, steps, false)
+    within_time(|| live(terms, steps, false))
 }
 
 #[test]
@@ -44,53 +46,87 @@ fn every_fault_strikes() {
     panic!("never struck in {SEEDS_MAX} seeds: {missing:?}");
 }
 
-/// The first seed that catches it, and how.
-fn caught(by: Sabotage) -> (u64, Fault) {
-    caught_among(by, |_| true)
+/// The first seed that catches it by this name: a bot that is broken may be found out by others first, as one that never
+/// comes to rest.
+fn caught(by: Sabotage, name: Fault) -> u64 {
+    caught_among(by, name, |_| true)
 }
 
 /// The same, of the trials that are worth the time.
-fn caught_among(by: Sabotage, worth: impl Fn(&Act) -> bool) -> (u64, Fault) {
+fn caught_among(by: Sabotage, name: Fault, worth: impl Fn(&Act) -> bool) -> u64 {
     sabotage::set(Some(by));
     for seed in (0..SEEDS_MAX).filter(|seed| schedule::draw(*seed).1.iter().any(|step| worth(&step.act))) {
         if let Some(finding) = trial(seed).findings.first() {
             println!("{by:?} is caught in seed {seed}: {}: {}", finding.fault, finding.what);
-            return (seed, finding.fault);
+            if finding.fault == name {
+                return seed;
+            }
         }
     }
-    panic!("{by:?} was not caught in {SEEDS_MAX} seeds");
+    panic!("{by:?} was not caught as {name} in {SEEDS_MAX} seeds");
 }
 
 #[test]
 fn a_bot_that_retries_an_order_call_is_caught() {
-    assert_eq!(caught(Sabotage::RetryPost).1, Fault::OrderWithoutIntent);
+    caught(Sabotage::RetryPost, Fault::OrderWithoutIntent);
 }
 
 #[test]
 fn a_bot_that_forgets_a_partial_fill_is_caught() {
-    assert_eq!(caught(Sabotage::ForgetPartial).1, Fault::Doubled);
+    caught(Sabotage::ForgetPartial, Fault::Doubled);
 }
 
 #[test]
 fn a_bot_that_drops_reversals_is_caught() {
-    assert_eq!(caught(Sabotage::DropReversal).1, Fault::Doubled);
+    caught(Sabotage::DropReversal, Fault::Doubled);
 }
 
 #[test]
 fn a_bot_that_acts_before_the_commit_is_caught() {
-    assert_eq!(caught(Sabotage::CountBeforeCommit).1, Fault::OrderWithoutIntent);
+    caught(Sabotage::CountBeforeCommit, Fault::OrderWithoutIntent);
 }
 
 #[test]
 fn a_bot_that_adopts_the_first_match_is_caught() {
     // Only where a person types an order that is equal to ours is there more than one to take.
     let twins = |act: &Act| matches!(act, Act::ManualOrder { twin: true, .. });
-    assert_eq!(caught_among(Sabotage::AdoptFirst, twins).1, Fault::OrderWithoutIntent);
+    caught_among(Sabotage::AdoptFirst, Fault::OrderWithoutIntent, twins);
 }
 
 #[test]
 fn a_bot_that_trusts_empty_answers_is_caught() {
-    assert_eq!(caught(Sabotage::TrustEmptyLogs).1, Fault::Lost);
+    caught(Sabotage::TrustEmptyLogs, Fault::Lost);
+}
+
+#[test]
+fn a_bot_for_which_the_market_never_closes_is_caught() {
+    caught(Sabotage::IgnoreSession, Fault::OutsideSession);
+}
+
+#[test]
+fn a_bot_that_keeps_no_limit_is_caught() {
+    caught(Sabotage::IgnoreOrderLimit, Fault::BeyondLimit);
+    caught(Sabotage::IgnoreMinuteLimit, Fault::BeyondLimit);
+}
+
+#[test]
+fn a_schedule_that_fails_is_made_as_short_as_it_can_be() {
+    let fault = Fault::Doubled;
+    let seed = caught(Sabotage::DropReversal, fault);
+    let all = schedule::draw(seed).1;
+    let fails = |places: &[usize]| {
+        let outcome = within_time(|| live(schedule::draw(seed).0, chosen(&all, places), false));
+        outcome.findings.first().is_some_and(|finding| finding.fault == fault)
+    };
+    let (kept, outcome) = within_time(|| shrink(seed, (0..all.len()).collect(), fault));
+    assert_eq!(outcome.unwrap().findings.first().map(|finding| finding.fault), Some(fault));
+    assert!(kept.len() < all.len() / 2, "{} of {}", kept.len(), all.len());
+    assert!(fails(&kept), "{kept:?}");
+    for left_out in 0..kept.len() {
+        let mut rest = kept.clone();
+        rest.remove(left_out);
+        assert!(!fails(&rest), "{kept:?} without {}", kept[left_out]);
+    }
 }
 
 /// A ledger that says something else than the world, and what the judge must call it.
@@ -133,27 +169,38 @@ const LEAVING: &str = "
 
 #[test]
 fn an_order_that_may_not_leave_is_stopped_by_the_right_name() {
+    let (paper, schwab, alpaca) = (&Venue::PAPER, &Venue::SCHWAB, &Venue::ALPACA);
     let again = "INSERT INTO intent_transitions VALUES (1, 'Sent', NULL)";
-    let rows: [(&str, &str, &str, bool, Option<Fault>); 10] = [
-        ("", "BUY", "5", true, None),
-        ("", "BUY", "3", true, Some(Fault::OrderWithoutIntent)),
-        ("UPDATE intents SET state = 'Planned'", "BUY", "5", true, Some(Fault::OrderWithoutIntent)),
-        ("DELETE FROM intents", "BUY", "5", true, Some(Fault::OrderWithoutIntent)),
+    let rows: [(&str, &str, &str, &Venue, Option<Fault>); 14] = [
+        ("", "BUY", "5", paper, None),
+        ("", "BUY", "3", paper, Some(Fault::OrderWithoutIntent)),
+        ("UPDATE intents SET state = 'Planned'", "BUY", "5", paper, Some(Fault::OrderWithoutIntent)),
+        ("DELETE FROM intents", "BUY", "5", paper, Some(Fault::OrderWithoutIntent)),
         (
             "INSERT INTO halts VALUES (1, NULL, 'operator', 1)",
             "BUY",
             "5",
-            true,
+            paper,
             Some(Fault::MovedWhileHalted),
         ),
-        ("UPDATE intents SET quantity = '4.5'", "BUY", "4.5", true, Some(Fault::WrongQuantity)),
-        ("UPDATE intents SET quantity = '6'", "BUY", "6", true, Some(Fault::Doubled)),
-        ("UPDATE intents SET side = 'SELL'", "SELL", "5", true, Some(Fault::Doubled)),
-        (again, "BUY", "5", false, Some(Fault::Repeated)),
-        (again, "BUY", "5", true, None),
+        ("UPDATE intents SET quantity = '4.5'", "BUY", "4.5", paper, Some(Fault::WrongQuantity)),
+        ("UPDATE intents SET quantity = '6'", "BUY", "6", paper, Some(Fault::Doubled)),
+        ("UPDATE intents SET side = 'SELL'", "SELL", "5", paper, Some(Fault::Doubled)),
+        (again, "BUY", "5", schwab, Some(Fault::Repeated)),
+        (again, "BUY", "5", paper, None),
+        ("UPDATE intents SET quantity = '4.5'", "BUY", "4.5", alpaca, None),
+        ("UPDATE intents SET quantity = '0.01'", "BUY", "0.01", alpaca, None),
+        ("UPDATE intents SET quantity = '0.009'", "BUY", "0.009", alpaca, Some(Fault::WrongQuantity)),
+        (
+            "UPDATE intents SET quantity = '0.0100000001'",
+            "BUY",
+            "0.0100000001",
+            alpaca,
+            Some(Fault::WrongQuantity),
+        ),
     ];
     let terms = schedule::draw(0).0;
-    for (sql, side, quantity, client_ids, fault) in rows {
+    for (sql, side, quantity, venue, fault) in rows {
         let ledger = rusqlite::Connection::open_in_memory().unwrap();
         ledger.execute_batch(LEAVING).unwrap();
         ledger.execute_batch(sql).unwrap();
@@ -161,7 +208,7 @@ fn an_order_that_may_not_leave_is_stopped_by_the_right_name() {
         let given =
             Given { intent: "one".into(), ticker: ticker_of(&tsla()).unwrap(), buy: side == "BUY", atoms };
         let broker = TrialBroker::new(&terms);
-        let found = checker::may_leave(&ledger, &given, &broker.book(), client_ids).unwrap();
+        let found = checker::may_leave(&ledger, &given, &broker.book(), venue).unwrap();
         assert_eq!(found.map(|finding| finding.fault), fault, "{sql} {side} {quantity}");
     }
 }
@@ -177,7 +224,7 @@ fn no_order_may_leave_beside_another_that_is_on_its_way() {
     broker.book().arrives_later(0, other);
     let atoms = Shares::whole(5).atoms();
     let given = Given { intent: "one".into(), ticker: ticker_of(&tsla()).unwrap(), buy: true, atoms };
-    let found = checker::may_leave(&ledger, &given, &broker.book(), true).unwrap();
+    let found = checker::may_leave(&ledger, &given, &broker.book(), &Venue::PAPER).unwrap();
     assert_eq!(found.map(|finding| finding.fault), Some(Fault::TwoLiveIntents));
 }
 

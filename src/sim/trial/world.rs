@@ -22,15 +22,16 @@ use super::dice::Dice;
 use super::disk::TrialDisk;
 use super::market::{CHAIN_ID, Market};
 use super::node::Node;
+use super::order::ticker_of;
 use super::process::Process;
 use super::schedule::{Death, NodeFault, Step, TICKERS, Terms};
 use super::trace::Trace;
 use crate::broker::{Placed, Ticket};
 use crate::chain::by_hand::Ground;
 use crate::engine::Input;
-use crate::hedges::HaltKind;
+use crate::hedges::{HaltKind, IntentState};
 use crate::ledger::migrations;
-use crate::units::{BlockRef, Millis, Shares, Symbol};
+use crate::units::{BlockRef, IntentId, Millis, Symbol};
 
 /// The chain goes on by itself.
 const HEARTBEAT_MS: i64 = 12_000;
@@ -147,6 +148,7 @@ pub(super) struct World {
     pub(super) calm_since: Option<i64>,
     pub(super) rest_since: Option<i64>,
     pub(super) work_due: Option<i64>,
+    pub(super) left_at: BTreeMap<IntentId, i64>,
     pub(super) disk_struck: u64,
     pub(super) disk_full: bool,
     pub(super) disk_fault: Option<&'static str>,
@@ -200,6 +202,7 @@ impl World {
             calm_since: None,
             rest_since: None,
             work_due: None,
+            left_at: BTreeMap::new(),
             disk_struck: 0,
             disk_full: false,
             disk_fault: None,
@@ -404,9 +407,14 @@ impl World {
         let Some(process) = &self.process else { return false };
         let tip = self.node.with(|world| world.chain.tip());
         let facts = process.turn.engine.facts();
-        let lot = Shares::whole(1);
-        let idle =
-            facts.tickers.iter().all(|ticker| ticker.live.is_none() && ticker.exposure.magnitude() < lot);
+        let idle = facts.tickers.iter().all(|ticker| {
+            let (left, venue) = (ticker.exposure.atoms(), &self.terms.venue);
+            let held = || ticker_of(&ticker.symbol).map_or(0, |ticker| self.broker.book().held(ticker));
+            match &ticker.live {
+                None => left.abs() < venue.left_max() || venue.lacks_shares(left, held()),
+                Some((_, state, _)) => *state == IntentState::Planned && venue.lacks_shares(left, held()),
+            }
+        });
         let swept = facts.cursor.is_some_and(|cursor| cursor.number + 1 >= tip.number);
         idle && swept
             && facts.deciding
@@ -501,6 +509,7 @@ impl World {
                     market: &self.market,
                     book: &book,
                     ledger: &ledger,
+                    venue: &self.terms.venue,
                     restored: self.restored,
                 };
                 judge.verdict()
