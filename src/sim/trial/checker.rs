@@ -6,10 +6,10 @@
 //! # Doubled, at any time
 //!
 //! When an order becomes durable, no other of ours may live in its ticker, it must be of whole lots, of an amount that the
-//! broker takes, and it must be justified by what is known then. Take the ledger's counting fills of its ticker (which are held against the chain at
-//! rest), add everything the broker has of ours: of a done order what it traded, of a live one and of one on its way the
-//! whole quantity. The order must bring that sum nearer to zero and not past it. The one order that may be out of date is the same one again under its own name (`protocol.md` 3.5);
-//! then the name must be one the broker refuses twice. Of a trade that was taken back the ledger's own figure counts
+//! broker takes, and it must be justified by what is known then. Take the ledger's counting fills of its ticker (which are
+//! held against the chain at rest), add everything the broker has of ours: of a done order what it traded, of a live one
+//! and of one on its way the whole quantity. The order must bring that sum nearer to zero and not past it. The one order
+//! that may be out of date is the same one again under its own name (`protocol.md` 3.5); then the name must be one the broker refuses twice. Of a trade that was taken back the ledger's own figure counts
 //! until it is booked: nobody can know of it before.
 //!
 //! # At rest
