@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use super::live::{self, Listener};
-use super::rpc::{Rpc, RpcError};
+use super::rpc::{Lost, Rpc, RpcError};
 use super::socket::shown;
 use super::sweep::{Memory, Survey, Sweeper};
 use super::tokens::Tokens;
@@ -35,14 +35,18 @@ const PAUSE_S_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) enum End {
     /// The node is away: connect again.
-    Lost(String),
+    Lost(Lost),
     /// The process must end.
     Stop(ChainStop),
 }
 
 impl From<RpcError> for End {
     fn from(error: RpcError) -> Self {
-        Self::Lost(error.to_string())
+        Self::Lost(match error {
+            RpcError::Gone(lost) => lost,
+            RpcError::Limited { pause, .. } => Lost { why: error.to_string(), pause },
+            other => other.to_string().into(),
+        })
     }
 }
 
@@ -346,8 +350,9 @@ pub(super) fn note(facts: &watch::Sender<ChainFacts>, change: impl FnOnce(&mut C
 }
 
 /// Says why, waits, and makes the next pause longer.
-async fn wait(facts: &watch::Sender<ChainFacts>, why: String, pause: &mut Duration) {
-    let now = jittered(*pause);
+async fn wait(facts: &watch::Sender<ChainFacts>, lost: Lost, pause: &mut Duration) {
+    let Lost { why, pause: told } = lost;
+    let now = jittered(*pause).max(told.unwrap_or_default());
     log::warn!("the chain is away: {why}; connecting again in {} ms", now.as_millis());
     note(facts, |facts| facts.error = Some(why));
     sleep(now).await;

@@ -43,7 +43,7 @@ impl Listener<'_> {
         loop {
             let mut next = match feed.next().await {
                 Ok(notice) => Some(notice),
-                Err(error) => return End::Lost(error.to_string()),
+                Err(error) => return error.into(),
             };
             let mut takes = Vec::new();
             while let Some(notice) = next {
@@ -83,7 +83,7 @@ impl Listener<'_> {
                 Ok(())
             }
             Ok(Heard::Nothing) => Ok(()),
-            Err(error @ RpcError::Gone(_)) => Err(End::Lost(error.to_string())),
+            Err(error @ RpcError::Gone(_)) => Err(error.into()),
             Err(error) => {
                 log::debug!("pushed logs wait for the sweep: {error}");
                 self.bell.notify_one();
@@ -144,9 +144,10 @@ pub(super) async fn heads(
     loop {
         match timeout_at(deadline, feed.next()).await {
             Err(_) => {
-                return End::Lost(format!("the node pushed no new head for {} s", head_age_max.as_secs()));
+                let age = head_age_max.as_secs();
+                return End::Lost(format!("the node pushed no new head for {age} s").into());
             }
-            Ok(Err(error)) => return End::Lost(error.to_string()),
+            Ok(Err(error)) => return error.into(),
             Ok(Ok(notice)) => {
                 if let Some(number) = number_of(&notice) {
                     deadline = Instant::now() + head_age_max;
@@ -184,13 +185,14 @@ pub(super) async fn pulse(rpc: &Rpc, facts: &watch::Sender<ChainFacts>, bell: &N
                     facts.see_head(number, now);
                 });
             }
-            Err(error @ RpcError::Gone(_)) => return End::Lost(error.to_string()),
+            Err(error @ RpcError::Gone(_)) => return error.into(),
             // A node that answers with an error is there, and another socket would not change its mind.
             Err(RpcError::Timeout(_)) => missed += 1,
             Err(error) => log::debug!("eth_blockNumber: {error}"),
         }
         if missed >= PULSES_MISSED_MAX {
-            return End::Lost(format!("the node did not answer eth_blockNumber {missed} times running"));
+            let why = format!("the node did not answer eth_blockNumber {missed} times running");
+            return End::Lost(why.into());
         }
     }
 }

@@ -11,6 +11,7 @@ mod link;
 mod live;
 mod progress;
 mod reading;
+mod refusal;
 pub mod rpc;
 mod socket;
 mod sweep;

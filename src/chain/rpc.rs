@@ -22,6 +22,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
 use super::abi::RawLog;
+use super::refusal::{self, cut};
 use super::socket::{Socket, shown};
 use super::wire::{Header, Quantity, Receipt, WireLog, WireReceipt};
 
@@ -35,8 +36,6 @@ const PULSE_S_MAX: Duration = Duration::from_secs(3);
 const LOGS_QUEUED_MAX: usize = 4096;
 /// Heads that may wait unread; each only rings the bell, so that few are enough.
 const HEADS_QUEUED_MAX: usize = 64;
-/// How much of a node's own words is kept.
-const MESSAGE_CHARS_MAX: usize = 200;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,21 +43,41 @@ const MESSAGE_CHARS_MAX: usize = 200;
 pub enum RpcError {
     /// No connection, or no longer: connect again.
     #[error("{0}")]
-    Gone(String),
+    Gone(Lost),
     /// No answer in time. The connection may still be good.
     #[error("no answer to {0} within its limit")]
     Timeout(&'static str),
-    /// The node answered with an error.
-    #[error("the node refuses {method}: {message} (code {code})")]
+    /// The node answered with an error that says neither of what follows.
+    #[error("the node refuses {method}: {message}{}", coded(*.code))]
     Refused {
         /// What was asked.
         method: &'static str,
-        /// JSON-RPC error code.
+        /// JSON-RPC error code; 0 where the node gave none.
+        code: i64,
+        /// The node's words, those of `error.data` among them, cut.
+        message: String,
+    },
+    /// The node says that it was asked too often, or that a plan is used up: the same question is right, later.
+    #[error("the node limits {method}: {message}{}", coded(*.code))]
+    Limited {
+        /// What was asked.
+        method: &'static str,
+        /// JSON-RPC error code; 0 where the node gave none.
         code: i64,
         /// The node's words, cut.
         message: String,
+        /// How long it asks to wait, at most 60 s; none where it does not say.
+        pause: Option<Duration>,
     },
-    /// The node says that the range, or the answer to it, is too large: ask for less.
+    /// The node does not have that block, or not yet: the same question is right, later.
+    #[error("the node does not have that block ({method}): {message}")]
+    Behind {
+        /// What was asked.
+        method: &'static str,
+        /// The node's words, cut.
+        message: String,
+    },
+    /// The node says outright that the range, or the answer to it, is too large: ask for less.
     #[error("the node refuses so large a range: {0}")]
     RangeTooLarge(String),
     /// The answer is not what the method answers.
@@ -69,6 +88,37 @@ pub enum RpcError {
         /// What was wrong, without the answer itself.
         detail: String,
     },
+}
+
+/// Why there is no connection, in words that may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The reason.
+    pub why: String,
+    /// How long the node asks to be left alone, at most 60 s; none where it does not say.
+    pub pause: Option<Duration>,
+}
+
+impl From<String> for Lost {
+    fn from(why: String) -> Self {
+        Self { why, pause: None }
+    }
+}
+
+impl From<&str> for Lost {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+fn coded(code: i64) -> String {
+    if code == 0 { String::new() } else { format!(" (code {code})") }
 }
 
 impl RpcError {
@@ -124,7 +174,7 @@ impl Rpc {
     /// # Errors
     /// [`RpcError::Gone`] with a reason in words.
     pub async fn connect(url: &str, cert_file: Option<&Path>) -> Result<Self, RpcError> {
-        let gone = |why: String| RpcError::Gone(format!("no connection to {}: {why}", shown(url)));
+        let gone = |why: String| RpcError::Gone(format!("no connection to {}: {why}", shown(url)).into());
         let socket = Socket::new(url, cert_file).map_err(gone)?;
         match timeout(CONNECT_S_MAX, RpcClient::connect_pubsub(socket)).await {
             Ok(Ok(client)) => Ok(Self { client }),
@@ -148,7 +198,7 @@ impl Rpc {
         match timeout(limit, call).await {
             Err(_) => Err(RpcError::Timeout(method)),
             Ok(Ok(raw)) => Ok(raw),
-            Ok(Err(error)) => Err(refusal(method, error)),
+            Ok(Err(error)) => Err(trouble(method, error)),
         }
     }
 
@@ -308,7 +358,7 @@ impl Rpc {
         let id: B256 = self.call(method, params).await?;
         match timeout(CALL_S_MAX, frontend.get_subscription(id)).await {
             Ok(Ok(inner)) => Ok(Feed { inner }),
-            Ok(Err(error)) => Err(refusal(method, error)),
+            Ok(Err(error)) => Err(trouble(method, error)),
             Err(_) => Err(RpcError::Timeout(method)),
         }
     }
@@ -343,39 +393,21 @@ impl Feed {
     }
 }
 
-/// Whether a refused `eth_call` is the contract's answer (a revert), not the node's trouble. Nodes agree on code 3, and
-/// on words where they use another code.
+/// Whether a refused `eth_call` is the contract's answer (a revert), not the node's trouble.
 #[must_use]
 pub fn is_revert(error: &RpcError) -> bool {
     match error {
-        RpcError::Refused { code, message, .. } => {
-            let words = message.to_lowercase();
-            *code == 3
-                || [
-                    "revert",
-                    "invalid opcode",
-                    "stack underflow",
-                    "out of gas",
-                    "invalid jump",
-                    "vm execution error",
-                ]
-                .iter()
-                .any(|word| words.contains(word))
-        }
+        RpcError::Refused { code, message, .. } => refusal::is_revert_told(*code, &message.to_lowercase()),
         _ => false,
     }
 }
 
 /// What alloy's error means to us.
-fn refusal(method: &'static str, error: TransportError) -> RpcError {
+fn trouble(method: &'static str, error: TransportError) -> RpcError {
     match error {
         AlloyError::ErrorResp(payload) => {
-            let message = cut(&payload.message);
-            if method == "eth_getLogs" && is_range_refusal(payload.code, &message) {
-                RpcError::RangeTooLarge(message)
-            } else {
-                RpcError::Refused { method, code: payload.code, message }
-            }
+            let data = payload.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
+            refusal::sorted(method, payload.code, &payload.message, data.as_ref())
         }
         AlloyError::Transport(TransportErrorKind::Custom(why)) if why.is::<TooLate>() => {
             RpcError::Timeout(method)
@@ -386,63 +418,11 @@ fn refusal(method: &'static str, error: TransportError) -> RpcError {
     }
 }
 
-/// Whether a refusal of `eth_getLogs` says "ask for less". Nodes have no common code for it, so the words decide; a
-/// rate limit has its own words and is not about the range.
-fn is_range_refusal(code: i64, message: &str) -> bool {
-    let words = message.to_lowercase();
-    let any = |list: &[&str]| list.iter().any(|word| words.contains(word));
-    let about_rate =
-        ["rate limit", "rate-limit", "per second", "request rate", "daily", "capacity", "too many requests"];
-    if any(&about_rate) {
-        return false;
-    }
-    let about_range = [
-        "range",
-        "limit",
-        "too many",
-        "too large",
-        "too big",
-        "response size",
-        "query returned more than",
-        "exceed",
-        "max results",
-    ];
-    code == -32005 || any(&about_range)
-}
-
 fn parse<T: DeserializeOwned>(method: &'static str, raw: &RawValue) -> Result<T, RpcError> {
     serde_json::from_str(raw.get())
         .map_err(|error| RpcError::Malformed { method, detail: cut(&error.to_string()) })
 }
 
-fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
-}
-
 fn hex(number: u64) -> String {
     format!("{number:#x}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_range_is_told_from_a_refused_rate() {
-        for (code, message, too_large) in [
-            (-32005, "query returned more than 10000 results", true),
-            (
-                -32602,
-                "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range",
-                true,
-            ),
-            (-32600, "eth_getLogs is limited to a 10,000 range", true),
-            (-32000, "block range is too wide: exceed maximum block range", true),
-            (-32005, "daily request count exceeded, request rate limited", false),
-            (-32029, "Too Many Requests", false),
-            (-32000, "header not found", false),
-        ] {
-            assert_eq!(is_range_refusal(code, message), too_large, "{message}");
-        }
-    }
 }

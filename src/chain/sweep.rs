@@ -132,7 +132,7 @@ impl Sweeper<'_> {
                     continue;
                 }
                 Err(Trouble::Stop(stop)) => return End::Stop(stop),
-                Err(Trouble::Rpc(error @ RpcError::Gone(_))) => return End::Lost(error.to_string()),
+                Err(Trouble::Rpc(error @ RpcError::Gone(_))) => return error.into(),
                 Err(Trouble::Rpc(RpcError::RangeTooLarge(_))) => continue,
                 Err(trouble) => trouble.to_string(),
             };

@@ -358,7 +358,7 @@ async fn what_does_not_belong_together_is_thrown_away_with_its_reason() {
                 }
                 _ => Says(truth),
             }),
-            "the node refuses eth_getLogs: even one block is too large: query returned more than 10000 results (code 0)"
+            "the node refuses eth_getLogs: even one block is too large: query returned more than 10000 results"
                 .into(),
         ),
         (
@@ -366,7 +366,7 @@ async fn what_does_not_belong_together_is_thrown_away_with_its_reason() {
             chain(),
             vec![],
             always("eth_getLogs", Refuses(-32000, "header not found")),
-            "the node refuses eth_getLogs: header not found (code -32000)".into(),
+            "the node does not have that block (eth_getLogs): header not found".into(),
         ),
     ];
     let names: Vec<_> = rows.iter().map(|row| (row.0, row.4.clone())).collect();
