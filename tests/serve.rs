@@ -263,6 +263,7 @@ async fn metrics_are_whole_and_say_what_the_facts_say() {
         ("counterfill_chain_reconnects_total", "2"),
         ("counterfill_forks_total", "1"),
         ("counterfill_sweeps_discarded_total", "4"),
+        ("counterfill_unproven_blocks_total", "0"),
         ("counterfill_backfill_blocks_left", "0"),
         ("counterfill_fills_total", "3"),
         ("counterfill_reversals_total", "1"),

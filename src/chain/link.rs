@@ -292,6 +292,7 @@ pub(super) async fn greet(
     memory: &mut Memory,
     known: &[TokenFact],
 ) -> Result<Greeting, End> {
+    memory.ways.another_connection();
     let head = rpc.head().await?;
     let code_seen = head.number >= config.deployment_block;
     if code_seen {

@@ -12,7 +12,10 @@ mod live;
 mod progress;
 mod reading;
 mod refusal;
+mod receipts;
 pub mod rpc;
+#[cfg(test)]
+mod scripted;
 mod socket;
 mod sweep;
 pub mod tokens;
@@ -230,6 +233,10 @@ pub struct ChainFacts {
     pub forks: u64,
     /// Answers thrown away because they did not belong together.
     pub discarded: u64,
+    /// Blocks whose bloom says that an answer may lack something of ours and whose receipts the node does not tell: two
+    /// answers without proof were believed.
+    #[serde(default)]
+    pub unproven: u64,
     /// Why the chain is away, in words a person can act on; no key of the URL in it.
     pub error: Option<String>,
     /// A long backfill under way.

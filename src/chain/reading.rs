@@ -7,12 +7,12 @@
 //! Invariant: every log of a [`Reading`] carries the hash that the reading calls canonical at its height.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::abi::{self, RawLog};
+use super::receipts::Ways;
 use super::rpc::{Rpc, RpcError};
 use super::wire::{Header, Receipt};
 use super::{CALLS_IN_FLIGHT_MAX, ChainStop, bloom, window};
@@ -62,13 +62,12 @@ pub(super) struct Reader<'a> {
     rpc: &'a Rpc,
     book: &'a Book,
     books: Vec<Address>,
-    /// Said once: the node can not list a block's receipts.
-    no_block_receipts: &'a AtomicBool,
+    ways: &'a Ways,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(rpc: &'a Rpc, book: &'a Book, no_block_receipts: &'a AtomicBool) -> Self {
-        Self { rpc, book, books: book.orderbooks.iter().copied().collect(), no_block_receipts }
+    pub(super) fn new(rpc: &'a Rpc, book: &'a Book, ways: &'a Ways) -> Self {
+        Self { rpc, book, books: book.orderbooks.iter().copied().collect(), ways }
     }
 
     /// Reads `base + 1 ..= target` one by one, by hash; the parents must link.
@@ -234,36 +233,16 @@ impl<'a> Reader<'a> {
         if !misses(&better) || !bloom::is_informative(&header.logs_bloom) {
             return Ok(better);
         }
-        match self.rpc.block_receipts(header.hash).await {
-            Ok(Some(receipts)) => {
-                let all = either(better, self.logs_of_receipts(header, receipts)?);
-                one_log_a_place(&all)?;
-                Ok(all)
-            }
-            Ok(None) => Err(disagree("the node has a block's header but not its receipts")),
-            Err(error) if error.is_method_missing() => {
-                if !self.no_block_receipts.swap(true, Ordering::Relaxed) {
-                    log::warn!(
-                        "the node has no eth_getBlockReceipts: an empty eth_getLogs of a block whose bloom says \
-                         otherwise is asked twice and then believed"
-                    );
-                }
-                Ok(better)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// A block's logs from all its receipts.
-    fn logs_of_receipts(&self, header: &Header, receipts: Vec<Receipt>) -> Result<Vec<RawLog>, Trouble> {
-        let expected = header.transactions.as_ref().map(Vec::len);
-        if expected.is_some_and(|expected| expected != receipts.len()) {
-            return Err(disagree("a block's receipts are not as many as its transactions"));
-        }
+        let Some(receipts) = self.ways.receipts(self.rpc, header).await? else {
+            log::debug!("block {}: two answers without proof are believed", place(header));
+            return Ok(better);
+        };
         let ours = |log: &RawLog| self.book.orderbooks.contains(&log.address) && log.kind().is_some();
         let logs: Vec<RawLog> = receipts.into_iter().flat_map(|r| r.logs).filter(ours).collect();
         all_in(header, &logs)?;
-        Ok(logs)
+        let all = either(better, logs);
+        one_log_a_place(&all)?;
+        Ok(all)
     }
 
     /// The receipt of a transaction in this canonical block; none if the block is proved not to hold it.
@@ -306,7 +285,7 @@ fn either(logs: Vec<RawLog>, again: Vec<RawLog>) -> Vec<RawLog> {
     [logs, new].concat()
 }
 
-fn disagree(why: &str) -> Trouble {
+pub(super) fn disagree(why: &str) -> Trouble {
     Trouble::Disagree(why.to_owned())
 }
 

@@ -306,8 +306,20 @@ impl Rpc {
     /// # Errors
     /// Any [`RpcError`]; see [`RpcError::is_method_missing`].
     pub async fn block_receipts(&self, hash: B256) -> Result<Option<Vec<Receipt>>, RpcError> {
+        self.receipts(json!([hash])).await
+    }
+
+    /// Every receipt of the block at a height, for nodes that take no hash; which block it was, the receipts say.
+    ///
+    /// # Errors
+    /// As [`Rpc::block_receipts`].
+    pub async fn block_receipts_at(&self, number: u64) -> Result<Option<Vec<Receipt>>, RpcError> {
+        self.receipts(json!([hex(number)])).await
+    }
+
+    async fn receipts(&self, params: Value) -> Result<Option<Vec<Receipt>>, RpcError> {
         let method = "eth_getBlockReceipts";
-        let receipts = self.call::<Option<Vec<WireReceipt>>>(method, json!([hash])).await?;
+        let receipts = self.call::<Option<Vec<WireReceipt>>>(method, params).await?;
         receipts.map(|all| all.into_iter().map(|one| one.settled(method)).collect()).transpose()
     }
 

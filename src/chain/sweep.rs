@@ -8,7 +8,6 @@
 //! in a canonical block of the range is in the range's events or refuted by its receipt.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -17,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::link::{End, check_code, jittered, note};
 use super::progress::Progress;
 use super::reading::{Reader, Reading, Trouble};
+use super::receipts::Ways;
 use super::rpc::{Rpc, RpcError};
 use super::tokens::Tokens;
 use super::window::{Reach, WINDOW_DEPTH_BLOCKS, reach};
@@ -52,7 +52,8 @@ pub(super) struct Memory {
     /// The highest block that was read when it was beyond the reach of a fork.
     settled: Option<u64>,
     progress: Progress,
-    no_block_receipts: AtomicBool,
+    /// How the node tells receipts.
+    pub(super) ways: Ways,
     /// A step succeeded since this was last cleared: the connection is good.
     pub(super) healthy: bool,
     /// The ledger's tokens were asked again and are what they were; once a process.
@@ -67,7 +68,7 @@ impl Memory {
             too_deep: 0,
             settled: None,
             progress: Progress::default(),
-            no_block_receipts: AtomicBool::new(false),
+            ways: Ways::default(),
             healthy: false,
             tokens_checked: false,
         }
@@ -201,7 +202,10 @@ impl Sweeper<'_> {
 impl Survey<'_> {
     /// One attempt: plan on what is committed, read, check.
     pub(super) async fn attempt(&mut self, view: &ChainView) -> Result<Found, Trouble> {
+        self.memory.ways.another_attempt();
         let found = self.look(view).await;
+        let unproven = self.memory.ways.unproven();
+        note(self.facts, |facts| facts.unproven = unproven);
         if let Err(Trouble::Disagree(_) | Trouble::Unlinked(_)) = &found {
             note(self.facts, |facts| facts.discarded = facts.discarded.saturating_add(1));
         }
@@ -250,7 +254,7 @@ impl Survey<'_> {
     }
 
     fn reader(&self) -> Reader<'_> {
-        Reader::new(self.rpc, self.book, &self.memory.no_block_receipts)
+        Reader::new(self.rpc, self.book, &self.memory.ways)
     }
 
     async fn check_code_once(&mut self, head: &Header) -> Result<(), Trouble> {

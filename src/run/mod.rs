@@ -8,6 +8,7 @@ pub(crate) mod desk;
 mod line;
 mod login;
 mod operator;
+mod proof;
 mod tale;
 pub(crate) mod turn;
 
@@ -206,6 +207,11 @@ async fn start(
     let alerts = parts.alerts.clone();
     windows.spawn(async move {
         login::watch(watched, told, alerts).await;
+        Ok(())
+    });
+    let (chain_facts, alerts) = (published.chain(), parts.alerts.clone());
+    windows.spawn(async move {
+        proof::watch(chain_facts, alerts).await;
         Ok(())
     });
     let stamped = Ledger::stamped_chain_id(&parts.database)?;

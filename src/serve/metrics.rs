@@ -244,6 +244,11 @@ fn draw_chain(report: &StatusReport) {
         "Answers of the node thrown away because they did not belong together."
     );
     counter!("counterfill_sweeps_discarded_total").absolute(chain.discarded);
+    describe_counter!(
+        "counterfill_unproven_blocks_total",
+        "Blocks that may hold something of ours and whose receipts the node does not tell."
+    );
+    counter!("counterfill_unproven_blocks_total").absolute(chain.unproven);
     let left =
         chain.backfill.map_or(0, |backfill| backfill.total_blocks.saturating_sub(backfill.done_blocks));
     describe_gauge!("counterfill_backfill_blocks_left", "Blocks a backfill under way has yet to read.");

@@ -15,6 +15,7 @@ mod clients;
 mod ledgers;
 mod node;
 mod ranges;
+mod receipts;
 mod schwab;
 mod sockets;
 mod tokens;

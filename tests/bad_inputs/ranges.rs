@@ -37,7 +37,7 @@ const STRIDE: u64 = WINDOW_BLOCKS_MAX as u64;
 
 /// Block 1002 has a take of ours, block 1003 a clear, the others nothing; `more` empty ones follow. With many of them it
 /// begins so much earlier that 1001 and up are read as a range.
-fn a_chain(more: u64) -> SimChain {
+pub(crate) fn a_chain(more: u64) -> SimChain {
     let before = if more > STRIDE { STRIDE } else { 0 };
     let mut chain = SimChain::new(CHAIN_ID, FIRST - before, 7);
     chain.contracts.insert(BOOK.address);
@@ -82,10 +82,10 @@ fn config(url: String, deployment_block: u64) -> ChainConfig {
 }
 
 /// What a node says instead of the truth, or the truth.
-type Lie = Box<dyn FnMut(&str, &Value, Value) -> Reply + Send>;
+pub(crate) type Lie = Box<dyn FnMut(&str, &Value, Value) -> Reply + Send>;
 
 /// What becomes of a read before a node with this lie: the reason why it is thrown away, or the sweep handed on.
-async fn becomes(
+pub(crate) async fn becomes(
     chain: SimChain,
     standing: Vec<(u64, FillId)>,
     mut lie: Lie,
@@ -149,7 +149,7 @@ fn header(number: u64, field: &'static str, to: Value) -> Lie {
 }
 
 /// Changes the answer to `eth_getLogs` where there are logs of that height in it.
-fn logs(number: u64, change: impl Fn(&mut Vec<Value>) + Send + 'static) -> Lie {
+pub(crate) fn logs(number: u64, change: impl Fn(&mut Vec<Value>) + Send + 'static) -> Lie {
     Box::new(move |method, _, mut truth| {
         if method == "eth_getLogs" {
             let list = truth.as_array_mut().unwrap();
@@ -162,7 +162,7 @@ fn logs(number: u64, change: impl Fn(&mut Vec<Value>) + Send + 'static) -> Lie {
 }
 
 /// One lie after the other.
-fn both(mut one: Lie, mut other: Lie) -> Lie {
+pub(crate) fn both(mut one: Lie, mut other: Lie) -> Lie {
     Box::new(move |method, params, truth| match one(method, params, truth) {
         Says(said) => other(method, params, said),
         refused => refused,
@@ -257,27 +257,6 @@ async fn what_does_not_belong_together_is_thrown_away_with_its_reason() {
             vec![],
             logs(1_002, |list| list[0]["removed"] = json!(true)),
             "the answer to eth_getLogs makes no sense: a log that was removed".into(),
-        ),
-        (
-            "no logs, a bloom that says otherwise, and no receipts",
-            chain(),
-            vec![],
-            both(no_logs(), always("eth_getBlockReceipts", Says(Value::Null))),
-            "the node has a block's header but not its receipts".into(),
-        ),
-        (
-            "and too few receipts",
-            chain(),
-            vec![],
-            both(no_logs(), always("eth_getBlockReceipts", Says(json!([])))),
-            "a block's receipts are not as many as its transactions".into(),
-        ),
-        (
-            "and receipts that fail",
-            chain(),
-            vec![],
-            both(no_logs(), always("eth_getBlockReceipts", Refuses(-32603, "internal error"))),
-            "the node refuses eth_getBlockReceipts: internal error (code -32603)".into(),
         ),
         (
             "a clear without its amounts, in a transaction that is not in its block",
