@@ -114,6 +114,7 @@ impl Book {
             standing: standing.map(|(fill, _)| (fill.block_number, fill.id)).collect(),
             late_from: None,
             tokens: self.tokens.values().cloned().collect(),
+            dropped_sweeps: self.refused,
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use super::live::{self, Listener};
+use super::refusal::LIMITED_PAUSE_S;
 use super::rpc::{Lost, Rpc, RpcError};
 use super::socket::shown;
 use super::sweep::{Memory, Survey, Sweeper};
@@ -44,7 +45,10 @@ impl From<RpcError> for End {
     fn from(error: RpcError) -> Self {
         Self::Lost(match error {
             RpcError::Gone(lost) => lost,
-            RpcError::Limited { pause, .. } => Lost { why: error.to_string(), pause },
+            // The next connection would only be refused the same.
+            RpcError::Limited { pause, .. } => {
+                Lost { why: error.to_string(), pause: pause.or(Some(LIMITED_PAUSE_S)) }
+            }
             other => other.to_string().into(),
         })
     }
@@ -350,14 +354,20 @@ pub(super) fn note(facts: &watch::Sender<ChainFacts>, change: impl FnOnce(&mut C
     });
 }
 
-/// Says why, waits, and makes the next pause longer.
+/// Says why, waits at least as long as the node asks for, and makes the next pause longer.
 async fn wait(facts: &watch::Sender<ChainFacts>, lost: Lost, pause: &mut Duration) {
     let Lost { why, pause: told } = lost;
-    let now = jittered(*pause).max(told.unwrap_or_default());
+    let now = next_pause(*pause, told);
     log::warn!("the chain is away: {why}; connecting again in {} ms", now.as_millis());
     note(facts, |facts| facts.error = Some(why));
     sleep(now).await;
     *pause = (*pause * 2).min(PAUSE_S_MAX);
+}
+
+/// How long to wait before connecting again: never less than the node asked for.
+fn next_pause(ours: Duration, told: Option<Duration>) -> Duration {
+    let ours = jittered(ours);
+    told.map_or(ours, |told| (told + ours / 4).max(ours))
 }
 
 /// Half to one and a half of `pause`, so that many bots do not come back at once.
@@ -370,6 +380,29 @@ pub(super) fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_has_enough_of_us_is_left_alone_for_as_long_as_it_says() {
+        let (ours, told) = (Duration::from_millis(250), Duration::from_secs(30));
+        assert!(
+            (0..50).map(|_| next_pause(ours, Some(told))).all(|pause| pause >= told && pause < told + ours)
+        );
+        assert!(
+            (0..50)
+                .map(|_| next_pause(PAUSE_S_MAX, Some(Duration::ZERO)))
+                .all(|pause| pause >= PAUSE_S_MAX / 2)
+        );
+        assert!((0..50).map(|_| next_pause(ours, None)).all(|pause| pause <= ours * 2));
+        let End::Lost(lost) = End::from(RpcError::Limited {
+            method: "eth_chainId",
+            code: 429,
+            message: "no".into(),
+            pause: None,
+        }) else {
+            panic!("lost")
+        };
+        assert_eq!(lost.pause, Some(LIMITED_PAUSE_S));
+    }
 
     #[test]
     fn jitter_stays_between_half_and_one_and_a_half() {

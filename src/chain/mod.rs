@@ -5,20 +5,25 @@
 //! cursor and window only from the engine ([`ChainView`]), after they are committed.
 
 pub mod abi;
+pub(crate) mod backend;
 pub mod bloom;
 pub(crate) mod by_hand;
+pub(crate) mod frame;
 mod link;
 mod live;
 mod progress;
+mod range_size;
 mod reading;
-mod refusal;
 mod receipts;
+mod refusal;
 pub mod rpc;
 #[cfg(test)]
 mod scripted;
+mod secrets;
 mod socket;
 mod sweep;
 pub mod tokens;
+mod upgrade;
 pub mod window;
 pub mod wire;
 
@@ -168,6 +173,9 @@ pub struct ChainView {
     pub late_from: Option<u64>,
     /// Every token known so far.
     pub tokens: Vec<TokenFact>,
+    /// Sweeps since the start that did not fit what the engine knew by then, so that it dropped them: who handed one
+    /// over must not wait for it any longer.
+    pub dropped_sweeps: u64,
 }
 
 /// Logs that the node pushed. May be late, doubled, of an orphan, or lies: the engine folds only what

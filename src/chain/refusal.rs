@@ -15,11 +15,14 @@ use super::rpc::RpcError;
 /// How much of a node's own words is kept.
 const MESSAGE_CHARS_MAX: usize = 200;
 /// How deep `error.data` is looked into.
-const DATA_DEPTH_MAX: usize = 4;
+const DATA_DEPTH_MAX: usize = 6;
 /// How many texts of `error.data` are kept.
 const DATA_TEXTS_MAX: usize = 3;
 /// Longest pause that a node may ask for: whoever hedges looks again after a minute, whatever he was told.
 pub(super) const PAUSE_TOLD_S_MAX: Duration = Duration::from_secs(60);
+
+/// The least pause before connecting again where a node has enough of us and does not say for how long.
+pub(super) const LIMITED_PAUSE_S: Duration = Duration::from_secs(5);
 
 /// Too many calls: the same question is right, later.
 const RATE: [&str; 30] = [
@@ -150,16 +153,20 @@ pub(super) fn sorted(method: &'static str, code: i64, message: &str, data: Optio
     let about_range = method == "eth_getLogs"
         && (code == 413 || any(&LESS) || (words.contains("range") && any(&TOO_LARGE)));
     let about_rate = matches!(code, 429 | 402) || any(&RATE);
-    match (about_rate, about_range) {
-        (false, true) => RpcError::RangeTooLarge(message),
-        (true, false) => RpcError::Limited { method, code, message, pause: pause_told(&words, data) },
-        // Both at once are words that we do not understand.
-        (true, true) => RpcError::Refused { method, code, message },
-        (false, false) if any(&USED_UP) && any(&ALLOWANCE) => {
-            RpcError::Limited { method, code, message, pause: pause_told(&words, data) }
-        }
-        (false, false) => RpcError::Refused { method, code, message },
+    if about_range && !about_rate {
+        return RpcError::RangeTooLarge(message);
     }
+    // Words of both are words that we do not understand.
+    if !about_range && (about_rate || is_rate(&words)) {
+        return RpcError::Limited { method, code, message, pause: pause_told(&words, data) };
+    }
+    RpcError::Refused { method, code, message }
+}
+
+/// Whether words, in lower case, are of rate, quota or plan.
+pub(super) fn is_rate(words: &str) -> bool {
+    let any = |list: &[&str]| list.iter().any(|word| words.contains(word));
+    any(&RATE) || (any(&USED_UP) && any(&ALLOWANCE))
 }
 
 /// Whether a refused `eth_call` is the contract's answer. Nodes agree on code 3, and on words where they use another.

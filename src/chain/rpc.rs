@@ -8,6 +8,7 @@
 //! to missing ones), and a lagging subscription says so.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes};
@@ -22,7 +23,9 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
 use super::abi::RawLog;
-use super::refusal::{self, cut};
+use super::backend::Peer;
+use super::refusal;
+use super::secrets::Secrets;
 use super::socket::{Socket, shown};
 use super::wire::{Header, Quantity, Receipt, WireLog, WireReceipt};
 
@@ -91,7 +94,8 @@ pub enum RpcError {
 }
 
 /// Why there is no connection, in words that may be shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
 pub struct Lost {
     /// The reason.
     pub why: String,
@@ -108,12 +112,6 @@ impl From<String> for Lost {
 impl From<&str> for Lost {
     fn from(why: &str) -> Self {
         why.to_owned().into()
-    }
-}
-
-impl std::fmt::Display for Lost {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.why)
     }
 }
 
@@ -166,6 +164,7 @@ pub struct TooLate;
 #[derive(Debug, Clone)]
 pub struct Rpc {
     client: RpcClient,
+    peer: Arc<Peer>,
 }
 
 impl Rpc {
@@ -174,18 +173,26 @@ impl Rpc {
     /// # Errors
     /// [`RpcError::Gone`] with a reason in words.
     pub async fn connect(url: &str, cert_file: Option<&Path>) -> Result<Self, RpcError> {
-        let gone = |why: String| RpcError::Gone(format!("no connection to {}: {why}", shown(url)).into());
-        let socket = Socket::new(url, cert_file).map_err(gone)?;
+        let peer = Arc::new(Peer { secrets: Secrets::of(url), ..Peer::default() });
+        let gone = |lost: Lost| {
+            let why = format!("no connection to {}: {}", shown(url), peer.cut(&lost.why));
+            RpcError::Gone(Lost { why, ..lost })
+        };
+        let socket = Socket::new(url, cert_file, Arc::clone(&peer)).map_err(|why| gone(why.into()))?;
         match timeout(CONNECT_S_MAX, RpcClient::connect_pubsub(socket)).await {
-            Ok(Ok(client)) => Ok(Self { client }),
-            Ok(Err(error)) => Err(gone(cut(&error.to_string().replace(url, "…")))),
-            Err(_) => Err(gone(format!("nothing within {} s", CONNECT_S_MAX.as_secs()))),
+            Ok(Ok(client)) => Ok(Self { client, peer }),
+            Ok(Err(AlloyError::Transport(TransportErrorKind::Custom(why)))) => {
+                let told = why.downcast_ref::<Lost>().cloned();
+                Err(gone(told.unwrap_or_else(|| why.to_string().into())))
+            }
+            Ok(Err(error)) => Err(gone(error.to_string().into())),
+            Err(_) => Err(gone(format!("nothing within {} s", CONNECT_S_MAX.as_secs()).into())),
         }
     }
 
     /// Over another line than a socket: for who speaks as the node (`fuzz::frames`, the simulator).
-    pub(crate) const fn over(client: RpcClient) -> Self {
-        Self { client }
+    pub(crate) fn over(client: RpcClient) -> Self {
+        Self { client, peer: Arc::default() }
     }
 
     async fn raw(
@@ -198,12 +205,37 @@ impl Rpc {
         match timeout(limit, call).await {
             Err(_) => Err(RpcError::Timeout(method)),
             Ok(Ok(raw)) => Ok(raw),
-            Ok(Err(error)) => Err(trouble(method, error)),
+            Ok(Err(error)) => Err(self.trouble(method, error)),
         }
     }
 
     async fn call<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<T, RpcError> {
-        parse(method, &self.raw(method, params, CALL_S_MAX).await?)
+        self.parse(method, &self.raw(method, params, CALL_S_MAX).await?)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, method: &'static str, raw: &RawValue) -> Result<T, RpcError> {
+        serde_json::from_str(raw.get())
+            .map_err(|error| RpcError::Malformed { method, detail: self.peer.cut(&error.to_string()) })
+    }
+
+    /// What alloy's error means to us.
+    fn trouble(&self, method: &'static str, error: TransportError) -> RpcError {
+        match error {
+            AlloyError::ErrorResp(payload) => {
+                let hide = |text: &str| self.peer.secrets.hide(text);
+                let data =
+                    payload.data.as_ref().and_then(|data| serde_json::from_str(&hide(data.get())).ok());
+                refusal::sorted(method, payload.code, &hide(&payload.message), data.as_ref())
+            }
+            AlloyError::Transport(TransportErrorKind::Custom(why)) if why.is::<TooLate>() => {
+                RpcError::Timeout(method)
+            }
+            AlloyError::NullResp => RpcError::Malformed { method, detail: "null".into() },
+            AlloyError::DeserError { err, .. } => {
+                RpcError::Malformed { method, detail: self.peer.cut(&err.to_string()) }
+            }
+            _ => RpcError::Gone(self.peer.lost()),
+        }
     }
 
     /// `eth_chainId`.
@@ -220,7 +252,7 @@ impl Rpc {
     /// Any [`RpcError`].
     pub async fn block_number(&self) -> Result<u64, RpcError> {
         let method = "eth_blockNumber";
-        parse::<Quantity>(method, &self.raw(method, json!([]), PULSE_S_MAX).await?).map(|q| q.0)
+        self.parse::<Quantity>(method, &self.raw(method, json!([]), PULSE_S_MAX).await?).map(|q| q.0)
     }
 
     /// The node's newest header.
@@ -281,8 +313,9 @@ impl Rpc {
 
     async fn logs(&self, params: Value) -> Result<Vec<RawLog>, RpcError> {
         let method = "eth_getLogs";
-        let logs = self.call::<Vec<WireLog>>(method, params).await?;
-        logs.into_iter().map(|log| log.settled(method)).collect()
+        // Some nodes say null where there is none.
+        let logs = self.call::<Option<Vec<WireLog>>>(method, params).await?;
+        logs.unwrap_or_default().into_iter().map(|log| log.settled(method)).collect()
     }
 
     /// A transaction's receipt; none where the node has none.
@@ -363,14 +396,14 @@ impl Rpc {
 
     async fn subscribe(&self, params: Value, queued_max: usize) -> Result<Feed, RpcError> {
         let method = "eth_subscribe";
-        let ended = || RpcError::Gone("the connection ended".into());
+        let ended = || RpcError::Gone(self.peer.lost());
         let frontend = self.client.pubsub_frontend().ok_or_else(ended)?;
         frontend.set_channel_size(queued_max);
         // The id is alloy's own, the same as long as this connection lives.
         let id: B256 = self.call(method, params).await?;
         match timeout(CALL_S_MAX, frontend.get_subscription(id)).await {
-            Ok(Ok(inner)) => Ok(Feed { inner }),
-            Ok(Err(error)) => Err(trouble(method, error)),
+            Ok(Ok(inner)) => Ok(Feed { inner, peer: Arc::clone(&self.peer) }),
+            Ok(Err(error)) => Err(self.trouble(method, error)),
             Err(_) => Err(RpcError::Timeout(method)),
         }
     }
@@ -380,6 +413,7 @@ impl Rpc {
 #[derive(Debug)]
 pub struct Feed {
     inner: RawSubscription,
+    peer: Arc<Peer>,
 }
 
 impl Feed {
@@ -391,7 +425,7 @@ impl Feed {
         match self.inner.recv().await {
             Ok(item) => Ok(Notice::Item(item)),
             Err(RecvError::Lagged(lost)) => Ok(Notice::Lagged(lost)),
-            Err(RecvError::Closed) => Err(RpcError::Gone("the node closed the connection".into())),
+            Err(RecvError::Closed) => Err(RpcError::Gone(self.peer.lost())),
         }
     }
 
@@ -412,27 +446,6 @@ pub fn is_revert(error: &RpcError) -> bool {
         RpcError::Refused { code, message, .. } => refusal::is_revert_told(*code, &message.to_lowercase()),
         _ => false,
     }
-}
-
-/// What alloy's error means to us.
-fn trouble(method: &'static str, error: TransportError) -> RpcError {
-    match error {
-        AlloyError::ErrorResp(payload) => {
-            let data = payload.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
-            refusal::sorted(method, payload.code, &payload.message, data.as_ref())
-        }
-        AlloyError::Transport(TransportErrorKind::Custom(why)) if why.is::<TooLate>() => {
-            RpcError::Timeout(method)
-        }
-        AlloyError::NullResp => RpcError::Malformed { method, detail: "null".into() },
-        AlloyError::DeserError { err, .. } => RpcError::Malformed { method, detail: cut(&err.to_string()) },
-        _ => RpcError::Gone("the connection to the node was lost".into()),
-    }
-}
-
-fn parse<T: DeserializeOwned>(method: &'static str, raw: &RawValue) -> Result<T, RpcError> {
-    serde_json::from_str(raw.get())
-        .map_err(|error| RpcError::Malformed { method, detail: cut(&error.to_string()) })
 }
 
 fn hex(number: u64) -> String {

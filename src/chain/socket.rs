@@ -5,20 +5,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use alloy::pubsub::{ConnectionHandle, PubSubConnect};
-use alloy::transports::ws::{WebSocketConfig, WsBackend, WsConnect};
-use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
+use alloy::transports::ws::{WebSocketConfig, WsConnect};
+use alloy::transports::{TransportErrorKind, TransportResult};
 use rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
+use super::backend::{Backend, Peer};
+use super::rpc::Lost;
+use super::upgrade;
 use crate::trust;
+use crate::units::Millis;
 
-/// Pings go out this far apart when nothing else does; a missed pong ends the connection.
-const KEEPALIVE_S: Duration = Duration::from_secs(10);
 /// Largest message taken from a node: 10,000 logs of 3 kB, which is where the usual nodes cut, fit in it.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
@@ -27,15 +28,16 @@ const MESSAGE_BYTES_MAX: usize = 32 << 20;
 pub(super) struct Socket {
     url: String,
     tls: Option<Arc<ClientConfig>>,
+    peer: Arc<Peer>,
 }
 
 impl Socket {
     /// Reads the trust store, for `wss://` only.
-    pub(super) fn new(url: &str, cert_file: Option<&Path>) -> Result<Self, String> {
+    pub(super) fn new(url: &str, cert_file: Option<&Path>, peer: Arc<Peer>) -> Result<Self, String> {
         let url = url.trim().to_owned();
         let tls =
             url.to_ascii_lowercase().starts_with("wss:").then(|| trust::client(cert_file)).transpose()?;
-        Ok(Self { url, tls })
+        Ok(Self { url, tls, peer })
     }
 }
 
@@ -47,17 +49,18 @@ impl PubSubConnect for Socket {
 
     async fn connect(&self) -> TransportResult<ConnectionHandle> {
         // WsConnect is used for one thing: it moves a user and a password of the URL into the header.
-        let request =
-            WsConnect::new(self.url.clone()).into_client_request().map_err(|error| socket_error(&error))?;
+        let request = WsConnect::new(self.url.clone())
+            .into_client_request()
+            .map_err(|error| TransportErrorKind::custom(no_socket(&error)))?;
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
         let connector = self.tls.clone().map_or(Connector::Plain, Connector::Rustls);
         let (socket, _) = connect_async_tls_with_config(request, Some(limits), true, Some(connector))
             .await
-            .map_err(|error| socket_error(&error))?;
+            .map_err(|error| TransportErrorKind::custom(no_socket(&error)))?;
         let (handle, interface) = ConnectionHandle::new();
-        WsBackend::from_socket(socket, interface, KEEPALIVE_S).spawn();
+        tokio::spawn(Backend { socket, interface, peer: Arc::clone(&self.peer) }.run());
         Ok(handle.with_max_retries(0))
     }
 
@@ -66,19 +69,18 @@ impl PubSubConnect for Socket {
     }
 }
 
-/// A socket's error in words, without the URL: some of the library's own texts carry it.
-fn socket_error(error: &SocketError) -> TransportError {
-    let words = match error {
-        SocketError::Io(error) => error.to_string(),
-        SocketError::Tls(error) => error.to_string(),
-        SocketError::Http(response) => format!("the server answered HTTP {}", response.status().as_u16()),
+/// Why there is no socket, without the URL: some of the library's own texts carry it.
+fn no_socket(error: &SocketError) -> Lost {
+    match error {
+        SocketError::Io(error) => error.to_string().into(),
+        SocketError::Tls(error) => error.to_string().into(),
+        SocketError::Http(response) => upgrade::refused(response, Millis::now()),
         SocketError::Url(_) | SocketError::HttpFormat(_) => {
             "the URL is not a usable ws:// or wss:// URL".into()
         }
-        SocketError::Protocol(error) => error.to_string(),
+        SocketError::Protocol(error) => error.to_string().into(),
         _ => "the WebSocket handshake failed".into(),
-    };
-    TransportErrorKind::custom_str(&words)
+    }
 }
 
 /// Scheme and host of a URL: all of it that may be shown.

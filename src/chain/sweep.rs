@@ -15,9 +15,10 @@ use tokio::time::{sleep, timeout};
 
 use super::link::{End, check_code, jittered, note};
 use super::progress::Progress;
+use super::range_size::RangeSize;
 use super::reading::{Reader, Reading, Trouble};
 use super::receipts::Ways;
-use super::rpc::{Rpc, RpcError};
+use super::rpc::{Lost, Rpc, RpcError};
 use super::tokens::Tokens;
 use super::window::{Reach, WINDOW_DEPTH_BLOCKS, reach};
 use super::wire::Header;
@@ -34,17 +35,20 @@ const PAUSE_MS_MAX: Duration = Duration::from_millis(2_000);
 const IDLE_S_MAX: Duration = Duration::from_secs(15);
 /// Looks again at a node that is behind at least so often.
 const BEHIND_S_MAX: Duration = Duration::from_secs(2);
-/// Longest wait for the engine to commit a range before it is planned anew. The engine may have refused it.
+/// Longest wait for the engine to commit a range, or to say that it dropped it, before it is planned anew.
 const COMMIT_S_MAX: Duration = Duration::from_secs(10);
 /// How often running an answer must speak for a fork that the hashes by height do not show, or for a fork beyond the
 /// window: one confused answer must neither move nor stop anything.
 const RUNNING: u32 = 2;
 
+/// The call whose refusals may be about the size of a range.
+const LOGS: &str = "eth_getLogs";
+
 /// What outlives a connection.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// Blocks asked for at once: `LOG_RANGE_BLOCKS`, halved when refused, doubled back when taken.
-    range_blocks: u64,
+    /// Blocks asked for at once.
+    range: RangeSize,
     /// The block that the next one did not link to, and how often running.
     unlinked: Option<(BlockRef, u32)>,
     /// How often running no ancestor was found.
@@ -63,7 +67,7 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new(config: &ChainConfig) -> Self {
         Self {
-            range_blocks: config.log_range_blocks.max(1),
+            range: RangeSize::new(config.log_range_blocks),
             unlinked: None,
             too_deep: 0,
             settled: None,
@@ -183,17 +187,27 @@ impl Sweeper<'_> {
             note(self.survey.facts, |facts| facts.forks = facts.forks.saturating_add(1));
         }
         self.inputs.send(Input::Sweep(sweep)).await.map_err(|_| ChainStop::EngineGone)?;
-        let late_from = planned_on.late_from;
-        let committed = self.view.wait_for(|view| {
+        let (late_from, dropped) = (planned_on.late_from, planned_on.dropped_sweeps);
+        let taken = self.view.wait_for(|view| {
             // A look back for a late fill may end where the cursor is already.
             let looked_back = late_from.is_none() || view.late_from != late_from;
-            (view.cursor == Some(target) && looked_back) || view.cursor != cursor
+            (view.cursor == Some(target) && looked_back)
+                || view.cursor != cursor
+                || view.dropped_sweeps != dropped
         });
-        match timeout(COMMIT_S_MAX, committed).await {
-            Ok(view) => drop(view.map_err(|_| ChainStop::EngineGone)?),
+        let is_dropped = match timeout(COMMIT_S_MAX, taken).await {
+            Ok(view) => view.map_err(|_| ChainStop::EngineGone)?.dropped_sweeps != dropped,
             Err(_) => {
-                log::warn!("the engine has not committed block {target} in {COMMIT_S_MAX:?}; planning anew")
+                log::warn!("the engine has not committed block {target} in {COMMIT_S_MAX:?}; planning anew");
+                false
             }
+        };
+        if is_dropped {
+            // What it did not fit is in the view by now. The pause is for the case that the next does not fit either.
+            log::debug!(
+                "the range up to block {target} did not fit what was pushed meanwhile; reading it again"
+            );
+            sleep(jittered(PAUSE_MS_MIN)).await;
         }
         Ok(())
     }
@@ -225,7 +239,7 @@ impl Survey<'_> {
         let backfill = self.memory.progress.at(base.number, head.number);
         note(self.facts, |facts| facts.backfill = backfill);
         let settled = self.memory.settled.is_some_and(|settled| base.number <= settled);
-        let range_blocks = self.memory.range_blocks;
+        let range_blocks = self.memory.range.blocks();
         let mut reading = match reach(base.number, head.number, range_blocks, &view.standing, settled) {
             // A chain whose head is the block before `DEPLOYMENT_BLOCK`: the first cursor is an empty range.
             Reach::Nothing if view.cursor.is_none() && head.hash == base.hash => {
@@ -338,26 +352,29 @@ impl Survey<'_> {
         ))))
     }
 
-    /// A read by height. A refused range is halved; a taken one lets the next be larger, up to `LOG_RANGE_BLOCKS`.
+    /// A read by height. What the node takes and what it refuses says how much is asked for next (decision 54).
     async fn range(&mut self, base: BlockRef, target: u64) -> Result<Reading, Trouble> {
         let blocks = target.saturating_sub(base.number);
         let read = self.reader().range(base, target).await;
-        let range = &mut self.memory.range_blocks;
+        let range = &mut self.memory.range;
+        let before = range.blocks();
         match &read {
-            Ok(_) => {
-                // An eighth: doubling would be refused every other time.
-                let larger = range.saturating_add(*range / 8).saturating_add(1);
-                *range = larger.min(self.config.log_range_blocks.max(1));
-            }
+            Ok(_) => range.answered(blocks),
             // A single block can not be halved: its refusal is the node's trouble.
             Err(Trouble::Rpc(RpcError::RangeTooLarge(_))) if blocks <= 1 => return read.map_err(no_range),
-            Err(Trouble::Rpc(
-                error @ (RpcError::RangeTooLarge(_) | RpcError::Timeout(_) | RpcError::Gone(_)),
-            )) => {
-                *range = (blocks / 2).max(1);
-                log::info!("{error}; now asking for {range} blocks at once");
+            Err(Trouble::Rpc(RpcError::RangeTooLarge(_) | RpcError::Timeout(LOGS))) => {
+                range.too_large(blocks)
             }
+            // An answer may be too long for a connection; one that has enough of us would end as well with less.
+            Err(Trouble::Rpc(RpcError::Gone(Lost { pause: None, .. }))) => range.too_large(blocks),
+            Err(Trouble::Rpc(RpcError::Refused { method: LOGS, .. })) => range.refused(blocks),
+            // Too often, or too early: the same range is right, later.
             Err(_) => {}
+        }
+        if let Err(Trouble::Rpc(error)) = &read
+            && before != range.blocks()
+        {
+            log::info!("{error}; now asking for {} blocks at once", range.blocks());
         }
         read
     }
@@ -379,7 +396,7 @@ fn no_range(trouble: Trouble) -> Trouble {
     match trouble {
         Trouble::Rpc(RpcError::RangeTooLarge(words)) => {
             let message = format!("even one block is too large: {words}");
-            RpcError::Refused { method: "eth_getLogs", code: 0, message }.into()
+            RpcError::Refused { method: LOGS, code: 0, message }.into()
         }
         other => other,
     }

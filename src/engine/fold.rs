@@ -156,9 +156,10 @@ impl Engine {
     }
 
     /// The only thing that moves the cursor. A sweep that does not fit what is known now (a push came in between, or
-    /// it was planned on an older view) is dropped whole and read again.
+    /// it was planned on an older view) is dropped whole and read again; the view says that one was.
     pub(super) fn sweep(&mut self, sweep: Sweep, out: &mut Out) -> Result<(), Stop> {
         if !self.fits(&sweep)? {
+            self.dropped_sweeps += 1;
             out.effects.push(Effect::Sweep);
             return Ok(());
         }

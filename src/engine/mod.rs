@@ -154,6 +154,8 @@ pub struct Engine {
     fills_total: u64,
     reversals_total: u64,
     dead_total: u64,
+    /// Sweeps that did not fit, since the start.
+    dropped_sweeps: u64,
     /// Logs not understood above the window's first block, so that a fork does not tell of them again.
     dead: BTreeSet<(u64, B256, u64)>,
     /// The highest head told since the start.
@@ -309,6 +311,7 @@ impl Engine {
             fills_total: loaded.fills_total,
             reversals_total: loaded.reversals_total,
             dead_total: loaded.dead_total,
+            dropped_sweeps: 0,
             dead: BTreeSet::new(),
             head: 0,
             reach: None,
@@ -504,6 +507,7 @@ impl Engine {
                 .collect(),
             late_from: self.late.first().map(|(number, _)| *number),
             tokens: self.tokens.values().cloned().collect(),
+            dropped_sweeps: self.dropped_sweeps,
         }
     }
 
@@ -515,7 +519,7 @@ impl Engine {
         };
         Durable {
             // Which fills the sweep must look for again: after a start, all that it could still find.
-            view: ChainView { late_from: None, ..self.view() },
+            view: ChainView { late_from: None, dropped_sweeps: 0, ..self.view() },
             fills: self.fills.values().cloned().collect(),
             totals: (self.fills_total, self.reversals_total, self.dead_total),
             positions: self

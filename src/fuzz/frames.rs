@@ -2,7 +2,7 @@
 //!
 //! The real [`Rpc`] asks over alloy's own pubsub client; only the socket is missing. An input's first byte says where in
 //! the round of questions to begin, the rest is text frames, one a line. A frame that is a response answers the question
-//! that waits (its id is put right, a fuzzer would not guess it), any other valid one is delivered as it is, and one that
+//! that waits (its id is put right, a fuzzer would not guess it), an error without an id all that wait, any other valid one is delivered as it is, and one that
 //! is neither ends the connection, as it does on a socket. So does the last line.
 //!
 //! What must hold: every question ends; an answer that is believed is about what was asked; an error is short, and holds
@@ -21,6 +21,8 @@ use tokio::time::timeout;
 use super::Bytes;
 use super::logs::BOOK;
 use crate::chain::abi::{self, RawLog, TOPICS};
+use crate::chain::backend::Waiting;
+use crate::chain::frame::{Frame, read};
 use crate::chain::rpc::{At, Feed, Notice, Rpc, RpcError, is_revert};
 use crate::chain::wire::{PushedLog, Receipt, pushed_head, pushed_log};
 
@@ -54,6 +56,11 @@ pub fn check(input: &[u8]) {
     assert!(ended.is_ok_and(|ended| ended), "every question ends");
 }
 
+#[derive(Deserialize)]
+struct Asked {
+    id: Id,
+}
+
 #[derive(Clone)]
 struct Node {
     frames: Vec<Vec<u8>>,
@@ -76,27 +83,31 @@ impl PubSubConnect for Node {
 }
 
 async fn speak(frames: Vec<Vec<u8>>, mut interface: ConnectionInterface) {
-    #[derive(Deserialize)]
-    struct Asked {
-        id: Id,
-    }
+    let mut waiting = Waiting::default();
     let mut asked = None;
     for frame in frames {
-        let item = std::str::from_utf8(&frame).ok().and_then(|text| serde_json::from_str(text).ok());
-        let sent = match item {
-            None => break,
-            Some(PubSubItem::Response(mut response)) => {
-                if asked.is_none() {
-                    let Some(request) = interface.recv_from_frontend().await else { return };
-                    asked = serde_json::from_str::<Asked>(request.get()).ok();
-                }
+        let Ok(text) = std::str::from_utf8(&frame) else { break };
+        let said = read(text);
+        let answers = !matches!(said, Frame::Item(PubSubItem::Notification(_)) | Frame::Words(_));
+        if answers && asked.is_none() {
+            let Some(question) = interface.recv_from_frontend().await else { return };
+            waiting.asked(&question);
+            asked = serde_json::from_str::<Asked>(question.get()).ok();
+        }
+        let items = match said {
+            Frame::Words(_) => break,
+            Frame::Refusal(error) => waiting.all_refused(&error),
+            Frame::Item(PubSubItem::Response(mut response)) => {
                 let Some(Asked { id }) = asked.take() else { break };
                 response.id = id;
-                interface.send_to_frontend(PubSubItem::Response(response))
+                waiting.answered(PubSubItem::Response(response))
             }
-            Some(pushed) => interface.send_to_frontend(pushed),
+            Frame::Item(pushed) => waiting.answered(pushed),
         };
-        if sent.is_err() {
+        if answers {
+            asked = None;
+        }
+        if items.into_iter().any(|item| interface.send_to_frontend(item).is_err()) {
             return;
         }
         tokio::task::yield_now().await;

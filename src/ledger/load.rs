@@ -189,7 +189,13 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
     let traded = traded(conn, &fill_sums)?;
     Ok(Loaded {
         passed_over: Vec::new(),
-        chain: ChainView { cursor: cursor(conn)?, window, standing, late_from: None, tokens: tokens(conn)? },
+        chain: ChainView {
+            cursor: cursor(conn)?,
+            window,
+            standing,
+            tokens: tokens(conn)?,
+            ..ChainView::default()
+        },
         fills,
         fill_sums: fill_sums.into_iter().collect(),
         execution_sums: execution_sums(conn)?.into_iter().collect(),

@@ -322,7 +322,7 @@ fn refused() -> Vec<Row> {
             "too many calls",
             Ask::LogsOfRange,
             Refuses(-32005, "daily request count exceeded"),
-            "the node refuses eth_getLogs: daily request count exceeded (code -32005)",
+            "the node limits eth_getLogs: daily request count exceeded (code -32005)",
         ),
         (
             "a large answer of another method",

@@ -100,7 +100,7 @@ pub(crate) async fn becomes(
     })
     .await;
     let (inputs, mut queue) = mpsc::channel(16);
-    let view = ChainView { cursor: None, window: vec![], standing, late_from: None, tokens: vec![] };
+    let view = ChainView { standing, ..ChainView::default() };
     let (publish, view) = watch::channel(view);
     let (facts, seen) = watch::channel(ChainFacts::default());
     let config = config(url, deployment);

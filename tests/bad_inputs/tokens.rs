@@ -283,7 +283,7 @@ async fn a_contracts_nonsense_is_an_answer_and_a_nodes_trouble_is_not() {
             All,
             SHARE,
             vec![(SHARE, SYMBOL, Refuses(-32005, "rate limit"))],
-            "asked again: the node refuses eth_call: rate limit (code -32005)",
+            "asked again: the node limits eth_call: rate limit (code -32005)",
         ),
         (
             "an answer that is no bytes",

@@ -67,8 +67,8 @@ fn every_write_is_read_back_also_after_a_restart() {
             cursor: Some(block(104, 4)),
             window,
             standing: vec![(103, seen.id), (104, reinstated.id)],
-            late_from: None,
             tokens: vec![token()],
+            ..ChainView::default()
         },
         fills: vec![state(&reversed, 1, true), state(&seen, 0, false), state(&reinstated, 2, false)],
         fill_sums: vec![

@@ -599,13 +599,7 @@ impl Shelf {
         };
         Loaded {
             passed_over: self.passed_over.clone(),
-            chain: ChainView {
-                cursor: self.cursor,
-                window: self.window.clone(),
-                standing: vec![],
-                late_from: None,
-                tokens: vec![],
-            },
+            chain: ChainView { cursor: self.cursor, window: self.window.clone(), ..ChainView::default() },
             fills: self.fills.values().filter(|state| state.fill.block_number > floor).cloned().collect(),
             fill_sums: sums(&self.sums),
             execution_sums: sums(&self.executions),
