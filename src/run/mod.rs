@@ -9,6 +9,7 @@ mod line;
 mod login;
 mod operator;
 mod tale;
+pub(crate) mod tickers;
 pub(crate) mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
