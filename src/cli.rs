@@ -20,7 +20,7 @@ use clap_complete::Shell;
 use crate::config::settings::{Form, GROUPS, Need, Setting};
 use crate::config::{Process, span};
 use crate::hedges::{Choice, Decision, HaltKind};
-use crate::units::{IntentId, OrderId, Symbol};
+use crate::units::{IntentId, OrderId, ParseError, Symbol};
 use crate::{exit, verbs};
 
 /// What the program is asked to do, and on which terms.
@@ -439,10 +439,18 @@ fn reason() -> Arg {
         .value_parser(reason)
 }
 
+/// What the ledger has of a halt, or its end, for which nobody said why: in an emergency nobody wants to.
+const BY_HAND: &str = "by hand";
+
 fn halting(name: &'static str, about: &'static str, ticker: &'static str) -> Command {
     settings_of(Command::new(name).about(about), LEDGER)
-        .arg(Arg::new("symbol").value_name("TICKER").help(ticker).value_parser(str::parse::<Symbol>))
-        .arg(reason().required(true))
+        .arg(Arg::new("symbol").value_name("TICKER").help(ticker).value_parser(typed_ticker))
+        .arg(reason().default_value(BY_HAND))
+}
+
+/// A ticker as a person types it, in letters of any case.
+fn typed_ticker(text: &str) -> Result<Symbol, ParseError> {
+    text.to_ascii_uppercase().parse()
 }
 
 /// One flag per answer to what a halt asks; it names the halt too.
@@ -498,7 +506,7 @@ fn json() -> Arg {
 
 fn symbol() -> Arg {
     let symbol = Arg::new("symbol").long("symbol").value_name("TICKER");
-    symbol.help("Only this ticker").value_parser(str::parse::<Symbol>)
+    symbol.help("Only this ticker").value_parser(typed_ticker)
 }
 
 fn tx() -> Arg {

@@ -18,6 +18,7 @@ pub mod fuzz;
 pub mod hedges;
 pub mod ledger;
 pub mod logs;
+mod nearest;
 pub mod positions;
 pub mod report;
 pub mod run;

@@ -103,7 +103,9 @@ pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended
         Verb::Hedges(reading) => reading::hedges(&config::database(sources)?, reading, out),
         Verb::Trace { tx, json } => reading::trace(&config::database(sources)?, *tx, *json, out),
         Verb::Replay { tx } => operate::replay(&config::database(sources)?, *tx, out),
-        Verb::Halt(halting) => operate::halt(&config::database(sources)?, halting, out),
+        Verb::Halt(halting) => {
+            operate::halt(&config::database(sources)?, halting, &config::listed(sources), out)
+        }
         Verb::Resume(halting, kind, choice) => {
             operate::resume(&config::database(sources)?, halting, *kind, *choice, out)
         }

@@ -37,6 +37,7 @@ pub use values::span;
 pub use webhook::{WebhookUrl, WebhookUrlError};
 pub use words::{BrokerKind, LogFormat, MarketHours, PaperSessions, TradingMode};
 
+use crate::fills::Listing;
 use crate::hedges::Limits;
 use crate::units::{Shares, Symbol};
 use reader::{Reader, Reported};
@@ -280,6 +281,14 @@ impl Logs {
 /// When it is wrong.
 pub fn database(sources: &dyn Sources) -> Result<PathBuf, ConfigErrors> {
     Reader::of(sources, database_file)
+}
+
+/// What `SYMBOLS` and `EQUITIES` list, for a verb that must not fail because one of them is wrong: that lists nothing.
+pub fn listed(sources: &dyn Sources) -> Listing {
+    let symbols = Reader::of(sources, |reader| reader.optional("SYMBOLS"));
+    let equities = Reader::of(sources, |reader| reader.optional("EQUITIES"));
+    let (symbols, equities) = (symbols.unwrap_or_default(), equities.unwrap_or_default().unwrap_or_default());
+    Listing { symbols, equities, ..Listing::default() }
 }
 
 /// Reads only `LISTEN`: all that `bot health` needs.

@@ -103,7 +103,18 @@ impl Engine {
         if self.halts.contains_key(&(symbol.cloned(), kind)) {
             return Ok(());
         }
-        Err(format!("no `{}` halt of {} is in force; `bot status` lists halts", kind.as_str(), scope(symbol)))
+        let others: Vec<String> = self
+            .halts
+            .keys()
+            .take(NAMED_MAX)
+            .map(|(symbol, kind)| format!("{} ({})", scope(symbol.as_ref()), kind.as_str()))
+            .collect();
+        let others = match others.len() {
+            0 => "none is".to_owned(),
+            _ => others.join(", "),
+        };
+        let (kind, whose) = (kind.as_str(), scope(symbol));
+        Err(format!("no `{kind}` halt of {whose} is in force, {others}; `bot status` lists halts"))
     }
 
     pub(super) fn lift(

@@ -10,6 +10,7 @@ mod login;
 mod operator;
 mod proof;
 mod tale;
+pub(crate) mod tickers;
 pub(crate) mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::line::Answer;
+use super::tickers;
 use crate::chain::{self, ChainConfig, ChainView, Push};
 use crate::engine::{Command, Input};
 use crate::hedges::Choice;
@@ -99,7 +100,12 @@ impl Operator {
                 let _ = stop.try_send(());
                 return Some(Ok(json!("stopping")));
             }
-            ControlCommand::Halt { symbol, reason, who } => Command::Halt { symbol, reason, who },
+            ControlCommand::Halt { symbol, reason, who } => {
+                if let Some(Err(why)) = symbol.as_ref().map(|symbol| self.must_be_known(symbol)) {
+                    return Some(Err(why));
+                }
+                Command::Halt { symbol, reason, who }
+            }
             ControlCommand::Resume {
                 symbol: Some(symbol),
                 choice: Some(Choice::CountSkipped),
@@ -137,6 +143,14 @@ impl Operator {
             Ok(()) => None,
             Err(_) => Some(Err(STOPPING.to_owned())),
         }
+    }
+
+    fn must_be_known(&self, symbol: &Symbol) -> Result<(), String> {
+        let (facts, view) = (self.site.facts.borrow(), self.again.view.borrow());
+        tickers::must_be_known(
+            symbol,
+            &tickers::known(facts.as_ref(), &view.tokens, &self.again.chain.listing()),
+        )
     }
 
     /// Hands what comes of `read` to the line, or the words in which it failed to whoever asked.

@@ -10,18 +10,21 @@ use crate::broker::Profile;
 use crate::cli::{Halting, Reconciling};
 use crate::engine::{Command, Effect, Engine, Input, Policy};
 use crate::exit;
+use crate::fills::Listing;
 use crate::hedges::{Choice, HaltKind, Limits, Unsettled};
 use crate::ledger::{Ledger, Reader};
 use crate::report::{self, Form};
-use crate::run::control_path;
+use crate::run::{control_path, tickers};
 use crate::serve::control::{self, ControlCommand, ControlError};
 use crate::units::{Millis, Shares};
 
 /// Stops orders.
-pub(super) fn halt(database: &Path, halting: &Halting, out: &mut dyn Write) -> Ended {
+///
+/// `listing` is what the environment of the verb lists, where no bot runs that knows better.
+pub(super) fn halt(database: &Path, halting: &Halting, listing: &Listing, out: &mut dyn Write) -> Ended {
     let (symbol, reason, who) = (halting.symbol.clone(), halting.reason.clone(), who());
     let command = ControlCommand::Halt { symbol: symbol.clone(), reason: reason.clone(), who: who.clone() };
-    operate(database, &command, Command::Halt { symbol, reason, who }, out)
+    operate(database, &command, Command::Halt { symbol, reason, who }, listing, out)
 }
 
 /// Lifts the halt of this kind, and no other.
@@ -44,7 +47,8 @@ pub(super) fn resume(
         // Which trades they are follows from what is listed, and what they are worth from the chain: the bot has both.
         return only_running(database, &command, out);
     }
-    operate(database, &command, Command::Resume { symbol, kind, choice, reason, who }, out)
+    let same = Command::Resume { symbol, kind, choice, reason, who };
+    operate(database, &command, same, &Listing::default(), out)
 }
 
 /// Lists what waits for a person, or carries out what a person says of it.
@@ -59,7 +63,8 @@ pub(super) fn reconcile(database: &Path, asked: &Reconciling, out: &mut dyn Writ
                 reason: reason.clone(),
                 who: who.clone(),
             };
-            operate(database, &command, Command::Reconcile { target, decision, reason, who }, out)
+            let same = Command::Reconcile { target, decision, reason, who };
+            operate(database, &command, same, &Listing::default(), out)
         }
     }
 }
@@ -94,11 +99,17 @@ fn only_running(database: &Path, command: &ControlCommand, out: &mut dyn Write) 
     }
 }
 
-fn operate(database: &Path, command: &ControlCommand, same: Command, out: &mut dyn Write) -> Ended {
+fn operate(
+    database: &Path,
+    command: &ControlCommand,
+    same: Command,
+    listing: &Listing,
+    out: &mut dyn Write,
+) -> Ended {
     match control::ask(&control_path(database), command) {
         Ok(value) => answer(&value, out),
         Err(ControlError::NoBot { .. }) => {
-            let told = alone(database, same)?;
+            let told = alone(database, same, listing)?;
             writeln!(out, "{told} (no bot runs; it holds from the next start)")?;
             Ok(exit::DONE)
         }
@@ -119,7 +130,7 @@ fn away(error: &ControlError) -> Failure {
 }
 
 /// The engine's own answer, on a ledger that nobody else writes. It is told to stop at once, so that it decides nothing.
-fn alone(database: &Path, command: Command) -> Result<String, Failure> {
+fn alone(database: &Path, command: Command, listing: &Listing) -> Result<String, Failure> {
     let now = Millis::now();
     let mut ledger = Ledger::open_as_stamped(database, now)?;
     let profile = Profile {
@@ -145,6 +156,11 @@ fn alone(database: &Path, command: Command) -> Result<String, Failure> {
         live: false,
     };
     let mut engine = Engine::new(policy, ledger.load()?);
+    if let Command::Halt { symbol: Some(symbol), .. } = &command {
+        let known = tickers::known(Some(&engine.facts()), &engine.view().tokens, listing);
+        tickers::must_be_known(symbol, &known)
+            .map_err(|words| Failure::Because { code: exit::AWAY, words })?;
+    }
     let stepped = engine.step(now, [Input::Stop, Input::Command(command, 0)]);
     let stepped = stepped.map_err(|stop| Failure::bug(&stop.to_string()))?;
     ledger.commit(now, &stepped.writes)?;

@@ -55,6 +55,41 @@ fn halt_and_resume_through_the_running_bot() {
     assert_eq!(bench.ends_clean(), 3);
 }
 
+/// In an emergency nobody has a reason at hand, looks for the shift key, or reads twice what was typed.
+#[test]
+fn a_halt_needs_no_reason_and_no_capitals_and_holds_what_it_says() {
+    let mut bench = Bench::ready();
+    for running in [true, false] {
+        let told = refused(&bench, &["halt", "TSLAA"], 69);
+        assert!(told.contains("nothing was halted") && told.contains("did you mean TSLA?"), "{told}");
+        let told = refused(&bench, &["halt", "GOOG"], 69);
+        assert!(told.contains("it knows ") && told.contains("TSLA; `bot halt` without"), "{told}");
+        assert_eq!(halts(&bench), []);
+        assert!(bench.says(&["halt", "tsla"]).starts_with("TSLA halted"));
+        assert!(bench.says(&["halt"]).starts_with("all tickers halted"));
+        let mut both = halts(&bench);
+        both.sort();
+        assert_eq!(both, [("TSLA", "operator"), ("all", "operator")].map(owned));
+        assert!(bench.says(&["status"]).contains("by hand"));
+        let told = refused(&bench, &["resume", "aapl"], 69);
+        assert!(told.contains("TSLA (operator)") && told.contains("all tickers (operator)"), "{told}");
+        assert!(bench.says(&["resume"]).starts_with("all tickers resumed"));
+        assert!(bench.says(&["resume", "tsla"]).starts_with("TSLA resumed"));
+        assert_eq!(halts(&bench), []);
+        if running {
+            bench.mine(&[sell(0, 1_000)]);
+            bench.settles();
+            bench.stop();
+        }
+    }
+    bench.start();
+    assert_eq!(bench.ends_clean(), 1);
+}
+
+fn owned((symbol, kind): (&str, &str)) -> (String, String) {
+    (symbol.to_owned(), kind.to_owned())
+}
+
 #[test]
 fn halt_and_resume_while_no_bot_runs() {
     let mut bench = Bench::ready();
