@@ -330,6 +330,60 @@ fn a_list_of_many_pages_is_read_whole() {
     assert!(orders.iter().all(|order| order.tag.is_none()));
 }
 
+/// Pages of the list that were asked for.
+fn pages(double: &AlpacaDouble) -> usize {
+    double.log().iter().filter(|entry| entry.route == "list").count()
+}
+
+/// The list goes by submission, `created_at` is later by so many milliseconds, and a page is of all that the account
+/// trades. Whatever fills a page, ours is the next row.
+#[test]
+fn an_order_behind_a_full_page_is_seen() {
+    for class in ["us_equity", "crypto", "us_option"] {
+        for late_ms in [0, 8, 31, 400] {
+            let double = AlpacaDouble::start().unwrap();
+            let client = client(&double);
+            let now = Millis::now();
+            double.book(|book| {
+                book.created_late_ms = late_ms;
+                let symbol = if class == "us_equity" { "F" } else { "BTC/USD" };
+                for n in 0..500 {
+                    book.add_strangers_order(symbol, class, now.0 - 10 - (499 - n) * 50);
+                }
+                book.stop_clock(now.0);
+            });
+            let ticket = ticket(1, "1");
+            assert!(matches!(client.place(&ticket, now), Placed::Accepted(_)));
+            let orders = client.list(now.plus(-300_000), now).unwrap();
+            let ours = orders.iter().filter(|order| order.tag.is_some()).count();
+            assert_eq!(ours, 1, "{class}, {late_ms} ms late");
+            assert_eq!(orders.len(), if class == "us_equity" { 501 } else { 1 }, "each once");
+            assert_eq!(pages(&double), 2, "{class}, {late_ms} ms late");
+        }
+    }
+}
+
+/// A moment with more rows than a page holds can not be gone past, because no page tells which of them it lacks: an
+/// error, at once. One row fewer can.
+#[test]
+fn a_moment_that_fills_a_page_is_an_error_and_no_loop() {
+    for (rows, whole) in [(499, true), (500, false), (900, false)] {
+        let double = AlpacaDouble::start().unwrap();
+        let client = client(&double);
+        let now = Millis::now();
+        double.book(|book| {
+            (0..5).for_each(|n| book.add_strangers_order("F", "us_equity", now.0 - 5_000 + n));
+            (0..rows).for_each(|_| book.add_strangers_order("F", "us_equity", now.0));
+            (0..5).for_each(|n| book.add_strangers_order("F", "us_equity", now.0 + 5_000 + n));
+        });
+        match client.list(now.plus(-60_000), now) {
+            Ok(orders) => assert!(whole && orders.len() == rows + 10, "{rows}: {}", orders.len()),
+            Err(error) => assert!(!whole && error.0.contains("of one moment"), "{rows}: {error}"),
+        }
+        assert!(pages(&double) <= 4, "{rows}: {} pages", pages(&double));
+    }
+}
+
 #[test]
 fn an_old_list_is_older_and_whole() {
     let double = AlpacaDouble::start().unwrap();

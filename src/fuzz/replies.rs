@@ -60,9 +60,10 @@ pub fn check(input: &[u8]) {
 
 fn orders(body: &[u8]) -> Option<String> {
     match wire::orders(body) {
-        Ok((orders, rows)) => {
-            assert!(orders.len() <= rows);
-            orders.iter().for_each(must_be_an_order);
+        Ok(page) => {
+            assert!(page.orders.len() <= page.rows);
+            assert!(page.span.is_none_or(|(first, last)| first <= last));
+            page.orders.iter().for_each(must_be_an_order);
             None
         }
         Err(why) => Some(why),

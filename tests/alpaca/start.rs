@@ -75,3 +75,39 @@ fn a_ledger_that_is_put_back_takes_the_orders_it_forgot() {
     bench.stop();
     assert_eq!(bench.double.orders().len(), orders, "nothing was hedged again");
 }
+
+/// The account's list is read in pages of 500, by submission. Five hundred strangers' orders are one page, the order that
+/// the ledger forgot is the next row, and `created_at` is 31 ms late.
+#[test]
+fn an_order_at_the_edge_of_a_page_is_not_sent_again_after_a_restore() {
+    let mut bench = Bench::ready();
+    bench.mine(&[sell(0, 1_000)]);
+    bench.settles();
+    bench.stop();
+    let copy = bench.copy_ledger();
+    bench.start();
+    bench.mine(&[sell(0, 2_000)]);
+    bench.ends_clean();
+    let ours = bench.double.orders();
+    let last = ours.last().unwrap().submitted_ms;
+    bench.double.book(|book| {
+        for order in &mut book.orders {
+            order.created_ms = order.submitted_ms + 31;
+        }
+        book.created_late_ms = 31;
+        // The rest of the page: what was listed before it is ours too.
+        for n in 1..=501 - i64::try_from(ours.len()).unwrap() {
+            book.add_strangers_order("F", "us_equity", last - 9 - n);
+        }
+    });
+    bench.put_back(&copy);
+    bench.start();
+    bench.becomes_ready();
+    bench.until("it is known again", || {
+        bench.hedges().iter().filter(|row| row["state"] == "Filled").count() == ours.len()
+            && bench.exposures().iter().all(|exposure| exposure == "0")
+    });
+    bench.stop();
+    let sent = bench.double.orders().iter().filter(|order| !order.by_hand).count();
+    assert_eq!(sent, ours.len(), "nothing was hedged again");
+}

@@ -103,12 +103,12 @@ fn an_order_without_what_money_depends_on_is_no_order() {
         (
             "without a time",
             without(order(), "created_at"),
-            "order 904837e3-3b76-47ec-b432-046db621571b: created_at: is missing",
+            "order 904837e3-3b76-47ec-b432-046db621571b: submitted_at: is missing",
         ),
         (
             "a time that is none",
             with(order(), "created_at", json!("noon")),
-            "order 904837e3-3b76-47ec-b432-046db621571b: created_at: noon",
+            "order 904837e3-3b76-47ec-b432-046db621571b: submitted_at: noon",
         ),
     ];
     let found = rows.into_iter().map(|(name, json, expected)| {
@@ -161,7 +161,7 @@ fn a_list_with_a_hole_is_no_list() {
     ];
     let found = rows.into_iter().map(|(name, json, expected)| {
         let read = wire::orders(json.to_string().as_bytes());
-        (name, told(read, |(orders, rows)| format!("{} of {rows}", orders.len())), expected)
+        (name, told(read, |page| format!("{} of {}", page.orders.len(), page.rows)), expected)
     });
     assert_rows(found.collect());
 }

@@ -140,10 +140,23 @@ fn what_alpaca_answers_that_its_double_never_does() {
         "POST /v2/orders" => no_alpaca(422, 42_210_000),
         _ => no_alpaca(500, 50_010_000),
     });
-    let one_moment = alpaca(|_| {
-        let page: Vec<Value> = (0..500).map(|n| alpaca_order(&format!("m-{n}"))).collect();
-        reply(200, &Value::from(page))
-    });
+    let page_of = |submitted: fn(i64) -> Value| {
+        alpaca(move |_| {
+            let row = |n| {
+                let mut row = alpaca_order(&format!("m-{n}"));
+                row["submitted_at"] = submitted(n);
+                row["asset_class"] = json!("us_option");
+                if submitted(n).is_null() {
+                    row["created_at"] = Value::Null;
+                }
+                row
+            };
+            reply(200, &Value::from((0..500).map(row).collect::<Vec<Value>>()))
+        })
+    };
+    let one_moment = page_of(|_| json!(NOW.to_string()));
+    let of_yesterday = page_of(|n| json!(NOW.plus(n - 86_400_000).to_string()));
+    let timeless = page_of(|_| Value::Null);
     let away = alpaca(|_| no_alpaca(500, 50_010_000));
     assert_rows(vec![
         (
@@ -171,7 +184,17 @@ fn what_alpaca_answers_that_its_double_never_does() {
         (
             "a full page of one moment",
             said(one_moment.list(NOW, NOW)),
+            "alpaca orders: 500 or more of one moment (2026-11-23T17:00:00Z): the list can not be read whole",
+        ),
+        (
+            "a full page from before it was asked for",
+            said(of_yesterday.list(NOW, NOW)),
             "alpaca orders: a page that leads no further",
+        ),
+        (
+            "a full page without times",
+            said(timeless.list(NOW, NOW)),
+            "alpaca orders: a page whose rows do not say when they were submitted",
         ),
         (
             "no clock, and no account to ask instead",

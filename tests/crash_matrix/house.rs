@@ -181,6 +181,7 @@ impl House for Alpaca {
     fn an_hour_passes(&self) {
         self.double.book(|book| {
             for order in &mut book.orders {
+                order.submitted_ms -= HOUR_MS;
                 order.created_ms -= HOUR_MS;
                 order.updated_ms -= HOUR_MS;
             }

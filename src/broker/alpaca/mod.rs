@@ -12,12 +12,14 @@
 
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use alloy::primitives::keccak256;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 pub use super::session::Word;
 pub use wire::TAG;
@@ -49,6 +51,9 @@ const CLIENT_ID_CHARS_MAX: usize = 48;
 const PAGE_ORDERS: usize = 500;
 /// Pages read for one list: 60,000 orders, or half a minute of an account's usual limit.
 const PAGES_MAX: usize = 120;
+/// A page begins so long before the last row of the one before, in nanoseconds, so that a row that was written late is not
+/// passed by: thirty times the 31 ms by which the two times of one order were seen to differ.
+const PAGES_OVERLAP_NS: i64 = 1_000_000_000;
 /// How long the gate stays shut when keys are refused: a person must act, and a storm helps nobody.
 const KEYS_GATE_MS: i64 = 60_000;
 /// The same for a rate limit that does not say when it ends.
@@ -320,6 +325,20 @@ pub fn servers(mode: Mode, base_url: Option<&str>) -> (&str, &str) {
     (base_url.unwrap_or(own), base_url.filter(|base| *base != own).unwrap_or(DATA_URL))
 }
 
+/// After which moment the page behind this full one begins. It goes back by the overlap, but by no more than half of what
+/// the page spans, so that every page leads on.
+fn next_page(page: &wire::Page, after: Timestamp) -> Result<Timestamp, String> {
+    let (first, last) = page.span.ok_or("a page whose rows do not say when they were submitted")?;
+    if first == last {
+        // No page tells which rows of that moment it lacks.
+        return Err(format!("{PAGE_ORDERS} or more of one moment ({last}): the list can not be read whole"));
+    }
+    let half = last.duration_since(first).as_nanos() / 2;
+    let back = half.clamp(1, i128::from(PAGES_OVERLAP_NS));
+    let next = last.checked_sub(SignedDuration::from_nanos_i128(back)).map_err(|error| error.to_string())?;
+    if next > after { Ok(next) } else { Err("a page that leads no further".into()) }
+}
+
 /// Why the account may not trade.
 fn troubles_of(account: &wire::Account) -> Vec<String> {
     let status = account.status.as_deref().filter(|status| *status != "ACTIVE");
@@ -427,9 +446,9 @@ impl Broker for Alpaca {
 
     fn list(&self, since: Millis, now: Millis) -> Result<Vec<BrokerOrder>, ReadError> {
         self.confirm(now)?;
-        let mut found: std::collections::BTreeMap<OrderId, BrokerOrder> = std::collections::BTreeMap::new();
+        let mut found: BTreeMap<OrderId, BrokerOrder> = BTreeMap::new();
         // The end that is named is not in the answer, and several orders may share a moment.
-        let mut after = since.plus(-1);
+        let mut after = Timestamp::from_millisecond(since.0.saturating_sub(1)).unwrap_or(Timestamp::MIN);
         for _ in 0..PAGES_MAX {
             let (limit, from) = (PAGE_ORDERS.to_string(), after.to_string());
             let query = [
@@ -439,21 +458,15 @@ impl Broker for Alpaca {
                 ("direction", "asc"),
                 ("nested", "false"),
             ];
-            let body = self.get_some("/v2/orders", &query, now)?;
-            let (orders, rows) = wire::orders(&body).map_err(ReadError)?;
-            let last = orders.iter().map(|order| order.entered_at).max();
-            for order in orders {
-                found.insert(order.id.clone(), order);
-            }
+            let page = wire::orders(&self.get_some("/v2/orders", &query, now)?).map_err(ReadError)?;
+            let (rows, next) = (page.rows, next_page(&page, after));
+            found.extend(page.orders.into_iter().map(|order| (order.id.clone(), order)));
             if rows < PAGE_ORDERS {
                 return Ok(found.into_values().filter(|order| order.entered_at >= since).collect());
             }
-            match last.map(|last| last.plus(-1)).filter(|next| *next > after) {
-                Some(next) => after = next,
-                None => return Err(ReadError("alpaca orders: a page that leads no further".into())),
-            }
+            after = next.map_err(|why| ReadError(format!("alpaca orders: {why}")))?;
         }
-        Err(ReadError(format!("alpaca orders: more than {} since {since}", PAGES_MAX * PAGE_ORDERS)))
+        Err(ReadError(format!("alpaca orders: more than {PAGES_MAX} pages of {PAGE_ORDERS} since {since}")))
     }
 
     fn positions(&self, now: Millis) -> Result<Vec<(Symbol, Shares)>, ReadError> {

@@ -44,11 +44,14 @@ struct OrderWire {
 }
 
 /// Whether a row of a list is about something this program never trades: an option, a coin, a name that is no ticker.
+/// And where it stands in the list.
 #[derive(Debug, Deserialize)]
 struct Kind {
     symbol: Option<String>,
     asset_class: Option<String>,
     client_order_id: Option<String>,
+    submitted_at: Option<String>,
+    created_at: Option<String>,
 }
 
 impl Kind {
@@ -62,6 +65,23 @@ impl Kind {
         };
         !(ours || equity && ticker)
     }
+
+    /// What the list is sorted and filtered by; `created_at` is up to 31 ms later, and all there is where the first is
+    /// missing.
+    fn submitted_at(&self) -> Option<Timestamp> {
+        [&self.submitted_at, &self.created_at].into_iter().flatten().find_map(|text| text.parse().ok())
+    }
+}
+
+/// A page of the list of orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Those that are ours to look at.
+    pub orders: Vec<BrokerOrder>,
+    /// How many rows there were with all others.
+    pub rows: usize,
+    /// When the first and the last of all rows were submitted, to the nanosecond; none where no row says.
+    pub span: Option<(Timestamp, Timestamp)>,
 }
 
 /// One order.
@@ -73,21 +93,24 @@ pub fn order(json: &[u8]) -> Result<BrokerOrder, String> {
     read_order(wire)
 }
 
-/// A list of orders, and how many rows there were with those that are none of ours to look at.
+/// A page of the list of orders.
 ///
 /// # Errors
 /// In words, when one that may matter can not be read: a list with a hole is no list.
-pub fn orders(json: &[u8]) -> Result<(Vec<BrokerOrder>, usize), String> {
+pub fn orders(json: &[u8]) -> Result<Page, String> {
     let rows: Vec<&RawValue> =
         serde_json::from_slice(json).map_err(|error| format!("the orders: {error}"))?;
-    let mut orders = Vec::with_capacity(rows.len());
+    let mut page = Page { orders: Vec::with_capacity(rows.len()), rows: rows.len(), span: None };
     for row in &rows {
         let kind: Kind = serde_json::from_str(row.get()).map_err(|error| format!("an order: {error}"))?;
+        if let Some(at) = kind.submitted_at() {
+            page.span = page.span.map_or(Some((at, at)), |(first, last)| Some((first.min(at), last.max(at))));
+        }
         if !kind.is_foreign() {
-            orders.push(order(row.get().as_bytes())?);
+            page.orders.push(order(row.get().as_bytes())?);
         }
     }
-    Ok((orders, rows.len()))
+    Ok(page)
 }
 
 fn read_order(wire: OrderWire) -> Result<BrokerOrder, String> {
@@ -99,7 +122,9 @@ fn read_order(wire: OrderWire) -> Result<BrokerOrder, String> {
         // Ordered by dollars, which we never do: what it has traded is all that can be said.
         None => filled,
     };
-    let entered = wire.created_at.or(wire.submitted_at).ok_or_else(|| wrong("created_at", &"is missing"))?;
+    // The list goes by submission; `created_at` is some milliseconds later.
+    let entered =
+        wire.submitted_at.or(wire.created_at).ok_or_else(|| wrong("submitted_at", &"is missing"))?;
     let tag = wire.client_order_id.as_deref().filter(|name| is_ours(name)).map(|_| TAG.to_owned());
     Ok(BrokerOrder {
         tag,
@@ -112,7 +137,7 @@ fn read_order(wire: OrderWire) -> Result<BrokerOrder, String> {
         average_price: wire.filled_avg_price.and_then(|price| price.price().ok()),
         status: status(&wire.status),
         status_text: words(&wire.status),
-        entered_at: moment(&entered).ok_or_else(|| wrong("created_at", &words(&entered)))?,
+        entered_at: moment(&entered).ok_or_else(|| wrong("submitted_at", &words(&entered)))?,
         ordinary: wire.kind.as_deref() == Some("market")
             && wire.time_in_force.as_deref() == Some("day")
             && wire.extended_hours != Some(true)

@@ -77,7 +77,11 @@ pub struct Order {
     pub cost: Decimal,
     /// The word for where it stands.
     pub status: String,
-    /// When it came in.
+    /// `us_equity`, or what else the account trades.
+    pub asset_class: String,
+    /// When it came in: what a list sorts and filters by.
+    pub submitted_ms: i64,
+    /// When it was written down, a little later.
     pub created_ms: i64,
     /// When it last changed.
     pub updated_ms: i64,
@@ -171,8 +175,11 @@ impl Default for Account {
     }
 }
 
+/// How much later than `submitted_at` the `created_at` of published orders is; up to 31 ms were seen.
+const CREATED_LATE_MS: i64 = 8;
+
 /// Everything the broker knows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Book {
     /// Oldest first.
     pub orders: Vec<Order>,
@@ -186,10 +193,29 @@ pub struct Book {
     pub account: Account,
     /// When it trades.
     pub market: Market,
+    /// How long after its submission an order is written down.
+    pub created_late_ms: i64,
     /// How orders live where no fault says otherwise; the usual life where none.
     pub life: Option<Vec<Step>>,
     pub(super) clock: Clock,
     pub(super) ids: u64,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            orders: Vec::new(),
+            positions: BTreeMap::new(),
+            prices: BTreeMap::new(),
+            assets: BTreeMap::new(),
+            account: Account::default(),
+            market: Market::default(),
+            created_late_ms: CREATED_LATE_MS,
+            life: None,
+            clock: Clock::default(),
+            ids: 0,
+        }
+    }
 }
 
 impl Book {
@@ -241,6 +267,29 @@ impl Book {
         if long { position.minus(promised) } else { position.plus(promised) }
     }
 
+    /// Somebody else's order, long done: of this kind, submitted then.
+    pub fn add_strangers_order(&mut self, symbol: &str, asset_class: &str, submitted_ms: i64) {
+        let (id, client_order_id) = (self.next_id(), self.next_id());
+        let quantity = Decimal::whole(1);
+        self.orders.push(Order {
+            id,
+            client_order_id,
+            symbol: symbol.to_owned(),
+            asset_class: asset_class.to_owned(),
+            buys: true,
+            quantity,
+            filled: quantity,
+            cost: Decimal::whole(10),
+            status: "filled".into(),
+            submitted_ms,
+            created_ms: submitted_ms + self.created_late_ms,
+            updated_ms: submitted_ms,
+            by_hand: true,
+            hidden_reads: 0,
+            plan: VecDeque::new(),
+        });
+    }
+
     /// An id in the form of a UUID; none twice.
     pub(super) fn next_id(&mut self) -> String {
         self.ids += 1;
@@ -253,7 +302,7 @@ impl Book {
         let market = self.market.clone();
         for order in self.orders.iter_mut().filter(|order| order.is_open()) {
             // Entered outside a session it waits for the next one.
-            if market.end_of_session(order.created_ms).is_some_and(|end| now >= end) {
+            if market.end_of_session(order.submitted_ms).is_some_and(|end| now >= end) {
                 order.status = "expired".into();
                 order.updated_ms = now;
                 order.plan.clear();

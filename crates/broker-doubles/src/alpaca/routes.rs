@@ -302,9 +302,9 @@ impl State {
         let mut shown = Vec::new();
         for at in 0..self.book.orders.len() {
             let order = &self.book.orders[at];
-            // The end that is named is not in it.
-            let within = after.is_none_or(|after| order.created_ms > after)
-                && until.is_none_or(|until| order.created_ms < until);
+            // By submission; the end that is named is not in it.
+            let within = after.is_none_or(|after| order.submitted_ms > after)
+                && until.is_none_or(|until| order.submitted_ms < until);
             let wanted = match status.as_str() {
                 "all" => true,
                 "closed" => !order.is_open(),
@@ -314,6 +314,7 @@ impl State {
                 shown.push(at);
             }
         }
+        shown.sort_by_key(|at| self.book.orders[*at].submitted_ms);
         if request.parameter("direction") != Some("asc") {
             shown.reverse();
         }
