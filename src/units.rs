@@ -33,7 +33,9 @@ pub enum ParseError {
     #[error("`{0}` is too large")]
     TooLarge(String),
     /// Not a ticker: 1 to 12 of `A-Z 0-9 . -`, beginning with a letter.
-    #[error("`{0}` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)")]
+    #[error(
+        "`{0}` is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter)"
+    )]
     NotTicker(String),
     /// A name that this ledger could not have written.
     #[error("`{0}` is no {1}")]
@@ -283,7 +285,10 @@ impl FromStr for Side {
     }
 }
 
-/// A ticker as the broker knows it: 1 to 12 of `A-Z 0-9 . -`, beginning with a letter.
+/// A ticker, under its one name inside this program: 1 to 12 of `A-Z 0-9 .`, beginning with a letter.
+///
+/// A class of shares stands after a point (`BRK.B`). Brokers, lists and older ledgers also write `BRK/B` and `BRK-B`:
+/// reading takes all three for the same share. A broker's own spelling is the business of its client.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Symbol(Arc<str>);
 
@@ -312,8 +317,12 @@ impl FromStr for Symbol {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let fits = (1..=12).contains(&text.len())
             && text.as_bytes()[0].is_ascii_uppercase()
-            && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'.' || b == b'-');
-        if fits { Ok(Self(text.into())) } else { Err(ParseError::NotTicker(text.chars().take(32).collect())) }
+            && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b".-/".contains(&b));
+        if fits {
+            Ok(Self(text.replace(['-', '/'], ".").into()))
+        } else {
+            Err(ParseError::NotTicker(text.chars().take(32).collect()))
+        }
     }
 }
 
@@ -637,15 +646,21 @@ mod tests {
 
     #[test]
     fn tickers() {
-        for good in ["A", "TSLA", "BRK.B", "BF-B", "X1"] {
-            assert!(good.parse::<Symbol>().is_ok(), "{good}");
+        for good in ["A", "TSLA", "BRK.B", "BRK.PR.A", "X1"] {
+            assert_eq!(good.parse::<Symbol>().unwrap().as_str(), good);
+        }
+        // One share, however a broker, a list or an older ledger spells it.
+        for spelling in ["BRK.B", "BRK/B", "BRK-B"] {
+            assert_eq!(spelling.parse::<Symbol>().unwrap().as_str(), "BRK.B", "{spelling}");
+            let json = format!("\"{spelling}\"");
+            assert_eq!(serde_json::from_str::<Symbol>(&json).unwrap().as_str(), "BRK.B", "{spelling}");
         }
         let longest = "ABCDEFGHIJKL".parse::<Symbol>().unwrap();
         assert_eq!(
             (format!("{longest:?}"), format!("{longest:>13}|")),
             ("ABCDEFGHIJKL".into(), " ABCDEFGHIJKL|".into())
         );
-        for bad in ["", "tsla", "1A", "TOOLONGTICKER", "A B", "A/B", ".A"] {
+        for bad in ["", "tsla", "1A", "TOOLONGTICKER", "A B", "A_B", ".A", "/A"] {
             assert!(bad.parse::<Symbol>().is_err(), "{bad}");
         }
     }

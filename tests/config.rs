@@ -228,7 +228,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "EQUITIES",
         "tsla=0x1111111111111111111111111111111111111111",
-        "`tsla` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)",
+        "`tsla` is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter)",
     ),
     ("EQUITIES", "TSLA=0x11", "`0x11` is not an address (0x and 40 hex digits)"),
     (
@@ -252,9 +252,10 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "SYMBOLS",
         "TSLA,aapl",
-        "`aapl` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)",
+        "`aapl` is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter)",
     ),
     ("SYMBOLS", "TSLA,TSLA", "`TSLA` is there twice"),
+    ("SYMBOLS", "BRK.B,BRK/B", "`BRK/B` is there twice"),
     ("BROKER", "Schwab", "`Schwab` is not a broker; use paper or alpaca or schwab"),
     ("BROKER", "Paper", "`Paper` is not a broker; use paper or alpaca or schwab"),
     ("ALPACA_API_KEY", "a key", "its value is not a key (printable, without spaces)"),
@@ -836,6 +837,10 @@ fn what_is_allowed_but_doubtful_is_a_warning() {
         .variable("EQUITIES", &listed)
         .variable("SYMBOLS", "TSLA");
     assert_eq!(quiet.config().warnings(&quiet), Vec::<String>::new());
+    // Spelled in two ways, and one ticker.
+    let listed_otherwise = format!("BRK/B={OWNER}");
+    let spelled = quiet.variable("EQUITIES", &listed_otherwise).variable("SYMBOLS", "BRK-B");
+    assert_eq!(spelled.config().warnings(&spelled), Vec::<String>::new());
     let loud = Given::complete()
         .flag("WS_RPC_URL", "ws://rpc.example.com")
         .variable("MAX_ORDER_SHARES", "0.5")

@@ -166,6 +166,30 @@ fn each_side_has_the_brokers_own_word() {
     assert_eq!(words, ["SELL", "BUY_TO_COVER", "SELL_SHORT", "BUY"]);
 }
 
+/// A class of shares has one name inside (`BRK.B`) and the broker's own (`BRK/B`) on every road out; on the roads in none of
+/// its spellings is passed over as another instrument.
+#[test]
+fn a_class_share_goes_out_in_the_brokers_spelling_and_comes_in_under_our_name() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    desk.double.hold("BRK/B", "50");
+    let brk: Symbol = "BRK.B".parse().unwrap();
+    let ticket = Ticket { symbol: brk.clone(), ..ticket(Side::Sell, "2", false) };
+    let quotes = desk.client.quotes(&[brk.clone(), "TSLA".parse().unwrap()], now).unwrap();
+    assert_eq!(quotes.iter().map(|quote| quote.symbol.as_str()).collect::<Vec<_>>(), ["BRK.B", "TSLA"]);
+    let Placed::Accepted(id) = desk.place(&ticket) else { panic!("accepted") };
+    let read = (0..2).map(|_| desk.client.order(&id, now).unwrap().unwrap()).last().unwrap();
+    assert_eq!((&read.symbol, read.status), (&brk, OrderStatus::Filled), "{}", read.status_text);
+    assert_eq!(desk.client.list(now.plus(-60_000), now).unwrap()[0].symbol, brk);
+    assert_eq!(desk.client.positions(now).unwrap(), [(brk.clone(), Shares::whole(48))]);
+    assert_eq!(desk.double.orders()[0].symbol, "BRK/B");
+    // Another spelling in an answer is the same share too: an order or a position of it must not be overlooked.
+    for spelling in ["BRK.B", "BRK-B"] {
+        desk.double.book(|book| book.orders[0].symbol = spelling.into());
+        assert_eq!(desk.client.list(now.plus(-60_000), now).unwrap()[0].symbol, brk, "{spelling}");
+    }
+}
+
 /// What an order call is taken for, by what the double does to it; and whether an order came of it.
 #[test]
 fn each_answer_is_taken_for_what_it_proves() {

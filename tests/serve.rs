@@ -58,6 +58,7 @@ fn chain() -> ChainFacts {
         answered_at: Some(NOW.plus(-1_500)),
         forks: 1,
         discarded: 4,
+        unproven: 0,
         error: Some(SECRET.into()),
         backfill: None,
     }

@@ -24,7 +24,7 @@ const LIST_ENTRIES_MAX: usize = 1_000;
 
 const NOT_ADDRESS: &str = "is not an address (0x and 40 hex digits)";
 const NOT_TICKER: &str =
-    "is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)";
+    "is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter)";
 
 /// All that is wrong with one text.
 pub(super) type Wrongs = Vec<Wrong>;

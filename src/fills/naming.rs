@@ -52,6 +52,8 @@ mod tests {
             ("TSLA0x", Some(("TSLA", false))),
             ("AAPLs1", Some(("AAPL", false))),
             ("tBRK.B", Some(("BRK.B", false))),
+            ("wtBRK/B", Some(("BRK.B", true))),
+            ("BRK-B0x", Some(("BRK.B", false))),
             ("tSLA", Some(("SLA", false))),
             ("tT", Some(("T", false))),
             ("wtT", Some(("T", true))),

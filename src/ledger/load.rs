@@ -413,11 +413,14 @@ pub(super) fn snapshot(r: &Row<'_>, at: usize) -> rusqlite::Result<Option<Snapsh
 /// they led to. What says something about us and
 /// not about the order (login, rate, a request that never left) and a day that ended are not counted.
 fn failures(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, u32, Millis)>> {
-    let mut statement = conn.prepare(
+    let sql = format!(
         "SELECT symbol, state, executed, changed_at, reason FROM intents i \
-         WHERE changed_at > coalesce((SELECT max(at) FROM halts h WHERE h.symbol = i.symbol AND h.kind = 'rejects' \
+         WHERE changed_at > coalesce((SELECT max(at) FROM halts h WHERE {lifted} = {ended} AND h.kind = 'rejects' \
          AND h.raised = 0), changed_at - 1) ORDER BY changed_at, intent",
-    )?;
+        lifted = row::ticker("h.symbol"),
+        ended = row::ticker("i.symbol"),
+    );
+    let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query([])?;
     let mut failures: BTreeMap<Symbol, (u32, Millis)> = BTreeMap::new();
     while let Some(r) = rows.next()? {
@@ -440,10 +443,12 @@ fn failures(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, u32, Millis)>> {
 
 /// Halts in force: those whose last row raises them.
 pub(super) fn halts(conn: &Connection) -> rusqlite::Result<Vec<(Option<Symbol>, HaltKind, String)>> {
-    conn.prepare(
+    let sql = format!(
         "SELECT symbol, kind, reason FROM halts WHERE raised = 1 \
-         AND halt IN (SELECT max(halt) FROM halts GROUP BY symbol, kind) ORDER BY halt",
-    )?
-    .query_map([], |r| Ok((row::parsed_or_none(r, 0)?, row::parsed(r, 1)?, r.get(2)?)))?
-    .collect()
+         AND halt IN (SELECT max(halt) FROM halts GROUP BY {ticker}, kind) ORDER BY halt",
+        ticker = row::ticker("symbol"),
+    );
+    conn.prepare(&sql)?
+        .query_map([], |r| Ok((row::parsed_or_none(r, 0)?, row::parsed(r, 1)?, r.get(2)?)))?
+        .collect()
 }

@@ -226,12 +226,14 @@ impl Reader {
         filter: &Filter,
         take: impl FnMut(FillRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let wanted = "(?1 IS NULL OR symbol = ?1) AND (?2 IS NULL OR state = ?2) AND block_number >= ?3";
-        let newest = fills_where(wanted, "ORDER BY block_number DESC, log_index DESC, side DESC LIMIT ?4");
+        let ticker = row::ticker("symbol");
+        let wanted =
+            format!("(?1 IS NULL OR {ticker} = ?1) AND (?2 IS NULL OR state = ?2) AND block_number >= ?3");
+        let newest = fills_where(&wanted, "ORDER BY block_number DESC, log_index DESC, side DESC LIMIT ?4");
         let sql = match filter.limit {
             // The newest ones, turned round again.
             Some(_) => format!("SELECT * FROM ({newest}) ORDER BY block_number, log_index, side"),
-            None => fills_where(wanted, "ORDER BY block_number, log_index, side LIMIT ?4"),
+            None => fills_where(&wanted, "ORDER BY block_number, log_index, side LIMIT ?4"),
         };
         let since = filter.since_block.map_or(0, |block| i64::try_from(block).unwrap_or(i64::MAX));
         let symbol = filter.symbol.as_ref().map(Symbol::as_str);
@@ -248,8 +250,10 @@ impl Reader {
         take: impl FnMut(HedgeRow) -> Result<(), E>,
     ) -> Result<(), E> {
         let sql = format!(
-            "SELECT * FROM (SELECT {HEDGE_COLUMNS}, i.intent AS born FROM intents i WHERE (?1 IS NULL OR symbol = ?1) \
-             AND (?2 IS NULL OR state = ?2) ORDER BY i.intent DESC LIMIT ?3) ORDER BY born"
+            "SELECT * FROM (SELECT {HEDGE_COLUMNS}, i.intent AS born FROM intents i \
+             WHERE (?1 IS NULL OR {ticker} = ?1) AND (?2 IS NULL OR state = ?2) ORDER BY i.intent DESC LIMIT ?3) \
+             ORDER BY born",
+            ticker = row::ticker("symbol"),
         );
         let symbol = filter.symbol.as_ref().map(Symbol::as_str);
         self.each(&sql, (symbol, filter.state.as_deref(), filter.limit()), hedge_row, take)

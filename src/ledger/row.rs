@@ -1,7 +1,7 @@
 //! Columns and the values they stand for.
 //!
 //! Every value in the ledger is text or an integer with one canonical form; reading another form is damage, never a
-//! guess.
+//! guess. Tickers of older ledgers are the exception ([`ticker`]).
 
 use std::error::Error;
 use std::fmt::Display;
@@ -13,6 +13,12 @@ use rusqlite::types::Type;
 
 use crate::fills::{Fill, SkipReason, Skipped, TokenKind};
 use crate::units::{FillId, Side};
+
+/// A ticker's column as it is compared: an older ledger may hold another spelling of a class of shares (`BRK-B`), which is
+/// read as the same [`Symbol`](crate::units::Symbol) and never written anew.
+pub(super) fn ticker(column: &str) -> String {
+    format!("replace(replace({column}, '-', '.'), '/', '.')")
+}
 
 /// An unsigned number as SQLite's signed 64 bits.
 pub(super) fn integer(number: u64) -> rusqlite::Result<i64> {

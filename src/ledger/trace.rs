@@ -209,15 +209,16 @@ impl Reader {
         exposure: Shares,
         first: Millis,
     ) -> Result<TracedTicker, LedgerError> {
+        let ticker = row::ticker("i.symbol");
         let sql = format!(
-            "SELECT {HEDGE_COLUMNS}, i.intent FROM intents i WHERE i.symbol = ?1 AND i.changed_at >= ?2 \
+            "SELECT {HEDGE_COLUMNS}, i.intent FROM intents i WHERE {ticker} = ?1 AND i.changed_at >= ?2 \
              ORDER BY i.intent LIMIT ?3"
         );
         let found = self.all(&sql, (symbol.as_str(), first.0, HEDGES_MAX), |r| {
             Ok((r.get::<_, i64>(13)?, hedge_row(r)?))
         })?;
         let total = self.all(
-            "SELECT count(*) FROM intents WHERE symbol = ?1 AND changed_at >= ?2",
+            &format!("SELECT count(*) FROM intents i WHERE {ticker} = ?1 AND i.changed_at >= ?2"),
             (symbol.as_str(), first.0),
             |r| row::number(r, 0),
         )?;

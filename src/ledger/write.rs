@@ -377,10 +377,14 @@ impl Batch<'_> {
         if from != intent.state && !from.may_become(intent.state) {
             return contradiction(format!("intent {} may not go from {from} to {}", intent.id, intent.state));
         }
-        let changed = self.run(
+        let sql = format!(
             "UPDATE intents SET quantity = ?1, state = ?2, live = ?3, transitions = ?4, sent_at = ?5, changed_at = ?6, \
              order_id = ?7, reference = ?8, reason = ?9 \
-             WHERE id = ?10 AND state = ?11 AND transitions = ?4 - 1 AND symbol = ?12 AND side = ?13",
+             WHERE id = ?10 AND state = ?11 AND transitions = ?4 - 1 AND {ticker} = ?12 AND side = ?13",
+            ticker = row::ticker("symbol"),
+        );
+        let changed = self.run(
+            &sql,
             (
                 intent.quantity.to_string(),
                 intent.state.as_str(),

@@ -91,7 +91,7 @@ fn an_order_without_what_money_depends_on_is_no_order() {
         (
             "a ticker that is none",
             with(order(), "symbol", json!("tsla")),
-            "order 904837e3-3b76-47ec-b432-046db621571b: symbol: `tsla` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)",
+            "order 904837e3-3b76-47ec-b432-046db621571b: symbol: `tsla` is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter)",
         ),
         ("without a side", without(order(), "side"), "an order: missing field `side`"),
         (

@@ -184,7 +184,7 @@ fn a_damaged_book_is_told_and_never_read_as_something_else() {
         (
             "a ticker in small letters",
             "UPDATE orders SET symbol = 'tsla'",
-            "the paper broker's book is damaged: `tsla` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter); move the file away to begin a new book",
+            "the paper broker's book is damaged: `tsla` is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter); move the file away to begin a new book",
         ),
         (
             "a third side",

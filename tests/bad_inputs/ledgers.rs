@@ -369,7 +369,7 @@ fn a_row_in_another_form_is_damage_and_never_a_guess() {
         (
             "a ticker in small letters",
             "UPDATE fills SET symbol = 'tsla'",
-            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 0, `tsla` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter) (while it was loaded)",
+            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 0, `tsla` is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter) (while it was loaded)",
         ),
         (
             "a log before the first",
@@ -444,7 +444,7 @@ fn a_row_in_another_form_is_damage_and_never_a_guess() {
         (
             "a halt of no ticker",
             "INSERT INTO halts VALUES (1, 'tsla', 'operator', 1, '', '', 1)",
-            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 0, `tsla` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter) (while it was loaded)",
+            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 0, `tsla` is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter) (while it was loaded)",
         ),
         (
             "a stamp below the chains",

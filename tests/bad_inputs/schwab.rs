@@ -101,12 +101,12 @@ fn an_order_without_what_money_depends_on_is_no_order() {
         (
             "without a ticker",
             without(order(), &leg("instrument/symbol")),
-            "order 1004055538153: symbol: `` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)",
+            "order 1004055538153: symbol: `` is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter)",
         ),
         (
             "a ticker that is none",
             set(&leg("instrument/symbol"), json!("tsla")),
-            "order 1004055538153: symbol: `tsla` is not a ticker (1 to 12 capital letters, digits, '.' or '-', beginning with a letter)",
+            "order 1004055538153: symbol: `tsla` is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter)",
         ),
         (
             "without an instruction",

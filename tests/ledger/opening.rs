@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use counterfill::fills::Fill;
-use counterfill::hedges::HaltKind;
-use counterfill::ledger::{Ledger, LedgerError, Reader, Stamp, migrations};
+use counterfill::hedges::{HaltKind, IntentState};
+use counterfill::ledger::{Filter, Ledger, LedgerError, Reader, Stamp, Write, migrations};
 use counterfill::units::{Millis, Shares, Side};
 use refinery::Migration;
 
-use super::book::{BORN, Place, at, counting, fill, stamp, symbol};
+use super::book::{BORN, Place, at, counting, fill, intent, stamp, step, symbol};
 
 fn one_fill() -> Fill {
     fill(1, "TSLA", Side::Buy, "1", "1")
@@ -309,6 +309,58 @@ fn a_row_that_can_not_be_read_is_damage_and_not_a_guess() {
     drop(raw);
     let error = place.open().load().unwrap_err();
     assert!(matches!(error, LedgerError::Damaged { .. }), "{error:?}");
+}
+
+/// A ledger from when a ticker was kept as it was typed goes on under the one name there is now: its sums, its live
+/// intent, its halts, what people ask of it.
+#[test]
+fn a_ledger_with_another_spelling_of_a_class_share_goes_on() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let mut sold = intent("cf-a-1", "BRK.B", IntentState::Sent, 1);
+    sold.order_id = Some("1001".parse().unwrap());
+    let mut refused = intent("cf-a-2", "BRK.B", IntentState::Sent, 2);
+    refused.adopted = true;
+    let mut writes = vec![Write::Intent(sold.clone()), Write::Intent(refused.clone())];
+    writes.push(step(&mut refused, IntentState::Refused, 3, "no such ticker"));
+    writes.extend(counting(&fill(1, "BRK.B", Side::Buy, "2", "900")));
+    let brk = Some(symbol("BRK.B"));
+    let (reason, who) = ("rejected".to_owned(), "engine".to_owned());
+    let (kind, lifted) = (HaltKind::Rejects, (reason.clone(), who.clone()));
+    writes.push(Write::Halt { symbol: brk.clone(), kind, reason, who });
+    ledger.commit(at(4), &writes).unwrap();
+    ledger.close().unwrap();
+    place
+        .raw()
+        .execute_batch(
+            "DROP TRIGGER fills_are_final; DROP TRIGGER intents_keep_their_names; DROP TRIGGER halts_are_final; \
+             UPDATE fills SET symbol = 'BRK-B'; UPDATE intents SET symbol = 'BRK-B'; \
+             UPDATE halts SET symbol = 'BRK-B';",
+        )
+        .unwrap();
+
+    let mut ledger = place.open();
+    let loaded = ledger.load().unwrap();
+    assert_eq!(loaded.fill_sums, [(symbol("BRK.B"), Shares::whole(2))]);
+    assert_eq!(loaded.failures, [(symbol("BRK.B"), 1, at(3))]);
+    assert_eq!(loaded.halts, [(brk.clone(), kind, "rejected".to_owned())]);
+    let lift = Write::Lift { symbol: brk.clone(), kind, reason: lifted.0, who: lifted.1 };
+    let mut writes = vec![lift, step(&mut sold, IntentState::Working, 5, "read")];
+    writes.extend(counting(&fill(2, "BRK.B", Side::Buy, "3", "900")));
+    ledger.commit(at(5), &writes).unwrap();
+    let loaded = ledger.load().unwrap();
+    assert_eq!(loaded.fill_sums, [(symbol("BRK.B"), Shares::whole(5))]);
+    assert_eq!((loaded.failures, loaded.halts), (vec![], vec![]), "the halt is lifted, and what led to it");
+    assert_eq!(loaded.intents[0].state, IntentState::Working);
+
+    let reader = Reader::open(&place.path()).unwrap();
+    let wanted = Filter { symbol: brk, ..Filter::default() };
+    let (mut fills, mut hedges) = (0, 0);
+    reader.fills(&wanted, |_| Ok::<_, LedgerError>(fills += 1)).unwrap();
+    reader.hedges(&wanted, |_| Ok::<_, LedgerError>(hedges += 1)).unwrap();
+    assert_eq!((fills, hedges), (2, 2));
+    let positions = reader.positions().unwrap();
+    assert_eq!(positions.iter().map(|row| row.symbol.as_str()).collect::<Vec<_>>(), ["BRK.B"]);
 }
 
 #[test]

@@ -397,6 +397,10 @@ fn answers_drift_break_off_or_come_packed() {
     let quotes = client.get("/marketdata/v1/quotes?symbols=TSLA,ZZZZ&fields=quote").json;
     assert_eq!(quotes["TSLA"]["quote"]["bidPrice"], json!(99.99));
     assert_eq!(quotes["errors"]["invalidSymbols"], json!(["ZZZZ"]));
+    // A class of shares stands after a slash, and nothing else is known.
+    let quotes = client.get("/marketdata/v1/quotes?symbols=BRK%2FB,BRK.B,BRK-B&fields=quote").json;
+    assert!(quotes["BRK/B"].is_object() && quotes["BRK.B"].is_null());
+    assert_eq!(quotes["errors"]["invalidSymbols"], json!(["BRK.B", "BRK-B"]));
     let path = format!("/trader/v1/accounts/{}/previewOrder", client.hash);
     let preview = client.ask("POST", &path, Some(&order("BUY", 2, "TSLA"))).unwrap().json;
     assert_eq!(preview["orderStrategy"]["orderBalance"]["orderValue"], json!(200.02));

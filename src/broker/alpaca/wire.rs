@@ -60,7 +60,10 @@ impl Kind {
         let equity = self.asset_class.as_deref().is_none_or(|class| class == "us_equity");
         // What says that it is a share and not which one is broken, not foreign.
         let ticker = match &self.symbol {
-            Some(symbol) => symbol.parse::<Symbol>().is_ok(),
+            // Without a class a name with a slash is a pair of coins, not a class of shares.
+            Some(symbol) => {
+                (self.asset_class.is_some() || !symbol.contains('/')) && symbol.parse::<Symbol>().is_ok()
+            }
             None => self.asset_class.is_some(),
         };
         !(ours || equity && ticker)

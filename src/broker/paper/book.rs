@@ -348,12 +348,12 @@ pub(super) fn numbers(conn: &Connection, since: Millis) -> Result<Vec<i64>, Pape
     Ok(query.query_map([since.0], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-/// Σ standing executions per ticker, signed, flat ones left out.
+/// Σ standing executions per ticker, however an older book spells it, signed, flat ones left out.
 pub(super) fn positions(conn: &Connection) -> Result<Vec<(Symbol, Shares)>, PaperError> {
     let mut query = conn.prepare_cached(
         "SELECT symbol, sum(CASE side WHEN 'BUY' THEN executions.quantity ELSE -executions.quantity END) AS net
          FROM executions JOIN orders USING (number) WHERE busted = 0
-         GROUP BY symbol HAVING net <> 0 ORDER BY symbol",
+         GROUP BY replace(replace(symbol, '-', '.'), '/', '.') HAVING net <> 0 ORDER BY symbol",
     )?;
     let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
     rows.map(|row| {

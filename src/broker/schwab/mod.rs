@@ -408,7 +408,7 @@ impl Broker for Schwab {
             "orderLegCollection": [{
                 "instruction": instruction(ticket.side, ticket.short),
                 "quantity": quantity,
-                "instrument": { "symbol": ticket.symbol, "assetType": "EQUITY" },
+                "instrument": { "symbol": wire::spelled(&ticket.symbol), "assetType": "EQUITY" },
             }],
         });
         let bearer = Secret::from(format!("Bearer {}", *token));
@@ -490,7 +490,7 @@ impl Broker for Schwab {
     }
 
     fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError> {
-        let all: Vec<&str> = symbols.iter().map(Symbol::as_str).collect();
+        let all: Vec<String> = symbols.iter().map(wire::spelled).collect();
         let symbols = all.join(",");
         let query = [("symbols", symbols.as_str()), ("fields", "quote"), ("indicative", "false")];
         wire::quotes(&self.get_some("/marketdata/v1/quotes", &query, now)?).map_err(ReadError)

@@ -90,6 +90,13 @@ impl Kind {
     }
 }
 
+/// A ticker as Schwab spells it: a class of shares stands after a slash (`BRK/B`), as public clients report. What it answers
+/// is read in any spelling ([`Symbol`]).
+#[must_use]
+pub fn spelled(symbol: &Symbol) -> String {
+    symbol.as_str().replace('.', "/")
+}
+
 /// One order.
 ///
 /// # Errors

@@ -238,7 +238,9 @@ impl Book {
     /// The asset of that ticker.
     #[must_use]
     pub fn asset(&self, symbol: &str) -> Asset {
-        let missing = Asset { exists: symbol != "ZZZZ", ..Asset::default() };
+        // A class of shares stands after a point here (`BRK.B`); other brokers' spellings are no names.
+        let exists = symbol != "ZZZZ" && !symbol.contains(['/', '-']);
+        let missing = Asset { exists, ..Asset::default() };
         self.assets.get(symbol).cloned().unwrap_or(missing)
     }
 

@@ -8,10 +8,12 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::book::{Book, Instruction, Order, Step, usual_life};
+use super::wire;
 use crate::decimal::Decimal;
 use crate::http::Reply;
 
 const SHORT_OF_CASH: &str = "You do not have enough available cash/buying power for this order.";
+const UNKNOWN_TICKER: &str = "Symbol is not recognized.";
 const OVERSOLD: &str =
     "Position_Sys_0001: This order may result in an oversold/overbought position in your account.";
 const WRONG_SIDE: &str = "Position_Sys_0001: This order would open a position opposite to the one you hold.";
@@ -198,6 +200,9 @@ pub(super) fn by_hand(symbol: &str, instruction: Instruction, quantity: Decimal)
 
 /// Why the broker will reject it, once it has looked.
 fn objection(book: &Book, account: usize, asked: &Asked) -> Option<&'static str> {
+    if !wire::is_known(&asked.symbol) {
+        return Some(UNKNOWN_TICKER);
+    }
     let held = book.accounts[account].positions.get(&asked.symbol).copied().unwrap_or_default();
     // What open orders of the same way will take is not there for a second one.
     let promised = book

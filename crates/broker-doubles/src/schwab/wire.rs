@@ -174,12 +174,18 @@ pub(super) fn hours(market: &Market, date: &str) -> Value {
     } } })
 }
 
+/// Whether there is such a ticker: a class of shares stands after a slash here (`BRK/B`), and no other broker's spelling
+/// of it is known.
+pub(super) fn is_known(symbol: &str) -> bool {
+    symbol != "ZZZZ" && !symbol.contains(['.', '-'])
+}
+
 /// Quotes by ticker; those that are not known are named beside them.
 pub(super) fn quotes(book: &Book, symbols: &str) -> Value {
     let now = book.now_ms();
     let mut all = Map::new();
     let (unknown, known): (Vec<&str>, Vec<&str>) =
-        symbols.split(',').filter(|symbol| !symbol.is_empty()).partition(|symbol| *symbol == "ZZZZ");
+        symbols.split(',').filter(|symbol| !symbol.is_empty()).partition(|symbol| !is_known(symbol));
     for symbol in known {
         let price = book.price(symbol);
         let quote = json!({
