@@ -27,7 +27,7 @@ pub use error::{Difference, LedgerError};
 pub use examine::{Examined, not_writable, suits};
 pub use lock::Lock;
 pub(crate) use open::Volume;
-pub use open::{Claim, Ledger, migrations};
+pub use open::{Claim, Closed, Ledger, migrations};
 pub use read::{FillRow, Filter, HaltRow, HedgeRow, PositionRow, Reader, Summary};
 pub use trace::{
     DeadRow, EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow,

@@ -31,6 +31,8 @@ const WAL_PAGES_MAX: c_int = if cfg!(debug_assertions) { 100 } else { 1_000 };
 const STATEMENTS_MAX: usize = 64;
 /// Starts that begin a migration within one second and die in it, at most: more than any supervisor makes.
 const STARTS_PER_SECOND_MAX: u32 = 100;
+/// How long a stop waits for those who read the ledger: longer than any verb here, shorter than a stop may take.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// Pages copied per step of a backup: 4 MiB.
 const BACKUP_PAGES: i32 = 1024;
 
@@ -97,6 +99,33 @@ impl Claim {
         place::must_be_writable(&path)?;
         crash::point(Point::Tried);
         Ok(Self { path, lock })
+    }
+}
+
+/// What a ledger that was closed is made of: what a copy of it must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// The file alone.
+    Whole,
+    /// The file and its log: another program reads the ledger, and SQLite can not move the log under it.
+    LogBeside {
+        /// The ledger.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
+    },
+}
+
+impl Closed {
+    /// What a person must know who copies it; none where the file alone will do.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        let Self::LogBeside { path, log } = self else { return None };
+        let (path, log) = (path.display(), log.display());
+        Some(format!(
+            "another program has the ledger open, so a part of it is still in {log}: a copy of {path} alone is not whole; \
+             end that program, then copy both"
+        ))
     }
 }
 
@@ -273,18 +302,33 @@ impl Ledger {
             .map_err(|error| LedgerError::sql(&self.path, "moved its log into the file", error))
     }
 
-    /// Checkpoints and closes; the lock is free afterwards.
+    /// Moves the whole log into the ledger file if nobody reads an older state of it, and closes; the lock is free
+    /// afterwards. Says whether the file alone holds everything (`protocol.md` 6).
     ///
     /// # Errors
     /// [`LedgerError::Sql`]; nothing committed is lost.
-    pub fn close(mut self) -> Result<(), LedgerError> {
+    pub fn close(self) -> Result<Closed, LedgerError> {
         crash::point(Point::StopCloses);
-        self.checkpoint()?;
+        let moved = self.move_log()?;
         crash::point(Point::StopMoved);
         let Self { conn, path, .. } = self;
         conn.close().map_err(|(_, error)| LedgerError::sql(&path, "closed", error))?;
         crash::point(Point::StopClosed);
-        Ok(())
+        // The last connection to close moves the log itself and removes it: a reader may have gone meanwhile.
+        let log = place::beside(&path, "-wal");
+        let left = fs::metadata(&log).is_ok_and(|log| log.len() > 0);
+        Ok(if moved || !left { Closed::Whole } else { Closed::LogBeside { path, log } })
+    }
+
+    /// Waits for readers, bounded; then SQLite says how many pages the log has and how many of them are in the file.
+    fn move_log(&self) -> Result<bool, LedgerError> {
+        let moved = self.conn.busy_timeout(CLOSE_WAIT).and_then(|()| {
+            self.conn.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+                let [busy, pages, moved]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+                Ok(busy == 0 && pages == moved)
+            })
+        });
+        moved.map_err(|error| LedgerError::sql(&self.path, "moved its log into the file", error))
     }
 }
 

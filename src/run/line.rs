@@ -116,7 +116,12 @@ impl Line {
             );
         }
         match self.turn.ledger.close() {
-            Ok(()) => Exit::done(),
+            Ok(closed) => {
+                if let Some(words) = closed.words() {
+                    log::warn!("{words}");
+                }
+                Exit::done()
+            }
             Err(error) => error.into(),
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use counterfill::fills::Fill;
 use counterfill::hedges::{HaltKind, IntentState};
-use counterfill::ledger::{Filter, Ledger, LedgerError, Reader, Stamp, Write, migrations};
+use counterfill::ledger::{Closed, Filter, Ledger, LedgerError, Reader, Stamp, Write, migrations};
 use counterfill::units::{Millis, Shares, Side};
 use refinery::Migration;
 
@@ -401,4 +401,85 @@ fn every_file_of_migrations_is_applied() {
         .map(|migration| format!("V{}__{}.sql", migration.version(), migration.name()))
         .collect();
     assert_eq!(files, applied);
+}
+
+/// Fills in a copy of the ledger, with or without its log; in words why it can not be read.
+fn copied(place: &Place, with_log: bool) -> Result<i64, String> {
+    let copy = tempfile::tempdir().unwrap();
+    let (from, to) = (place.path(), copy.path().join("bot.db"));
+    std::fs::copy(&from, &to).unwrap();
+    if with_log {
+        std::fs::copy(from.with_extension("db-wal"), copy.path().join("bot.db-wal")).unwrap();
+    }
+    let conn = rusqlite::Connection::open(to).unwrap();
+    let whole = conn.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+    match whole {
+        Ok(ok) if ok == "ok" => {}
+        Ok(words) => return Err(words),
+        Err(error) => return Err(error.to_string()),
+    }
+    let fills = conn.query_row("SELECT count(*) FROM fills", [], |row| row.get(0));
+    fills.map_err(|error| error.to_string())
+}
+
+fn commit_fills(ledger: &mut Ledger, numbers: std::ops::Range<u8>) {
+    for n in numbers {
+        ledger.commit(at(1), &counting(&fill(n, "TSLA", Side::Buy, "1", "1"))).unwrap();
+    }
+}
+
+fn read_in(place: &Place) -> rusqlite::Connection {
+    let reader = place.raw();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM fills;").unwrap();
+    reader
+}
+
+#[test]
+fn a_close_says_what_a_copy_must_hold() {
+    // Nobody beside it, and somebody who reads what is newest.
+    for newest in [false, true] {
+        let place = Place::new();
+        let mut ledger = place.open();
+        commit_fills(&mut ledger, 0..150);
+        let reader = newest.then(|| read_in(&place));
+        let closed = ledger.close().unwrap();
+        assert_eq!((&closed, closed.words()), (&Closed::Whole, None));
+        assert_eq!(copied(&place, false), Ok(150), "newest read: {newest}");
+        drop(reader);
+    }
+    // Somebody who reads an older state of it.
+    let place = Place::new();
+    let mut ledger = place.open();
+    commit_fills(&mut ledger, 0..75);
+    let reader = read_in(&place);
+    commit_fills(&mut ledger, 75..150);
+    let closed = ledger.close().unwrap();
+    let (path, log) = (place.path(), place.path().with_extension("db-wal"));
+    assert_eq!(closed, Closed::LogBeside { path, log });
+    let words = closed.words().unwrap();
+    assert!(words.contains("bot.db-wal: a copy of") && words.contains("then copy both"), "{words}");
+    assert_ne!(copied(&place, false), Ok(150));
+    assert_eq!(copied(&place, true), Ok(150));
+    drop(reader);
+    // A copy that was put back with its log is a ledger like any other.
+    let mut ledger = place.open();
+    commit_fills(&mut ledger, 150..151);
+    assert_eq!(ledger.close().unwrap(), Closed::Whole);
+    assert_eq!(copied(&place, false), Ok(151));
+}
+
+#[test]
+fn a_close_waits_for_a_reader_that_ends() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    commit_fills(&mut ledger, 0..10);
+    let reader = read_in(&place);
+    commit_fills(&mut ledger, 10..20);
+    let ends = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(reader);
+    });
+    assert_eq!(ledger.close().unwrap(), Closed::Whole);
+    ends.join().unwrap();
+    assert_eq!(copied(&place, false), Ok(20));
 }
