@@ -2,6 +2,8 @@
 //! (`protocol.md` 3.9, 3.10, 4, 5.2, 5.3).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "account/unhedged.rs"]
+mod unhedged;
 mod world;
 
 use counterfill::broker::{OrderStatus, Ticket};

@@ -251,8 +251,8 @@ impl Drop for Bot {
 }
 
 #[test]
-fn a_bot_posts_its_halts_and_why_it_ended() {
-    let bench = Bench::new(vec![]);
+fn a_bot_posts_its_halts_and_why_it_ended_and_its_heart_beats_while_it_is_ready() {
+    let (bench, watcher) = (Bench::new(vec![]), Bench::new(vec![no(500)]));
     let (node, _keep) = a_node();
     node.mine_empty(3);
     let folder = tempfile::tempdir().unwrap();
@@ -278,6 +278,7 @@ fn a_bot_posts_its_halts_and_why_it_ended() {
             .env("LISTEN", "127.0.0.1:0")
             .env("SYMBOLS", "AAPL,MSFT,NVDA,TSLA")
             .env("ALERT_WEBHOOK_URL", format!("{}/services/CANARY", bench.server.url()))
+            .env("HEARTBEAT_URL", format!("{}/ping/CANARY?x=1", watcher.server.url()))
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .map(Bot)
@@ -285,19 +286,28 @@ fn a_bot_posts_its_halts_and_why_it_ended() {
     };
     let logged = || std::fs::read_to_string(&log).unwrap();
     let bot = run("8453");
+    let beats = || watcher.receiver.heard.lock().unwrap().clone();
+    until("a heartbeat", || {
+        node.mine_empty(1);
+        !beats().is_empty()
+    });
     let halt = || command(&["halt", "TSLA", "--reason", "<!here> a test"]).stderr(Stdio::null()).status();
     until("halted", || halt().unwrap().success());
     let texts = bench.until_heard(1);
     let text = "counterfill (paper, AAPL, MSFT, NVDA, …): TSLA halted (operator): &lt;!here&gt; a test";
     assert_eq!(texts[0], text);
     assert!(logged().contains("ALERT TSLA halted (operator): <!here> a test"), "{}", logged());
+    until("the lost heartbeat is told", || logged().contains("a heartbeat is lost"));
     drop(bot);
     assert!(!logged().contains("CANARY"), "{}", logged());
+    let [beat] = &beats()[..] else { panic!("one a minute: {:?}", beats()) };
+    assert_eq!((beat.method.as_str(), beat.path.as_str(), beat.body.len()), ("GET", "/ping/CANARY", 0));
 
     let ended = run("1").0.wait().unwrap();
     assert_eq!(ended.code(), Some(78), "{}", logged());
     let text = "counterfill (paper, AAPL, MSFT, NVDA, …): the bot ended with exit code 78: ";
     until("why it ended", || bench.texts().iter().any(|told| told.starts_with(text)));
+    assert_eq!(beats().len(), 1, "it was never ready");
 }
 
 #[test]

@@ -39,14 +39,18 @@ impl World {
                     exposure: "0.25".parse().unwrap(),
                     live: None,
                     unhedged_since: None,
+                    overdue: false,
                     waiting: None,
+                    remedy: None,
                 },
                 TickerFacts {
                     symbol: "TSLA".parse().unwrap(),
                     exposure: Shares::whole(2),
                     live: Some(("cf-a-1".parse().unwrap(), IntentState::Working, NOW.plus(-3_000))),
                     unhedged_since: None,
+                    overdue: false,
                     waiting: None,
+                    remedy: None,
                 },
             ],
             halts: vec![],
@@ -79,6 +83,14 @@ impl World {
         self.facts().tickers[1].live = Some(("cf-a-1".parse().unwrap(), state, NOW.plus(-age_ms)));
     }
 
+    /// A ticker is open for 75 s, and says why.
+    fn open(&mut self, ticker: usize, overdue: bool) {
+        let ticker = &mut self.facts().tickers[ticker];
+        ticker.unhedged_since = Some(NOW.plus(-75_000));
+        ticker.overdue = overdue;
+        ticker.waiting = Some("the account holds 0".into());
+    }
+
     fn health(&self) -> Health {
         health(self.facts.as_ref(), &self.chain, &self.process, self.now, &Limits::default())
     }
@@ -102,6 +114,8 @@ const BAD: &[(&str, Change, &str)] = &[
     ("chain_moves", |w| w.chain.head_moved_at = Some(NOW.plus(-30_001)), "HEAD_AGE_MAX"),
     ("chain_moves", |w| w.chain.head_moved_at = Some(NOW.plus(60_000)), "HEAD_AGE_MAX"),
     ("chain_moves", |w| w.chain.head_moved_at = None, "no block yet"),
+    ("chain_swept", |w| w.chain.unswept_since = Some(NOW.plus(-10_001)), "none could be read for 10.0 s"),
+    ("chain_swept", |w| w.chain.unswept_since = Some(NOW.plus(60_000)), "bot doctor"),
     ("caught_up", |w| w.chain.head = Some(1_063), "65 blocks behind"),
     ("caught_up", |w| w.chain.head = Some(900), "98 blocks behind our ledger"),
     ("caught_up", |w| w.chain.head = None, "nothing has been read"),
@@ -142,12 +156,15 @@ const BAD: &[(&str, Change, &str)] = &[
     ("intents_certain", |w| w.live(IntentState::Unknown, 0), "TSLA (Unknown)"),
     ("intents_certain", |w| w.live(IntentState::Stuck, 0), "TSLA (Stuck)"),
     ("intents_certain", |w| w.live(IntentState::Sent, 90_001), "Sent for 90.0 s"),
+    ("exposure_hedged", |w| w.open(0, true), "AAPL (for 75.0 s)"),
     (
         "exposure_hedged",
-        |w| w.facts().tickers[0].unhedged_since = Some(NOW.plus(-60_001)),
-        "AAPL (for 60.0 s)",
+        |w| {
+            w.live(IntentState::Planned, 75_000);
+            w.open(1, true);
+        },
+        "TSLA (for 75.0 s)",
     ),
-    ("exposure_hedged", |w| w.live(IntentState::Planned, 60_001), "TSLA (for 60.0 s)"),
     ("orders_finish", |w| w.live(IntentState::Working, 300_001), "TSLA (for 300.0 s)"),
     ("dead_events", |w| w.facts().dead_total = 2, "2 logs"),
 ];
@@ -158,15 +175,16 @@ const FINE: &[(&str, Change)] = &[
     ("clocks differ by 2 s", |w| w.facts().at = NOW.plus(2_000)),
     ("answer 6 s ago", |w| w.chain.answered_at = Some(NOW.plus(-6_000))),
     ("head 30 s old", |w| w.chain.head_moved_at = Some(NOW.plus(-30_000))),
+    ("a sweep under way for 10 s", |w| w.chain.unswept_since = Some(NOW.plus(-10_000))),
     ("64 blocks behind", |w| w.chain.head = Some(1_062)),
     ("node a little behind the ledger", |w| w.chain.head = Some(990)),
     ("no login to end", |w| w.process.login_expires_at = None),
     ("sent 90 s ago", |w| w.live(IntentState::Sent, 90_000)),
-    ("planned, the ticker says why", |w| {
+    ("planned, and not for long in which an order could go", |w| {
         w.live(IntentState::Planned, 3_600_000);
-        w.facts().tickers[1].waiting = Some("beyond the holding".into());
+        w.open(1, false);
     }),
-    ("unhedged for a minute", |w| w.facts().tickers[0].unhedged_since = Some(NOW.plus(-60_000))),
+    ("open, and not for long in which an order could go", |w| w.open(0, false)),
     ("the market is closed", |w| {
         w.facts().gate = Some("closed until Monday".into());
         w.facts().session = Some(Session::Closed { reason: "closed until Monday".into() });
@@ -238,6 +256,7 @@ fn names_and_weights_are_stable() {
             ("chain_connected", Ready),
             ("chain_answers", Ready),
             ("chain_moves", Ready),
+            ("chain_swept", Ready),
             ("caught_up", Ready),
             ("deciding", Ready),
             ("broker_answers", Ready),
@@ -302,7 +321,7 @@ fn while_nothing_may_be_decided_open_exposure_is_explained_by_that() {
     let mut world = World::good();
     world.facts().deciding = false;
     world.facts().waiting = vec!["the sweep to reach block 1000".into()];
-    world.facts().tickers[0].unhedged_since = Some(NOW.plus(-3_600_000));
+    world.open(0, false);
     let health = world.health();
     assert_eq!(failing(&health), ["deciding"]);
     let check = health.checks.iter().find(|check| !check.ok).unwrap();

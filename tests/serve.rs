@@ -39,7 +39,9 @@ fn facts() -> Facts {
             exposure: "-2.000000000000000001".parse().unwrap(),
             live: Some(("cf-a-1".parse().unwrap(), IntentState::Working, NOW.plus(-3_000))),
             unhedged_since: None,
+            overdue: false,
             waiting: Some(SECRET.into()),
+            remedy: Some(SECRET.into()),
         }],
         halts: vec![],
         gate: None,
@@ -56,6 +58,8 @@ fn chain() -> ChainFacts {
         head: Some(23_456_790),
         head_moved_at: Some(NOW.plus(-2_345)),
         answered_at: Some(NOW.plus(-1_500)),
+        swept_at: Some(NOW.plus(-2_000)),
+        unswept_since: None,
         forks: 1,
         discarded: 4,
         unproven: 0,
@@ -646,9 +650,11 @@ fn the_status_screen() {
         exposure: Shares::whole(1),
         live: None,
         unhedged_since: Some(NOW.plus(-75_000)),
-        waiting: None,
+        overdue: true,
+        waiting: Some("the account holds 0".into()),
+        remedy: Some("set ALLOW_SHORT=true".into()),
     });
-    facts.tickers[0].waiting = None;
+    (facts.tickers[0].waiting, facts.tickers[0].remedy) = (None, None);
     facts.halts = vec![(Some("XOM".parse().unwrap()), HaltKind::Rejects, "five in a row".into())];
     facts.gate = Some("rate pause until 12:00".into());
     let process = ProcessFacts { started_at: NOW.plus(-3_725_000), ..ProcessFacts::default() };
@@ -665,7 +671,7 @@ ledger   fills 3 · reversals 1 · not understood 0
 
 TICKER                       EXPOSURE  STATE          SINCE  INTENT / WAITING
 TSLA            -2.000000000000000001  Working          3 s  cf-a-1
-XOM                                 1  unhedged    1 m 15 s
+XOM                                 1  unhedged    1 m 15 s  the account holds 0 → set ALLOW_SHORT=true
 
 halts
   XOM          rejects: five in a row
@@ -674,7 +680,7 @@ halts
 to look at
   ✗ broker_gate: no order may go to the broker [rate pause until 12:00]
   ✗ halts: no order goes out for XOM (rejects) [five in a row]
-  ✗ exposure_hedged: XOM (for 75.0 s): a whole lot without an order under way; if no reason is shown, this is a bug
+  ✗ exposure_hedged: XOM (for 75.0 s): a lot or more is open and no order is at work for it [XOM: the account holds 0]
 ";
     assert_eq!(report.to_string(), expected, "\n{report}");
     // It survives the socket.

@@ -109,10 +109,12 @@ async fn run_until_an_order(
         limits: Limits::default(),
         absent_after_ms: None,
         max_price_deviation_bps: 500,
+        unhedged_alert_ms: 60_000,
         live: false,
         listener: None,
         meters: Meters::of(&recorder().unwrap()),
         alerts: counterfill::alerts::Alerts::none(),
+        heartbeat: counterfill::alerts::Heartbeat::none(),
         tell: Arc::new(|_| {}),
     };
     let (stop, stopped) = watch::channel(false);

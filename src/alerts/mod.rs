@@ -1,4 +1,4 @@
-//! Alerts: what a person should know now, posted to one webhook.
+//! Alerts: what a person should know now, posted to one webhook; and the heartbeat, whose absence is one.
 //!
 //! Whoever raises one hands over a text and goes on; a thread of its own posts it. A receiver that is down, slow, says no
 //! or never answers costs that thread time and nobody else anything: the line from fill to order never waits here.
@@ -7,6 +7,7 @@
 //!
 //! Invariant: raising never blocks, whatever the receiver does; what is not posted is counted and logged.
 
+mod heartbeat;
 mod outbox;
 mod post;
 
@@ -17,6 +18,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use heartbeat::{Heartbeat, Watched, beat_now};
 pub use outbox::Pace;
 use outbox::{Outbox, Raised};
 use post::{Outcome, Post};

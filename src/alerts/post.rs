@@ -51,13 +51,13 @@ impl Post {
         let body = json!({ "text": format!("{}: {}", marked(&self.label), marked(text)) }).to_string();
         match self.http.send_message(self.url.expose_path(), &body) {
             Ok(answer) => self.outcome(&answer),
-            Err(trouble) => Outcome::Later(self.without_key(trouble.into_words()), None),
+            Err(trouble) => Outcome::Later(self.url.without_key(trouble.into_words()), None),
         }
     }
 
     fn outcome(&self, answer: &Answer) -> Outcome {
         let status = answer.status;
-        let said = self.without_key(answer.words());
+        let said = self.url.without_key(answer.words());
         let why = if said.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {said}") };
         match status {
             200..=299 => Outcome::Taken,
@@ -66,16 +66,6 @@ impl Post {
             400..=499 => Outcome::Refused(why),
             _ => Outcome::Later(why, retry_after(answer)),
         }
-    }
-
-    /// A receiver, or a proxy on the way, may repeat the address that it was asked for.
-    fn without_key(&self, mut words: String) -> String {
-        let path = self.url.expose_path();
-        let parts = path.split(['/', '?', '&', '=', '#']).filter(|part| part.len() >= 4);
-        for part in std::iter::once(path).filter(|path| path.len() >= 4).chain(parts) {
-            words = words.replace(part, "…");
-        }
-        words
     }
 }
 

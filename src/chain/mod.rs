@@ -237,6 +237,10 @@ pub struct ChainFacts {
     pub head_moved_at: Option<Millis>,
     /// When the node last answered `eth_blockNumber` (asked every 2 s, 3 s limit).
     pub answered_at: Option<Millis>,
+    /// When a sweep last came to its end: blocks read and committed, or none left to read.
+    pub swept_at: Option<Millis>,
+    /// Since when heads are told and no sweep has come to its end; none if the last one came to the head.
+    pub unswept_since: Option<Millis>,
     /// Forks found so far (each led to a range that starts below the cursor).
     pub forks: u64,
     /// Answers thrown away because they did not belong together.
@@ -257,7 +261,20 @@ impl ChainFacts {
         if self.head.is_none_or(|head| number > head) {
             self.head = Some(number);
             self.head_moved_at = Some(now);
+            self.unswept_since.get_or_insert(now);
         }
+    }
+
+    /// A sweep was committed up to this block. That there is more to read counts from here on.
+    fn swept_to(&mut self, number: u64, now: Millis) {
+        self.swept_at = Some(now);
+        self.unswept_since = (self.head > Some(number)).then_some(now);
+    }
+
+    /// The node's head is the cursor.
+    const fn swept_all(&mut self, now: Millis) {
+        self.swept_at = Some(now);
+        self.unswept_since = None;
     }
 }
 

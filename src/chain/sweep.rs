@@ -160,7 +160,11 @@ impl Sweeper<'_> {
                 self.hand_over(sweep, planned_on).await?;
                 (None, None)
             }
-            Found::Idle => (None, Some(IDLE_S_MAX)),
+            Found::Idle => {
+                let now = (self.survey.clock)();
+                note(self.survey.facts, |facts| facts.swept_all(now));
+                (None, Some(IDLE_S_MAX))
+            }
             Found::Behind(why) => (Some(why), Some(BEHIND_S_MAX)),
         };
         note(self.survey.facts, |facts| facts.error = why);
@@ -196,7 +200,15 @@ impl Sweeper<'_> {
                 || view.dropped_sweeps != dropped
         });
         let is_dropped = match timeout(COMMIT_S_MAX, taken).await {
-            Ok(view) => view.map_err(|_| ChainStop::EngineGone)?.dropped_sweeps != dropped,
+            Ok(view) => {
+                let view = view.map_err(|_| ChainStop::EngineGone)?;
+                let is_dropped = view.dropped_sweeps != dropped;
+                if !is_dropped {
+                    let (now, number) = ((self.survey.clock)(), view.cursor.unwrap_or(target).number);
+                    note(self.survey.facts, |facts| facts.swept_to(number, now));
+                }
+                is_dropped
+            }
             Err(_) => {
                 log::warn!("the engine has not committed block {target} in {COMMIT_S_MAX:?}; planning anew");
                 false

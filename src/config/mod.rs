@@ -4,7 +4,7 @@
 //! The rest of the program sees only [`Config`]; it never reads the environment.
 //!
 //! Invariant: a `Config` that exists is complete and within the bounds of the table; no error, no `Debug` and no
-//! listing shows more of `WS_RPC_URL` and `ALERT_WEBHOOK_URL` than scheme and host.
+//! listing shows more of `WS_RPC_URL`, `ALERT_WEBHOOK_URL` and `HEARTBEAT_URL` than scheme and host.
 
 mod alpaca;
 pub mod documents;
@@ -92,12 +92,16 @@ pub struct Config {
     pub max_price_deviation_bps: u32,
     /// Caps on what is ordered.
     pub limits: Limits,
+    /// How long a lot or more may be without an order at work before a person is told.
+    pub unhedged_alert_after: Duration,
     /// The ledger's file.
     pub database: PathBuf,
     /// Where health and metrics are served.
     pub listen: SocketAddr,
     /// Where alerts are posted; only the log has them where none.
     pub alert_webhook_url: Option<WebhookUrl>,
+    /// What is asked once a minute while the bot is ready; nothing where none.
+    pub heartbeat_url: Option<WebhookUrl>,
     /// What is logged, in the words of `env_logger`.
     pub log_filter: String,
     /// How it is logged.
@@ -147,9 +151,11 @@ impl Config {
         let absent_after = reader.optional::<Duration>("ABSENT_AFTER");
         let max_price_deviation_bps = reader.value("MAX_PRICE_DEVIATION_BPS");
         let limits = Limits::read(reader);
+        let unhedged_alert_after = reader.value("UNHEDGED_ALERT_AFTER");
         let database = database_file(reader);
         let listen = reader.value("LISTEN");
         let alert_webhook_url = reader.optional("ALERT_WEBHOOK_URL");
+        let heartbeat_url = reader.optional("HEARTBEAT_URL");
         let logs = Logs::read(reader);
         let ssl_cert_file = certificates(reader);
 
@@ -178,12 +184,14 @@ impl Config {
             paper_sessions: paper_sessions?,
             allow_short: allow_short?,
             app_tag: app_tag?.map(|tag| tag.0),
-            absent_after_ms: absent_after?.map(|after| i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
+            absent_after_ms: absent_after?.map(milliseconds),
             max_price_deviation_bps: max_price_deviation_bps?,
             limits: limits?,
+            unhedged_alert_after: unhedged_alert_after?,
             database: database?,
             listen: listen?,
             alert_webhook_url: alert_webhook_url?,
+            heartbeat_url: heartbeat_url?,
             log_filter: logs.filter,
             log_format: logs.format,
             ssl_cert_file: ssl_cert_file?,
@@ -199,7 +207,7 @@ impl Config {
                 warnings.push(text.to_owned());
             }
         };
-        for name in ["WS_RPC_URL", "ALERT_WEBHOOK_URL"] {
+        for name in ["WS_RPC_URL", "ALERT_WEBHOOK_URL", "HEARTBEAT_URL"] {
             let text = format!(
                 "{name} is a flag: other users of this machine can read the command line; use {name}_FILE"
             );
@@ -273,6 +281,11 @@ impl Logs {
         let format = reader.value("LOG_FORMAT");
         Ok(Self { filter: filter?.0, format: format? })
     }
+}
+
+/// A length of time as the engine counts it.
+pub(crate) fn milliseconds(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Reads only `DATABASE_URL`: all that the reading verbs need.

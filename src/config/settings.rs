@@ -242,6 +242,12 @@ pub static GROUPS: [Group; 4] = [
                 Form::Amount("dollars"),
                 "Dollars ordered in any day; more wait",
             ),
+            defaulted(
+                "UNHEDGED_ALERT_AFTER",
+                "60s",
+                Form::Span { min: Duration::from_secs(1), max: Duration::from_secs(3600) },
+                "How long a lot or more may be without an order at work in an open session before /readyz and an alert say so",
+            ),
         ],
     },
     Group {
@@ -259,6 +265,13 @@ pub static GROUPS: [Group; 4] = [
                 Form::Webhook,
                 "https://hooks.example.com/services/KEY",
                 "Where alerts are posted as JSON ({\"text\": …}, as Slack takes them); shown only as scheme and host",
+            )
+            .carrying(Carries::Key),
+            optional(
+                "HEARTBEAT_URL",
+                Form::Webhook,
+                "https://heartbeat.example.com/ping/KEY",
+                "An address asked (GET) once a minute while the bot is ready; shown only as scheme and host",
             )
             .carrying(Carries::Key),
             defaulted("RUST_LOG", "info", Form::Filter, "What is logged"),

@@ -1,4 +1,4 @@
-//! Where alerts are posted: a web address whose path is the key to somebody's channel.
+//! Where alerts are posted and heartbeats sent: a web address whose path is the key to somebody's channel.
 //!
 //! Invariant: neither `Display` nor `Debug` nor an error of this module shows more of it than scheme, host and port; and
 //! it never travels in clear to another machine.
@@ -69,6 +69,19 @@ impl WebhookUrl {
     #[must_use]
     pub fn expose_path(&self) -> &str {
         &self.path
+    }
+}
+
+impl WebhookUrl {
+    /// Words of others without its path: a receiver, or a proxy on the way, may repeat the address that it was asked for.
+    #[must_use]
+    pub fn without_key(&self, mut words: String) -> String {
+        let path = self.expose_path();
+        let parts = path.split(['/', '?', '&', '=', '#']).filter(|part| part.len() >= 4);
+        for part in std::iter::once(path).filter(|path| path.len() >= 4).chain(parts) {
+            words = words.replace(part, "…");
+        }
+        words
     }
 }
 

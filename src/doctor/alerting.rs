@@ -1,9 +1,10 @@
-//! The alert webhook: whether one is set, and on request whether it takes an alert.
+//! The alert webhook: whether one is set, and on request whether it takes an alert. And whether the heartbeat's address
+//! takes one.
 
 use std::time::Duration;
 
 use super::{Check, Finding, within};
-use crate::alerts::{self, post_now};
+use crate::alerts::{self, beat_now, post_now};
 
 /// The longest that one POST can take: to find the host, to connect, to send, and twice to wait.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -27,5 +28,22 @@ pub(super) fn examine(options: Option<&alerts::Options>, test: bool) -> Check {
                 ),
             }
         }
+    })
+}
+
+/// One heartbeat is sent: it says no more than that this machine is up now, which is so.
+pub(super) fn heartbeat(watched: Option<&alerts::Watched>) -> Check {
+    let watched = watched.cloned();
+    within("heartbeat", LIMIT, move || match watched {
+        None => Finding::ok("HEARTBEAT_URL is not set: nobody notices when this machine is dead"),
+        Some(alerts::Watched { url, cert_file }) => match beat_now(&url, cert_file.as_deref()) {
+            Ok(()) => {
+                Finding::ok(format!("{url} took a heartbeat; a bot sends one a minute while it is ready"))
+            }
+            Err(why) => Finding::failed(
+                format!("{url} did not take a heartbeat: {why}"),
+                "Look at HEARTBEAT_URL: make a new check at the service where this one was deleted",
+            ),
+        },
     })
 }

@@ -96,7 +96,7 @@ pub struct Check {
 }
 
 /// Every check, in the order of the answer. Those of `order book` come once for each.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 22] = [
     "disk",
     "ledger",
     "time zone",
@@ -118,6 +118,7 @@ pub const NAMES: [&str; 21] = [
     "market hours",
     "clock",
     "alerts",
+    "heartbeat",
 ];
 
 /// What is examined.
@@ -130,6 +131,8 @@ pub struct Subject {
     pub broker: BrokerEnd,
     /// The webhook, where one is set.
     pub alerts: Option<alerts::Options>,
+    /// Who waits for heartbeats, where one is set.
+    pub heartbeat: Option<alerts::Watched>,
     /// Whether one alert is posted there.
     pub test_alert: bool,
 }
@@ -186,6 +189,7 @@ pub fn examine<E>(subject: &Subject, tell: &mut dyn FnMut(&Check) -> Result<(), 
     let without_clock = matches!(subject.broker.client, Client::InProcess { .. });
     told(clock(known.ahead_ms, node.head_ahead_s, without_clock))?;
     told(alerting::examine(subject.alerts.as_ref(), subject.test_alert))?;
+    told(alerting::heartbeat(subject.heartbeat.as_ref()))?;
     Ok(well)
 }
 

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use super::unhedged::Wait;
 use super::{Asked, Engine, Out, Stop};
 use crate::broker::ReadError;
 use crate::hedges::{HaltKind, IntentState};
@@ -163,7 +164,7 @@ impl Engine {
         symbol: &Symbol,
         side: Side,
         wanted: Shares,
-    ) -> Result<(Shares, bool), String> {
+    ) -> Result<(Shares, bool), Wait> {
         let profile = &self.policy.profile;
         if profile.crosses_zero {
             return Ok((wanted, false));
@@ -180,12 +181,16 @@ impl Engine {
                 .iter()
                 .filter(|(_, of, change)| of == symbol && change.is_positive() == bought)
                 .try_fold(held, |sum, (_, _, change)| sum.checked_add(*change))
-                .ok_or("the executions since the last reading leave the range")
+                .ok_or_else(|| Wait::from("the executions since the last reading leave the range"))
         };
         let (least, most) = (since(false)?, since(true)?);
         let cut = |bound: Shares| {
             let whole = wanted.min(bound).truncate_to(profile.lot);
-            if whole.is_positive() { Ok(whole) } else { Err(format!("{bound} are left, less than a lot")) }
+            if whole.is_positive() {
+                Ok(whole)
+            } else {
+                Err(Wait::from(format!("{bound} are left, less than a lot")))
+            }
         };
         match side {
             Side::Sell if least.is_positive() => Ok((cut(least)?, false)),
@@ -193,7 +198,10 @@ impl Engine {
                 Err("the positions must be read again after the last order".into())
             }
             Side::Sell if profile.allow_short => Ok((wanted, true)),
-            Side::Sell => Err(format!("the account holds {held}, and ALLOW_SHORT is not set")),
+            Side::Sell => Err(Wait::for_person(
+                format!("the account holds {held}, and ALLOW_SHORT is not set"),
+                "set ALLOW_SHORT=true and start the bot again, if the account may sell short",
+            )),
             Side::Buy if most.is_negative() => Ok((cut(most.magnitude())?, true)),
             Side::Buy if least.is_negative() => {
                 Err("the positions must be read again after the last order".into())

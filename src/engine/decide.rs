@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::orders::pause_ms;
+use super::unhedged::Wait;
 use super::{Asked, Effect, Engine, Out, Pause, Question, Resend, Stop};
 use crate::broker::Session;
 use crate::hedges::{HaltKind, Intent, IntentState};
@@ -11,7 +12,7 @@ use crate::positions::Position;
 use crate::units::{Cash, IntentId, Millis, Price, Shares, Side, Symbol};
 
 /// No order leaves in the last 15 s of a session.
-const CLOSING_MS: i64 = 15_000;
+pub(super) const CLOSING_MS: i64 = 15_000;
 /// How often the session is asked for.
 const SESSION_MS: i64 = 30_000;
 /// How often the broker's list is read while nothing is unclear.
@@ -307,7 +308,7 @@ impl Engine {
                     next = Some(id);
                     break;
                 }
-                Err(reason) => drop(self.waiting.insert(symbol, reason)),
+                Err(reason) => drop(self.waiting.insert(symbol.clone(), Wait::of_market(&symbol, reason))),
             }
         }
         let Some(id) = next else { return Ok(()) };
@@ -330,10 +331,15 @@ impl Engine {
         let want = self.wanted(symbol, &position);
         let reference = position.reference();
         let mut planned = None;
-        for intent in self.live_of(symbol) {
-            if intent.state != IntentState::Planned {
-                return Ok(());
+        let bound = self.live_of(symbol).find(|intent| intent.state != IntentState::Planned);
+        if let Some(intent) = bound {
+            let doubt = Wait::of_doubt(intent, self.policy.profile.client_ids);
+            if let Some(wait) = doubt.filter(|_| want.is_some()) {
+                self.waiting.entry(symbol.clone()).or_insert(wait);
             }
+            return Ok(());
+        }
+        if let Some(intent) = self.live_of(symbol).next() {
             planned = Some((intent.id.clone(), intent.side));
         }
         if let Some((id, side)) = &planned
@@ -348,19 +354,22 @@ impl Engine {
             self.waiting.insert(symbol.clone(), reason);
             return Ok(());
         }
-        let allowed = match self.gate_closed() {
-            Some(reason) => Err(reason),
+        let allowed: Result<_, Wait> = match self.gate_closed() {
+            Some(reason) => Err(reason.into()),
             None if self.in_flight.is_some() => Err("another order is on its way".into()),
             None => self.cap(shares, reference).and_then(|capped| self.within_holdings(symbol, side, capped)),
         };
         let allowed = allowed.and_then(|(quantity, short)| {
             let taken = self.takes(symbol, quantity, reference);
             taken.map(|quantity| (quantity, short)).ok_or_else(|| {
-                format!("{quantity} are left, a fraction that is worth less than the broker takes")
+                format!("{quantity} are left, a fraction that is worth less than the broker takes").into()
             })
         });
         let allowed = match allowed {
-            Ok(allowed) => self.priced(symbol, side, out).map(|()| allowed),
+            Ok(allowed) => {
+                let priced = self.priced(symbol, side, out);
+                priced.map(|()| allowed).map_err(|why| Wait::of_market(symbol, why))
+            }
             closed => closed,
         };
         match (allowed, planned) {
@@ -395,42 +404,32 @@ impl Engine {
 
     /// An order with our tag in the last list that no intent knows: until it is somebody's (3.6), what it traded is in no
     /// exposure, and an order for the difference could be the same one again.
-    fn unexplained(&self, symbol: &Symbol) -> Option<String> {
+    fn unexplained(&self, symbol: &Symbol) -> Option<Wait> {
         let unknown =
             self.listed.iter().find(|order| order.symbol == *symbol && self.is_unexplained(order))?;
-        Some(format!("order {} carries our tag and belongs to no intent; it is looked at again", unknown.id))
+        let why =
+            format!("order {} carries our tag and belongs to no intent; it is looked at again", unknown.id);
+        Some(why.into())
     }
 
-    /// Notes since when a ticker has been without the order it wants, whatever holds it back.
-    pub(super) fn watch_unhedged(&mut self) {
-        for (symbol, position) in &self.positions {
-            let lives = self.live.iter().filter_map(|id| self.intents.get(id)).any(|i| i.symbol == *symbol);
-            if self.wanted(symbol, position).is_some() && !lives {
-                self.unhedged.entry(symbol.clone()).or_insert(self.now);
-            } else {
-                self.unhedged.remove(symbol);
-            }
-        }
+    fn halted(&self, symbol: &Symbol) -> Option<Wait> {
+        let ((scope, kind), why) =
+            self.halts.iter().find(|((scope, _), _)| scope.as_ref().is_none_or(|s| s == symbol))?;
+        Some(Wait::of_halt(scope.as_ref(), *kind, why))
     }
 
-    fn halted(&self, symbol: &Symbol) -> Option<String> {
-        self.halts
-            .iter()
-            .find(|((scope, _), _)| scope.as_ref().is_none_or(|s| s == symbol))
-            .map(|((_, kind), why)| format!("halted ({}): {why}", kind.as_str()))
-    }
-
-    fn pausing(&self, symbol: &Symbol) -> Option<String> {
+    fn pausing(&self, symbol: &Symbol) -> Option<Wait> {
         if let Some(rest) = self.rests.get(symbol).filter(|rest| !rest.over(self.now)) {
-            return Some(format!("until {} after an order that ended early", rest.until()));
+            return Some(format!("until {} after an order that ended early", rest.until()).into());
         }
         let failures = self.failures.get(symbol)?;
-        (!failures.pause.over(self.now))
-            .then(|| format!("until {} after {} failed attempts", failures.pause.until(), failures.count))
+        (!failures.pause.over(self.now)).then(|| {
+            format!("until {} after {} failed attempts", failures.pause.until(), failures.count).into()
+        })
     }
 
     /// Cuts to the caps, or says which one is used up.
-    fn cap(&self, shares: Shares, price: Option<Price>) -> Result<Shares, String> {
+    fn cap(&self, shares: Shares, price: Option<Price>) -> Result<Shares, Wait> {
         let limits = &self.policy.limits;
         let lot = self.policy.profile.lot;
         let sent_within = |ms: i64| {
@@ -445,17 +444,18 @@ impl Engine {
         let orders_today = || sent_within(DAY_MS).filter(|i| i.state != IntentState::Refused);
         let fits = |count: usize, max: u32| u32::try_from(count).is_ok_and(|count| count < max);
         if !fits(sent_within(MINUTE_MS).count(), limits.max_orders_per_minute) {
-            return Err(format!("MAX_ORDERS_PER_MINUTE={} is used up", limits.max_orders_per_minute));
+            return Err(format!("MAX_ORDERS_PER_MINUTE={} is used up", limits.max_orders_per_minute).into());
         }
         if !fits(orders_today().count(), limits.max_orders_per_day) {
-            return Err(format!("MAX_ORDERS_PER_DAY={} is used up", limits.max_orders_per_day));
+            let why = format!("MAX_ORDERS_PER_DAY={} is used up", limits.max_orders_per_day);
+            return Err(Wait::for_person(why, "set MAX_ORDERS_PER_DAY higher and start the bot again"));
         }
         let mut quantity = shares.min(limits.max_order_shares);
         if let Some(price) = price {
             let spent = orders_today()
                 .filter_map(|i| i.reference.and_then(|reference| reference.times(i.quantity)))
                 .try_fold(Cash::ZERO, Cash::checked_add)
-                .ok_or("the day's notional leaves the range")?;
+                .ok_or_else(|| Wait::from("the day's notional leaves the range"))?;
             let left = limits.max_daily_notional.checked_sub(spent).unwrap_or(Cash::ZERO);
             quantity = quantity.min(affordable(limits.max_order_notional.min(left), price));
         }
@@ -463,8 +463,9 @@ impl Engine {
         if quantity.is_positive() {
             Ok(quantity)
         } else {
-            Err("one lot is beyond MAX_ORDER_SHARES, MAX_ORDER_NOTIONAL or what MAX_DAILY_NOTIONAL leaves"
-                .into())
+            let why =
+                "one lot is beyond MAX_ORDER_SHARES, MAX_ORDER_NOTIONAL or what MAX_DAILY_NOTIONAL leaves";
+            Err(Wait::for_person(why, "set the limit that is used up higher and start the bot again"))
         }
     }
 

@@ -15,6 +15,7 @@ mod prices;
 mod search;
 mod skipped;
 mod types;
+mod unhedged;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,7 @@ use crate::hedges::{HaltKind, Intent, IntentState, Limits};
 use crate::ledger::{FillState, Loaded, Write};
 use crate::positions::Position;
 use crate::units::{BlockRef, Cash, FillId, IntentId, Millis, OrderId, Shares, Symbol};
+use unhedged::{Unhedged, Wait};
 
 /// What the engine is told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,9 @@ pub struct Policy {
     pub max_price_deviation_bps: u32,
     /// Whether orders move real money: then a first backfill that leaves a lot or more starts halted (5.3).
     pub live: bool,
+    /// A lot or more without an order at work is told, and is not ready, after so many milliseconds in which orders
+    /// could have gone (`UNHEDGED_ALERT_AFTER`, `protocol.md` 4.1).
+    pub unhedged_alert_ms: i64,
 }
 
 /// A time in which something rests. Kept as a beginning and a length: a clock that was set back must not make it last for
@@ -168,9 +173,9 @@ pub struct Engine {
     stands_twice: bool,
 
     positions: BTreeMap<Symbol, Position>,
-    waiting: BTreeMap<Symbol, String>,
-    /// Since when a lot or more is wanted without a live intent.
-    unhedged: BTreeMap<Symbol, Millis>,
+    /// Why the order that a ticker wants does not go out, as the last step decided.
+    waiting: BTreeMap<Symbol, Wait>,
+    unhedged: Unhedged,
 
     /// Every live intent and every one that ended within a day.
     intents: BTreeMap<IntentId, Intent>,
@@ -319,7 +324,7 @@ impl Engine {
             stands_twice: false,
             positions,
             waiting: BTreeMap::new(),
-            unhedged: BTreeMap::new(),
+            unhedged: Unhedged::default(),
             live: intents.values().filter(|i| i.state.is_live()).map(|i| i.id.clone()).collect(),
             orders: intents
                 .values()
@@ -405,7 +410,7 @@ impl Engine {
             self.ask(&mut out)?;
             self.decide(&mut out)?;
         }
-        self.watch_unhedged();
+        self.watch_unhedged(&mut out);
         self.check(&out)?;
         Ok(out)
     }
@@ -563,7 +568,8 @@ impl Engine {
         let tickers = self
             .positions
             .iter()
-            .map(|(symbol, position)| TickerFacts {
+            .map(|(symbol, position)| (symbol, position, self.shown_wait(symbol)))
+            .map(|(symbol, position, wait)| TickerFacts {
                 symbol: symbol.clone(),
                 exposure: position.exposure().unwrap_or_default(),
                 live: self
@@ -572,8 +578,10 @@ impl Engine {
                     .filter_map(|id| self.intents.get(id))
                     .find(|intent| intent.symbol == *symbol)
                     .map(|intent| (intent.id.clone(), intent.state, intent.changed_at)),
-                unhedged_since: self.unhedged.get(symbol).copied(),
-                waiting: self.waiting.get(symbol).cloned(),
+                unhedged_since: self.unhedged.since(symbol),
+                overdue: self.unhedged.overdue(symbol, self.now, self.policy.unhedged_alert_ms),
+                waiting: wait.as_ref().map(|wait| wait.why.clone()),
+                remedy: wait.and_then(|wait| wait.remedy),
             })
             .collect();
         let waiting = self.not_deciding();

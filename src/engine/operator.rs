@@ -126,6 +126,9 @@ impl Engine {
         out: &mut Out,
     ) {
         if self.halts.remove(&(symbol.clone(), kind)).is_some() {
+            let whom = scope(symbol.as_ref());
+            let text = format!("{whom}: the {} halt is lifted by {who}: {reason}", kind.as_str());
+            out.effects.push(Effect::Alert(text));
             out.writes.push(Write::Lift { symbol, kind, reason, who });
         }
     }

@@ -256,8 +256,12 @@ pub struct TickerFacts {
     pub exposure: Shares,
     /// The live intent, if any: id, state, when it last changed.
     pub live: Option<(IntentId, IntentState, Millis)>,
-    /// Since when a whole lot or more has been wanted without a live intent; none where that is not so.
+    /// Since when a lot or more has been wanted without an order at work; none where that is not so.
     pub unhedged_since: Option<Millis>,
+    /// Whether that has lasted for `UNHEDGED_ALERT_AFTER` in which orders could have gone.
+    pub overdue: bool,
     /// Why an order that is wanted does not go out.
     pub waiting: Option<String>,
+    /// What a person can do about it; none if it ends by itself.
+    pub remedy: Option<String>,
 }

@@ -228,6 +228,7 @@ fn policy(starts: u32) -> Policy {
         nonce: format!("{starts:08x}"),
         absent_after_ms: None,
         max_price_deviation_bps: 500,
+        unhedged_alert_ms: 60_000,
         live: false,
     }
 }

@@ -12,6 +12,7 @@ mod proof;
 mod tale;
 pub(crate) mod tickers;
 pub(crate) mod turn;
+mod vigil;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -25,7 +26,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::alerts::Alerts;
+use crate::alerts::{Alerts, Heartbeat};
 use crate::broker::{AccountError, Broker, Profile};
 use crate::chain::{self, ChainConfig, ChainFacts, ChainStop};
 use crate::crash::{self, Point};
@@ -124,6 +125,8 @@ pub struct Parts {
     pub absent_after_ms: Option<i64>,
     /// `MAX_PRICE_DEVIATION_BPS`.
     pub max_price_deviation_bps: u32,
+    /// `UNHEDGED_ALERT_AFTER` in milliseconds.
+    pub unhedged_alert_ms: i64,
     /// Whether orders move real money.
     pub live: bool,
     /// The bound HTTP port.
@@ -134,6 +137,8 @@ pub struct Parts {
     pub tell: Tell,
     /// Where alerts go beside the log.
     pub alerts: Alerts,
+    /// Who notices when the bot is not ready, or not there.
+    pub heartbeat: Heartbeat,
 }
 
 /// What a running bot publishes; kept by whoever wants to look.
@@ -215,6 +220,12 @@ async fn start(
         proof::watch(chain_facts, alerts).await;
         Ok(())
     });
+    let (looked_at, alerts) = (site.clone(), parts.alerts.clone());
+    let heartbeat = std::mem::take(&mut parts.heartbeat);
+    windows.spawn(async move {
+        vigil::watch(looked_at, alerts, heartbeat).await;
+        Ok(())
+    });
     let stamped = Ledger::stamped_chain_id(&parts.database)?;
     parts.chain.stamped_chain_id = stamped;
     let waits_for = |what| published.process.send_modify(|facts| facts.start_waits_for = what);
@@ -247,6 +258,7 @@ async fn start(
         nonce: nonce(),
         absent_after_ms: parts.absent_after_ms,
         max_price_deviation_bps: parts.max_price_deviation_bps,
+        unhedged_alert_ms: parts.unhedged_alert_ms,
         live: parts.live,
     };
     let stamp = stamp_of(&parts.chain, chain_id, profile.name, &profile.account);

@@ -41,10 +41,6 @@ pub fn said(write: &Write) -> Option<(Level, String)> {
             let price = average_price.map_or_else(String::new, |price| format!(", average price {price}"));
             (Level::Info, format!("executed {quantity} of order {order_id} for {intent}{price}"))
         }
-        Write::Lift { symbol, kind, reason, who } => {
-            let whom = symbol.as_ref().map_or("all tickers", |symbol| symbol.as_str());
-            (Level::Warn, format!("{whom}: the {} halt is lifted by {who}: {reason}", kind.as_str()))
-        }
         Write::Tag(tag) => (Level::Info, format!("our orders carry the tag {tag} at the broker")),
         Write::Decision { intent, decision, reason, who } => {
             (Level::Warn, format!("{intent}: {} by {who}: {reason}", decision.as_str()))
@@ -53,8 +49,12 @@ pub fn said(write: &Write) -> Option<(Level, String)> {
             (Level::Info, format!("{symbol}: {change} in the account that is no order's, by {who}: {reason}"))
         }
         Write::Begun => (Level::Info, "the first backfill is over".to_owned()),
-        // The engine's alert has said halts and dead events already; the rest is bookkeeping.
-        Write::Halt { .. } | Write::Dead(_) | Write::Count { .. } | Write::Cursor { .. } => return None,
+        // The engine's alert has said halts, their ends and dead events already; the rest is bookkeeping.
+        Write::Halt { .. }
+        | Write::Lift { .. }
+        | Write::Dead(_)
+        | Write::Count { .. }
+        | Write::Cursor { .. } => return None,
         Write::Entry { .. } | Write::Transition { .. } | Write::Compared(_) => return None,
     };
     Some(told)

@@ -3,7 +3,8 @@
 //! *Live* means that the engine's loop turns; only a restart cures the opposite. *Ready* means that the bot can do its
 //! job now: every fill that happens this second will be hedged. So a halt of any kind makes it unready (fills of that
 //! ticker would stay open), and so does an order of which nobody knows whether it exists. A closed market does not:
-//! waiting is then the job. It refuses to know where the facts come from.
+//! waiting is then the job. Nor does it stay ready where a lot or more has been open for `UNHEDGED_ALERT_AFTER`,
+//! whatever the reason (`protocol.md` 4.1). It refuses to know where the facts come from.
 //!
 //! Invariants: every check can come out both ways (`tests/health.rs` flips each one), no fact that is missing counts
 //! as good news, and `name`s never change. A check's `detail` holds our own words only; the words of others (broker,
@@ -28,6 +29,8 @@ pub struct Limits {
     pub head_age_max_ms: i64,
     /// The node is asked every 2 s and has 3 s to answer: 5 s between two good answers, and 1 s for a busy machine.
     pub answer_age_max_ms: i64,
+    /// A sweep that is refused is tried again after 2 s at most: by now the node has refused several.
+    pub sweep_age_max_ms: i64,
     /// The engine publishes at least once a second; ten times that is no longer a slow disk.
     pub engine_age_max_ms: i64,
     /// From the process's start to the engine's first facts: reading a large ledger and backing it up come before.
@@ -38,8 +41,6 @@ pub struct Limits {
     pub clock_back_max_ms: i64,
     /// A sent order without a verdict: 8 s for the answer, then up to 60 s until it can be read (`protocol.md` 3.3).
     pub sent_age_max_ms: i64,
-    /// A whole lot without an order under way; longer than the first pauses after a refusal (5, 10, 20 s).
-    pub unhedged_max_ms: i64,
     /// A market order older than this in session is a reason to look (`protocol.md` 3.2).
     pub working_age_max_ms: i64,
     /// A broker login that ends sooner than this wants a person (two days: a weekend).
@@ -51,12 +52,12 @@ impl Default for Limits {
         Self {
             head_age_max_ms: 30_000,
             answer_age_max_ms: 6_000,
+            sweep_age_max_ms: 10_000,
             engine_age_max_ms: 10_000,
             start_max_ms: 120_000,
             lag_blocks_max: 64,
             clock_back_max_ms: 2_000,
             sent_age_max_ms: 90_000,
-            unhedged_max_ms: 60_000,
             working_age_max_ms: 300_000,
             login_left_min_ms: 48 * 3_600_000,
         }
@@ -210,13 +211,14 @@ const fn row(name: &'static str, critical_for: CriticalFor, look: Look) -> Row {
 }
 
 /// Every check there is. Names are stable: alerts and dashboards are built on them.
-const TABLE: [Row; 17] = [
+const TABLE: [Row; 18] = [
     row("engine_loop", CriticalFor::Live, Look::Outside(engine_loop)),
     row("clock", CriticalFor::Ready, Look::Engine(clock)),
     row("ledger", CriticalFor::Ready, Look::Outside(ledger)),
     row("chain_connected", CriticalFor::Ready, Look::Outside(chain_connected)),
     row("chain_answers", CriticalFor::Ready, Look::Outside(chain_answers)),
     row("chain_moves", CriticalFor::Ready, Look::Outside(chain_moves)),
+    row("chain_swept", CriticalFor::Ready, Look::Outside(chain_swept)),
     row("caught_up", CriticalFor::Ready, Look::Engine(caught_up)),
     row("deciding", CriticalFor::Ready, Look::Engine(deciding)),
     row("broker_answers", CriticalFor::Ready, Look::Engine(broker_answers)),
@@ -324,6 +326,19 @@ fn chain_moves(scene: &Scene<'_>) -> Finding {
         seconds(max)
     );
     Finding::of(is_fresh(scene, moved_at, max), age, detail)
+}
+
+fn chain_swept(scene: &Scene<'_>) -> Finding {
+    let Some(since) = scene.chain.unswept_since else { return Finding::of(true, "at the head", "") };
+    let age = seconds(scene.now.since(since));
+    let max = scene.limits.sweep_age_max_ms;
+    let detail = format!(
+        "blocks are told and none could be read for {age} (at most {}): a fill in them is not seen; type `bot doctor`, \
+         or use another node",
+        seconds(max)
+    );
+    let ok = is_fresh(scene, since, max);
+    Finding::of(ok, age, detail).quoting(if ok { None } else { scene.chain.error.clone() })
 }
 
 fn caught_up(scene: &Scene<'_>, facts: &Facts) -> Finding {
@@ -437,28 +452,23 @@ fn intents_certain(scene: &Scene<'_>, facts: &Facts) -> Finding {
     )
 }
 
+/// The engine counts the time, for it knows the session; it tells a person at the same moment.
 fn exposure_hedged(scene: &Scene<'_>, facts: &Facts) -> Finding {
-    let max = scene.limits.unhedged_max_ms;
-    let open = |since: Millis| {
-        let age = scene.now.since(since);
-        (age > max).then(|| format!("for {}", seconds(age)))
-    };
+    let why: Vec<String> = facts
+        .tickers
+        .iter()
+        .filter(|ticker| ticker.overdue)
+        .filter_map(|ticker| ticker.waiting.as_ref().map(|why| format!("{}: {why}", ticker.symbol)))
+        .collect();
     named(
         facts,
-        |ticker| match (&ticker.live, ticker.unhedged_since) {
-            // While nothing may be decided, `deciding` says so and why.
-            _ if !facts.deciding => None,
-            (None, Some(since)) => open(since),
-            // Planned, held back by nothing that has a name, and still here: that is as good as no order.
-            (Some((_, IntentState::Planned, since)), _)
-                if facts.gate.is_none() && ticker.waiting.is_none() =>
-            {
-                open(*since)
-            }
-            _ => None,
+        |ticker| {
+            let since = ticker.unhedged_since.unwrap_or(facts.at);
+            ticker.overdue.then(|| format!("for {}", seconds(scene.now.since(since))))
         },
-        "a whole lot without an order under way; if no reason is shown, this is a bug",
+        "a lot or more is open and no order is at work for it",
     )
+    .quoting(Some(why.join("; ")))
 }
 
 fn orders_finish(scene: &Scene<'_>, facts: &Facts) -> Finding {

@@ -23,11 +23,12 @@ const COMMIT_SECONDS: &str = "counterfill_ledger_commit_duration_seconds";
 const ORDERS: &str = "counterfill_orders_total";
 const ALERTS: &str = "counterfill_alerts_total";
 const READS: &str = "counterfill_broker_reads_total";
+const HEARTBEATS: &str = "counterfill_heartbeats_total";
 
 /// What [`record_placed`] counts by.
 const OUTCOMES: [&str; 5] = ["accepted", "refused", "duplicate", "not_sent", "unknown"];
 
-/// What [`record_read`] counts by.
+/// What [`record_read`] and [`record_heartbeat`] count by.
 const READ_OUTCOMES: [&str; 2] = ["answered", "failed"];
 
 /// What became of an alert that was raised while there is a receiver.
@@ -103,6 +104,10 @@ pub fn recorder() -> Result<PrometheusRecorder, MetricsError> {
             ALERTS,
             "Alerts for the webhook since the process started, by what became of them."
         );
+        describe_counter!(
+            HEARTBEATS,
+            "Heartbeats sent since the process started, by what became of them; none while the bot is not ready."
+        );
         // Series that exist from the start can be told from a bot that is not scraped.
         counter!(COMMITS).absolute(0);
         for outcome in OUTCOMES {
@@ -110,6 +115,9 @@ pub fn recorder() -> Result<PrometheusRecorder, MetricsError> {
         }
         for outcome in READ_OUTCOMES {
             counter!(READS, "outcome" => outcome).absolute(0);
+        }
+        for outcome in READ_OUTCOMES {
+            counter!(HEARTBEATS, "outcome" => outcome).absolute(0);
         }
         for outcome in AlertOutcome::ALL {
             counter!(ALERTS, "outcome" => outcome.as_str()).absolute(0);
@@ -174,6 +182,11 @@ pub fn record_read(answered: bool) {
 /// Counts an alert by what became of it.
 pub fn record_alert(outcome: AlertOutcome) {
     counter!(ALERTS, "outcome" => outcome.as_str()).increment(1);
+}
+
+/// Counts a heartbeat by whether it was taken.
+pub fn record_heartbeat(answered: bool) {
+    counter!(HEARTBEATS, "outcome" => READ_OUTCOMES[usize::from(!answered)]).increment(1);
 }
 
 /// The states, as Prometheus text. Exposure is shown as far as the report holds it.

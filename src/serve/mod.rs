@@ -107,6 +107,15 @@ pub struct Site {
 }
 
 impl Site {
+    /// The verdict at this moment.
+    #[must_use]
+    pub fn health(&self) -> health::Health {
+        let facts = self.facts.borrow().clone();
+        let chain = self.chain.borrow().clone();
+        let process = self.process.borrow().clone();
+        health::health(facts.as_ref(), &chain, &process, (self.clock)(), &self.limits)
+    }
+
     /// The full report at this moment: verdict and facts of the same instant. It holds exposure: only for the
     /// operator's eyes (`control.sock`, loopback) unless [`status::StatusReport::redacted`].
     #[must_use]

@@ -92,10 +92,16 @@ pub struct TickerStatus {
     pub exposure: Option<Shares>,
     /// The live intent, if any.
     pub live_intent: Option<LiveIntent>,
-    /// Since when a lot or more has had no live intent.
+    /// Since when a lot or more has had no order at work.
     pub unhedged_since: Option<Millis>,
+    /// Whether that has lasted so long in an open session that a person was told.
+    #[serde(default)]
+    pub overdue: bool,
     /// Why an order that is wanted does not go out.
     pub waiting: Option<String>,
+    /// What a person can do about it.
+    #[serde(default)]
+    pub remedy: Option<String>,
 }
 
 /// An intent that is under way.
@@ -133,7 +139,9 @@ impl From<&Facts> for EngineStatus {
                 changed_at: *changed_at,
             }),
             unhedged_since: ticker.unhedged_since,
+            overdue: ticker.overdue,
             waiting: ticker.waiting.clone(),
+            remedy: ticker.remedy.clone(),
         });
         let halts = facts.halts.iter().map(|(symbol, kind, reason)| HaltStatus {
             symbol: symbol.clone(),
@@ -195,6 +203,7 @@ impl StatusReport {
             for ticker in &mut engine.tickers {
                 ticker.exposure = None;
                 ticker.waiting = ticker.waiting.take().map(|_| KEPT_PRIVATE.to_owned());
+                ticker.remedy = None;
                 if let Some(live) = &mut ticker.live_intent {
                     live.intent_id = None;
                 }
@@ -277,6 +286,9 @@ impl StatusReport {
         }
         if let Some(waiting) = &ticker.waiting {
             write!(rest, "{}{waiting}", if rest.is_empty() { "" } else { " · " })?;
+        }
+        if let Some(remedy) = &ticker.remedy {
+            write!(rest, " → {remedy}")?;
         }
         let line = format!("{:<12} {exposure:>24}  {state:<10} {since:>9}  {rest}", ticker.symbol);
         writeln!(f, "{}", line.trim_end())

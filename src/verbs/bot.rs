@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{Ended, Failure};
-use crate::alerts::{self, Alerts};
+use crate::alerts::{self, Alerts, Heartbeat, Watched};
 use crate::broker::Broker;
 use crate::broker::alpaca::{self, Alpaca};
 use crate::broker::paper::{self, PaperBroker, PaperOptions};
@@ -17,7 +17,9 @@ use crate::broker::schwab::vault::{self, Vault};
 use crate::broker::schwab::{self, Schwab};
 use crate::broker::session::Word;
 use crate::chain::ChainConfig;
-use crate::config::{AlpacaConfig, Config, Logs, MarketHours, PaperSessions, SchwabConfig, TradingMode};
+use crate::config::{
+    AlpacaConfig, Config, Logs, MarketHours, PaperSessions, SchwabConfig, TradingMode, milliseconds,
+};
 use crate::ledger::{Claim, LedgerError};
 use crate::run::{Parts, Published, Tell, run, said};
 use crate::serve::{self, metrics::Meters};
@@ -61,11 +63,13 @@ pub(super) fn watch_and_hedge(config: &Config, warnings: &[String]) -> Ended {
         let meters = Meters::install().map_err(|error| Failure::bug(&error.to_string()))?;
         let parts = Parts {
             alerts: alerts.clone(),
+            heartbeat: heartbeat(config)?,
             broker: broker(config)?,
             confirmations: config.confirmations,
             limits: config.limits,
             absent_after_ms: config.absent_after_ms,
             max_price_deviation_bps: config.max_price_deviation_bps,
+            unhedged_alert_ms: milliseconds(config.unhedged_alert_after),
             live: config.schwab.is_some()
                 || config.alpaca.as_ref().is_some_and(|alpaca| alpaca.mode == TradingMode::Live),
             listener: Some(listener),
@@ -94,6 +98,23 @@ fn alerts(config: &Config) -> Result<Alerts, Failure> {
         }
         None => Ok(Alerts::none()),
     }
+}
+
+/// What is asked while the bot is ready, where one is set.
+fn heartbeat(config: &Config) -> Result<Heartbeat, Failure> {
+    match watched(config) {
+        Some(watched) => {
+            log::info!("heartbeats go to {}", watched.url);
+            Heartbeat::start(&watched).map_err(|error| because(&error))
+        }
+        None => Ok(Heartbeat::none()),
+    }
+}
+
+/// Who waits for heartbeats.
+pub(super) fn watched(config: &Config) -> Option<Watched> {
+    let cert_file = config.ssl_cert_file.clone();
+    config.heartbeat_url.clone().map(|url| Watched { url, cert_file })
 }
 
 /// Who speaks in a channel that several bots may share.

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, sleep, timeout};
 
 use super::{Ended, Failure};
-use crate::alerts::Alerts;
+use crate::alerts::{Alerts, Heartbeat};
 use crate::broker::paper::{self, BookOrder, Outage, PaperBroker, PaperFaults, PaperOptions, PlaceFault};
 use crate::chain::ChainConfig;
 use crate::cli::DemoTerms;
@@ -141,11 +141,13 @@ async fn play(stage: &Stage, screen: &mut Screen<'_>) -> Result<Verdict, Failure
         limits: Limits { max_orders_per_minute: 100_000, ..Limits::default() },
         absent_after_ms: None,
         max_price_deviation_bps: 500,
+        unhedged_alert_ms: 60_000,
         live: false,
         listener,
         meters: Meters::install().map_err(|error| bug(&error))?,
         tell,
         alerts: Alerts::none(),
+        heartbeat: Heartbeat::none(),
     };
     let published = Published::default();
     let signals = super::bot::stop_on_signal()?;

@@ -19,6 +19,7 @@ pub(super) fn examine(config: &Config, json: bool, test_alert: bool, out: &mut d
         database: config.database.clone(),
         broker: broker(config)?,
         alerts: bot::alert_options(config),
+        heartbeat: bot::watched(config),
         test_alert,
     };
     let mut table = Table::default();

@@ -153,6 +153,7 @@ fn alone(database: &Path, command: Command, listing: &Listing) -> Result<String,
         nonce: "operator".into(),
         absent_after_ms: None,
         max_price_deviation_bps: 500,
+        unhedged_alert_ms: 60_000,
         live: false,
     };
     let mut engine = Engine::new(policy, ledger.load()?);

@@ -57,7 +57,7 @@ fn all_is_well_over_tls_and_nothing_is_ordered() {
     assert_eq!(code, 0, "{table}");
     assert!(table.contains("\nchain id      ok        8453, as CHAIN_ID says\n"), "{table}");
     let last = table.lines().last().unwrap();
-    assert!(last.starts_with("20 ok, 1 warning"), "{table}");
+    assert!(last.starts_with("21 ok, 1 warning"), "{table}");
     assert!(table.contains("→ Set ALERT_WEBHOOK_URL_FILE"), "{table}");
 }
 
@@ -283,6 +283,21 @@ fn one_alert_is_posted_on_request_and_only_then() {
         let body: Value = serde_json::from_str(&heard[0]).unwrap();
         let text = "counterfill (paper): this is a test of `bot doctor --test-alert`; nothing is wrong";
         assert_eq!(body, json!({ "text": text }));
+    }
+}
+
+#[test]
+fn one_heartbeat_is_sent_where_somebody_waits_for_them() {
+    for (status, verdict) in [(200, "ok"), (404, "failed"), (500, "failed")] {
+        let receiver = Arc::new(Receiver { status, heard: Mutex::default() });
+        let server = Server::start(0, None, Arc::clone(&receiver) as Arc<dyn Handler>).unwrap();
+        let mut ward = Ward::paper();
+        ward.set("HEARTBEAT_URL", format!("{}/{WEBHOOK_KEY}", server.url()));
+        let told = ward.examine(&[]);
+        assert_eq!(told.row("heartbeat").0, verdict, "{}", told.text);
+        assert!(told.row("heartbeat").1.starts_with(&server.url()), "{}", told.text);
+        assert!(!told.text.contains(WEBHOOK_KEY), "{}", told.text);
+        assert_eq!(*receiver.heard.lock().unwrap(), [""], "one, and it says nothing");
     }
 }
 

@@ -80,8 +80,10 @@ impl Bot {
                 meters: Meters::of(&recorder().unwrap()),
                 absent_after_ms: None,
                 max_price_deviation_bps: 500,
+                unhedged_alert_ms: 60_000,
                 live: false,
                 alerts: counterfill::alerts::Alerts::none(),
+                heartbeat: counterfill::alerts::Heartbeat::none(),
                 tell: Arc::new(|_| {}),
             };
             runtime.block_on(run(parts, &published, stopped))

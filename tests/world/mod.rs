@@ -188,6 +188,7 @@ pub struct Terms {
     /// It takes a billionth of a share, and no fraction that is worth less than a dollar.
     pub fractions: bool,
     pub live: bool,
+    pub orders_per_day_max: u32,
 }
 
 impl Default for Terms {
@@ -200,6 +201,7 @@ impl Default for Terms {
             quotes: false,
             fractions: false,
             live: false,
+            orders_per_day_max: 1_000_000,
         }
     }
 }
@@ -222,6 +224,7 @@ impl Terms {
         policy.profile.tag = self.tag_known.then(|| "ours".to_owned());
         policy.absent_after_ms = self.absent_after_ms;
         policy.live = self.live;
+        policy.limits.max_orders_per_day = policy.limits.max_orders_per_day.min(self.orders_per_day_max);
         policy
     }
 }
@@ -645,6 +648,8 @@ pub struct World {
     pub now: Millis,
     pub starts: u32,
     pub effects: Vec<Effect>,
+    /// What a person was told, and when.
+    pub alerts: Vec<(Millis, String)>,
     pub confirmations: u64,
     pub terms: Terms,
     pub stop: Option<Stop>,
@@ -675,6 +680,7 @@ impl World {
             now: Millis(1_700_000_000_000),
             starts: 0,
             effects: vec![],
+            alerts: vec![],
             confirmations,
             terms,
             stop: None,
@@ -716,6 +722,11 @@ impl World {
                     });
                     self.may_leave(ticket, again);
                 }
+                let told = out.effects.iter().filter_map(|effect| match effect {
+                    Effect::Alert(text) => Some((self.now, text.clone())),
+                    _ => None,
+                });
+                self.alerts.extend(told);
                 self.effects.extend(out.effects);
             }
             Err(stop) => self.stop = Some(stop),
@@ -929,6 +940,7 @@ pub fn policy(confirmations: u64, start: u32) -> Policy {
         nonce: format!("{start:08x}"),
         absent_after_ms: None,
         max_price_deviation_bps: 500,
+        unhedged_alert_ms: 60_000,
         live: false,
     }
 }

@@ -87,6 +87,7 @@ impl World {
             nonce: format!("{:012x}", self.dice.throw() & 0xffff_ffff_ffff),
             absent_after_ms: self.terms.absent_after_ms,
             max_price_deviation_bps: 500,
+            unhedged_alert_ms: 60_000,
             live: false,
         }
     }

@@ -1,0 +1,293 @@
+//! Exposure of a lot or more that no order is at work for: since when, why, and who was told (`protocol.md` 4.1).
+//!
+//! A person is told once when it has lasted for `UNHEDGED_ALERT_AFTER` while orders could have gone, again in the next
+//! session if it still lasts, and when it is over. What is carried into a closed session is one line at the close.
+//!
+//! Invariant: it decides nothing; it looks at what the step has decided.
+
+use std::collections::BTreeMap;
+
+use super::{Effect, Engine, Out};
+use crate::broker::Session;
+use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::positions::Position;
+use crate::units::{Cash, Millis, ONE, Price, Shares, Symbol};
+
+/// Tickers named in one line; more are counted.
+const NAMED_MAX: usize = 20;
+/// What to type where a person must say what became of an order.
+const RECONCILE: &str = "type `bot reconcile`, which lists what waits for a person";
+
+/// Why an order that is wanted does not go out, and what a person can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub(super) why: String,
+    /// What to type or set; none if it ends by itself.
+    pub(super) remedy: Option<String>,
+}
+
+impl Wait {
+    pub(super) fn for_person(why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { why: why.into(), remedy: Some(remedy.into()) }
+    }
+
+    pub(super) fn of_halt(scope: Option<&Symbol>, kind: HaltKind, why: &str) -> Self {
+        let remedy = match kind {
+            HaltKind::Stuck => RECONCILE.to_owned(),
+            kind => format!("type `{}`", kind.lifted_by(scope)),
+        };
+        Self::for_person(format!("halted ({}): {why}", kind.as_str()), remedy)
+    }
+
+    /// A market that says no, or nothing.
+    pub(super) fn of_market(symbol: &Symbol, why: String) -> Self {
+        Self::for_person(why, format!("type `bot doctor` to see what the broker says of {symbol}"))
+    }
+
+    /// An intent of which nobody knows whether it is at the broker; none for any other.
+    pub(super) fn of_doubt(intent: &Intent, client_ids: bool) -> Option<Self> {
+        let why = format!("{} is {}: {}", intent.id, intent.state, intent.reason);
+        match intent.state {
+            IntentState::Unknown if client_ids => Some(why.into()),
+            IntentState::Unknown | IntentState::Stuck => Some(Self::for_person(why, RECONCILE)),
+            _ => None,
+        }
+    }
+}
+
+/// Something that ends by itself.
+impl From<String> for Wait {
+    fn from(why: String) -> Self {
+        Self { why, remedy: None }
+    }
+}
+
+impl From<&str> for Wait {
+    fn from(why: &str) -> Self {
+        Self::from(why.to_owned())
+    }
+}
+
+/// One ticker without the order it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Open {
+    since: Millis,
+    /// When a person was last told.
+    told_at: Option<Millis>,
+}
+
+/// What is open, and since when that counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Unhedged {
+    tickers: BTreeMap<Symbol, Open>,
+    /// Since when orders could have gone; none while the session is closed or the exposure is not known.
+    counted_since: Option<Millis>,
+    /// The last session that was read is closed, or in its last seconds.
+    closed: bool,
+    /// A session was seen open and not yet seen over.
+    in_session: bool,
+}
+
+impl Unhedged {
+    pub(super) fn since(&self, symbol: &Symbol) -> Option<Millis> {
+        self.tickers.get(symbol).map(|open| open.since)
+    }
+
+    /// Whether a ticker has been open for `after_ms` in which orders could have gone.
+    pub(super) fn overdue(&self, symbol: &Symbol, now: Millis, after_ms: i64) -> bool {
+        let (Some(open), Some(counted)) = (self.tickers.get(symbol), self.counted_since) else {
+            return false;
+        };
+        now.since(open.since.max(counted)) >= after_ms
+    }
+}
+
+impl Engine {
+    /// Notes which tickers are without the order they want, whatever holds it back, and tells a person in time.
+    pub(super) fn watch_unhedged(&mut self, out: &mut Out) {
+        self.watch_session(out);
+        let known = self.exposure_known();
+        let now = self.now;
+        let counted = self.unhedged.counted_since.filter(|since| *since <= now).unwrap_or(now);
+        self.unhedged.counted_since = (known && !self.unhedged.closed).then_some(counted);
+        let symbols: Vec<Symbol> = self.positions.keys().cloned().collect();
+        // What one reason holds back at once is one line.
+        let mut overdue: Vec<(Wait, Vec<Symbol>)> = Vec::new();
+        for symbol in symbols {
+            let Some(wait) = self.watch_ticker(&symbol, out) else { continue };
+            match overdue.iter_mut().find(|(known, _)| *known == wait) {
+                Some((_, symbols)) => symbols.push(symbol),
+                None => overdue.push((wait, vec![symbol])),
+            }
+        }
+        for (wait, symbols) in overdue {
+            self.tell_of_open(wait, &symbols, out);
+        }
+    }
+
+    /// Before the sweep has come to the head, what the ledger holds is not what is open; the chain's checks say so.
+    fn exposure_known(&self) -> bool {
+        let reached = match (self.reach, self.cursor) {
+            (Some(reach), Some(cursor)) => cursor.number >= reach,
+            _ => false,
+        };
+        reached && !self.half_read && !self.stopping
+    }
+
+    /// A session that can not be read is the one that it was; at a start, an open one.
+    fn watch_session(&mut self, out: &mut Out) {
+        let (closed, over) = match &self.session {
+            None => return,
+            Some(Session::Closed { .. }) => (true, true),
+            Some(Session::Open { until: Some(until) }) => {
+                (until.since(self.now) <= super::decide::CLOSING_MS, self.now >= *until)
+            }
+            Some(Session::Open { until: None } | Session::Disputed { .. }) => (false, false),
+        };
+        self.unhedged.closed = closed;
+        if over && std::mem::take(&mut self.unhedged.in_session) {
+            self.tell_of_night(out);
+        }
+        self.unhedged.in_session |= !over && matches!(self.session, Some(Session::Open { .. }));
+    }
+
+    fn tell_of_night(&self, out: &mut Out) {
+        let open = self.positions.iter().filter(|(symbol, position)| self.wanted(symbol, position).is_some());
+        let open = open.map(|(symbol, position)| format!("{symbol} {}", self.worth(position, symbol)));
+        let open = named(open);
+        if !open.is_empty() {
+            out.effects.push(Effect::Alert(format!("overnight: {open}")));
+        }
+    }
+
+    /// Why the ticker waits, if a person is to be told now.
+    fn watch_ticker(&mut self, symbol: &Symbol, out: &mut Out) -> Option<Wait> {
+        let position = self.positions.get(symbol).copied()?;
+        let now = self.now;
+        let order = self.live_of(symbol).find(|intent| intent.state == IntentState::Working);
+        let at_work = order.map(|intent| intent.id.clone());
+        let on_its_way = self.live_of(symbol).any(|intent| intent.state == IntentState::Sent);
+        let wanted = self.wanted(symbol, &position).is_some();
+        if !wanted || at_work.is_some() {
+            let open = self.unhedged.tickers.remove(symbol).filter(|open| open.told_at.is_some())?;
+            let how = at_work.map_or("no lot is open any more".to_owned(), |id| format!("{id} is at work"));
+            let text = format!("{symbol} is hedged again, after {}: {how}", lasted(now.since(open.since)));
+            out.effects.push(Effect::Alert(text));
+            return None;
+        }
+        // An order on its way is no end of what was open before it, and no beginning.
+        if !on_its_way {
+            self.unhedged.tickers.entry(symbol.clone()).or_insert(Open { since: now, told_at: None });
+        }
+        let open = self.unhedged.tickers.get_mut(symbol)?;
+        // After the clock was set back it begins anew.
+        open.since = open.since.min(now);
+        let told_at = open.told_at;
+        let told = told_at.is_some_and(|told| Some(told) >= self.unhedged.counted_since);
+        if told || !self.unhedged.overdue(symbol, now, self.policy.unhedged_alert_ms) {
+            return None;
+        }
+        if let Some(open) = self.unhedged.tickers.get_mut(symbol) {
+            open.told_at = Some(now);
+        }
+        Some(self.waits_for(symbol))
+    }
+
+    fn tell_of_open(&self, Wait { why, remedy }: Wait, symbols: &[Symbol], out: &mut Out) {
+        let since = symbols.iter().filter_map(|symbol| self.unhedged.since(symbol)).min().unwrap_or(self.now);
+        let worth = |symbol: &Symbol| self.positions.get(symbol).map(|position| self.worth(position, symbol));
+        let what = match symbols {
+            [symbol] => format!("{symbol} is not hedged: {}", worth(symbol).unwrap_or_default()),
+            many => {
+                let open =
+                    many.iter().map(|symbol| format!("{symbol} {}", worth(symbol).unwrap_or_default()));
+                format!("{} tickers are not hedged: {}", many.len(), named(open))
+            }
+        };
+        let remedy = remedy.map_or_else(
+            || {
+                "nothing is to be typed: it goes on by itself when that is over; `bot doctor` looks further"
+                    .into()
+            },
+            |remedy| format!("to do: {remedy}"),
+        );
+        let lasted = lasted(self.now.since(since));
+        out.effects
+            .push(Effect::Alert(format!("{what}, and no order at work for {lasted}: {why}; {remedy}")));
+    }
+
+    /// What a ticker's row says: why the last step held its order back, and of one that is overdue always something.
+    pub(super) fn shown_wait(&self, symbol: &Symbol) -> Option<Wait> {
+        let overdue = self.unhedged.overdue(symbol, self.now, self.policy.unhedged_alert_ms);
+        self.waiting.get(symbol).cloned().or_else(|| overdue.then(|| self.waits_for(symbol)))
+    }
+
+    /// Why the order that a ticker wants is not at work.
+    fn waits_for(&self, symbol: &Symbol) -> Wait {
+        if let Some(wait) = self.waiting.get(symbol) {
+            return wait.clone();
+        }
+        if let Some(sent) = self.live_of(symbol).find(|intent| intent.state == IntentState::Sent) {
+            return format!("{} is sent, and the broker has not confirmed it yet", sent.id).into();
+        }
+        let nothing_decided = self.not_deciding();
+        if !nothing_decided.is_empty() {
+            return format!("no order is decided yet, waiting for {}", nothing_decided.join("; ")).into();
+        }
+        "nothing that has a name, which is a bug in counterfill".into()
+    }
+
+    /// A ticker's exposure, and about what it is worth in whole dollars where a price is known.
+    fn worth(&self, position: &Position, symbol: &Symbol) -> String {
+        let exposure = position.exposure().unwrap_or_default();
+        let price = position.reference().or_else(|| self.market_price(symbol));
+        match price.and_then(|price| dollars(exposure, price)) {
+            Some(dollars) => format!("{exposure}, about ${dollars}"),
+            None => exposure.to_string(),
+        }
+    }
+}
+
+/// The first of them, and how many more there are.
+fn named(mut texts: impl Iterator<Item = String>) -> String {
+    let first: Vec<String> = texts.by_ref().take(NAMED_MAX).collect();
+    let more = texts.count();
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{more}", first.join("; "))
+}
+
+/// What shares are worth, to the next whole dollar.
+fn dollars(shares: Shares, price: Price) -> Option<i128> {
+    let cash: Cash = price.times(shares.magnitude())?;
+    Some(cash.atoms().checked_add(ONE / 2)? / ONE)
+}
+
+fn lasted(ms: i64) -> String {
+    let s = ms.max(0) / 1_000;
+    match s {
+        0..120 => format!("{s} s"),
+        120..7_200 => format!("{} min", s / 60),
+        _ => format!("{} h", s / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_twenty_and_counts_the_rest() {
+        let named = |count: usize| named((0..count).map(|n| n.to_string()));
+        assert_eq!((named(0), named(1), named(2)), (String::new(), "0".into(), "0; 1".into()));
+        assert!(named(23).ends_with("; 19; and 3 more"), "{}", named(23));
+    }
+
+    #[test]
+    fn dollars_are_whole_and_rounded() {
+        let rows = [("-3.2", "250.6", 802), ("3", "0.1", 0), ("0.5", "1", 1), ("-1", "0.49", 0)];
+        for (shares, price, worth) in rows {
+            assert_eq!(dollars(shares.parse().unwrap(), price.parse().unwrap()), Some(worth), "{shares}");
+        }
+        assert_eq!(dollars(Shares::from_atoms(i128::MAX), Price::from_atoms(i128::MAX)), None);
+    }
+}
