@@ -4,6 +4,7 @@
 //! ledger's. Decimals are text in JSON too, and no row is left out unless a limit was asked for. A reader that has
 //! seen enough (`| head`) is no error.
 
+mod at_rest;
 mod story;
 mod table;
 
@@ -12,9 +13,12 @@ use std::io::{self, ErrorKind, Write};
 use alloy::primitives::B256;
 use serde::Serialize;
 
+pub use at_rest::with_ledger;
+
 use crate::hedges::Unsettled;
 use crate::ledger::{FillRow, Filter, HaltRow, HedgeRow, LedgerError, PositionRow, Reader, Summary};
-use crate::units::{OrderId, Shares, Symbol};
+use crate::serve::identity::Mode;
+use crate::units::{Millis, OrderId, Shares, Symbol};
 use table::{Align, Table};
 
 /// For whom a report is written.
@@ -103,14 +107,16 @@ pub fn trace(reader: &Reader, tx_hash: B256, form: Form, out: &mut dyn Write) ->
     Ok(!told.fills.is_empty() || !told.dead.is_empty())
 }
 
-/// The ledger's half of `bot status`.
+/// `bot status` where no bot runs: in JSON the shape of a running one, with what the ledger knows.
 ///
 /// # Errors
 /// [`ReportError`]; a closed pipe is none.
-pub fn status(reader: &Reader, form: Form, out: &mut dyn Write) -> Result<(), ReportError> {
+pub fn status(reader: &Reader, form: Form, now: Millis, out: &mut dyn Write) -> Result<(), ReportError> {
     let summary = reader.summary()?;
     until_closed(match form {
-        Form::Json => line(out, &summary),
+        Form::Json => at_rest::report(reader, &summary, now)
+            .and_then(|report| Ok(serde_json::to_value(report).map_err(io::Error::from)?))
+            .and_then(|report| line(out, &with_ledger(report, Some(&summary)))),
         Form::Text => status_text(&summary, out).map_err(ReportError::from),
     })
 }
@@ -298,7 +304,7 @@ fn status_text(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         ("chain", summary.chain_id.to_string()),
         ("order books", summary.orderbooks.join(", ")),
         ("owners", summary.owners.join(", ")),
-        ("broker", format!("{}, account {}", summary.broker, summary.account)),
+        ("broker", broker(summary)),
         ("read up to", cursor),
         ("last commit", cell(summary.last_commit.as_ref())),
         ("fills", format!("{} ({} reversals)", summary.fills, summary.reversals)),
@@ -313,6 +319,12 @@ fn status_text(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         [] => writeln!(out, "{:<15} none", "halts"),
         halts => halts.iter().try_for_each(|halt| halt_line(halt, out)),
     }
+}
+
+fn broker(summary: &Summary) -> String {
+    let mode = Mode::of_stamp(&summary.broker, &summary.account).as_str();
+    let mode = if mode == summary.broker { String::new() } else { format!(" {mode}") };
+    format!("{}{mode}, account {}", summary.broker, summary.account)
 }
 
 fn halt_line(halt: &HaltRow, out: &mut dyn Write) -> io::Result<()> {

@@ -14,6 +14,7 @@ use counterfill::engine::{Facts, TickerFacts};
 use counterfill::hedges::{Decision, HaltKind, IntentState};
 use counterfill::serve::control::{self, ControlCommand, ControlError, ControlRequest};
 use counterfill::serve::health::{Limits, ProcessFacts};
+use counterfill::serve::identity::{Identity, Mode};
 use counterfill::serve::metrics::{self, Meters};
 use counterfill::serve::status::StatusReport;
 use counterfill::serve::{self, BODY_BYTES_MAX, CONNECTIONS_MAX, ServeError, Site, ask_health};
@@ -68,6 +69,21 @@ fn chain() -> ChainFacts {
     }
 }
 
+fn process_since(started_at: Millis) -> ProcessFacts {
+    let identity = Identity {
+        broker: Some("alpaca".into()),
+        mode: Some(Mode::Live),
+        account: Some("live-0123456789ab".into()),
+        account_last4: Some("4321".into()),
+        chain_id: Some(8453),
+        owners: vec!["0xaaaa".into()],
+        orderbooks: vec!["0xbbbb".into()],
+        ledger: Some("/data/bot.db".into()),
+        pid: Some(7),
+    };
+    ProcessFacts { started_at, identity, keeps_hours: true, ..ProcessFacts::default() }
+}
+
 /// A served site and the ends that publish to it.
 struct Bot {
     address: SocketAddr,
@@ -79,8 +95,7 @@ struct Bot {
 async fn bot_at(listen: &str, facts_now: Option<Facts>) -> Bot {
     let (facts, facts_seen) = watch::channel(facts_now);
     let (chain_sender, chain_seen) = watch::channel(chain());
-    let (process, process_seen) =
-        watch::channel(ProcessFacts { started_at: NOW.plus(-61_000), ..ProcessFacts::default() });
+    let (process, process_seen) = watch::channel(process_since(NOW.plus(-61_000)));
     let recorder = metrics::recorder().unwrap();
     ::metrics::with_local_recorder(&recorder, || {
         metrics::record_commit(Duration::from_micros(800));
@@ -201,7 +216,9 @@ async fn strangers_see_no_exposure_no_order_and_no_words_of_others() {
         let local = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
         for (bot, request) in [(&open, local), (&home, evil(path)), (&home, bare(path))] {
             let (_, _, body) = raw(bot.address, &request).await;
-            for private in [SECRET, "cf-a-1", "-2.0", "exposure_shares"] {
+            for private in
+                [SECRET, "cf-a-1", "-2.0", "exposure_shares", "live-01", "4321", "0xaaaa", "/data/"]
+            {
                 assert!(!body.contains(private), "{path} shows {private}: {body}");
             }
         }
@@ -209,7 +226,10 @@ async fn strangers_see_no_exposure_no_order_and_no_words_of_others() {
     for host in ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080"] {
         let request = format!("GET /readyz HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let (_, _, body) = raw(home.address, request.as_bytes()).await;
-        assert!(body.contains("cf-a-1") && body.contains(SECRET), "{host}");
+        assert!(body.contains("cf-a-1") && body.contains(SECRET) && body.contains("/data/bot.db"), "{host}");
+        for private in ["live-01", "4321", "0xaaaa", "0xbbbb"] {
+            assert!(!body.contains(private), "pages show no account and no address: {private}");
+        }
     }
     for host in
         ["", ":", "localhost.evil.example", "127.0.0.1.evil.example:80", "10.0.0.1", "[::2]:80", "::1:x"]
@@ -431,14 +451,22 @@ async fn asked(listen: SocketAddr, json: bool) -> (u8, String) {
 #[tokio::test]
 async fn bot_health_asks_and_says() {
     let bot = bot_at("0.0.0.0:0", Some(facts())).await;
-    assert_eq!(asked(bot.address, false).await, (0, "ready\n".into()));
+    let who = ": counterfill 0.1.0 · alpaca LIVE · process 7";
+    assert_eq!(
+        asked(bot.address, false).await,
+        (0, format!("ready{who}\n")),
+        "a stranger's view, as in a container"
+    );
     bot.facts.send_modify(|facts| facts.as_mut().unwrap().dead_total = 1);
     bot.chain.send_modify(|chain| chain.connected = false);
     let (code, text) = asked(bot.address, false).await;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(code, 1);
     assert_eq!(lines.len(), 3, "{text}");
-    assert!(lines[0] == "not ready" && lines[1].starts_with("failing: chain_connected: "), "{text}");
+    assert!(
+        lines[0] == format!("not ready{who}") && lines[1].starts_with("failing: chain_connected: "),
+        "{text}"
+    );
     assert!(lines[2].starts_with("warning: dead_events: "), "{text}");
     let (code, text) = asked(bot.address, true).await;
     let report: StatusReport = serde_json::from_str(&text).unwrap();
@@ -657,12 +685,15 @@ fn the_status_screen() {
     (facts.tickers[0].waiting, facts.tickers[0].remedy) = (None, None);
     facts.halts = vec![(Some("XOM".parse().unwrap()), HaltKind::Rejects, "five in a row".into())];
     facts.gate = Some("rate pause until 12:00".into());
-    let process = ProcessFacts { started_at: NOW.plus(-3_725_000), ..ProcessFacts::default() };
+    let process = process_since(NOW.plus(-3_725_000));
     let chain = ChainFacts { error: Some("the node hung up".into()), ..chain() };
     let health = serve::health::health(Some(&facts), &chain, &process, NOW, &Limits::default());
     let report = StatusReport::new(health, Some(&facts), &chain, &process, NOW);
     let expected = "\
 counterfill 0.1.0 · up 1 h 2 m · NOT READY
+bot      alpaca LIVE · account …4321 · account live-0123456789ab · ledger /data/bot.db · process 7
+watches  chain 8453 · owner 0xaaaa · order book 0xbbbb
+session  open
 chain    connected · head 23456790 (2 s old) · cursor 23456789 (1 behind) · reconnects 2 · forks 1
          last error: the node hung up
 broker   answers · no order may go out: rate pause until 12:00

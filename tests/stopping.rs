@@ -114,6 +114,8 @@ async fn run_until_an_order(
         listener: None,
         meters: Meters::of(&recorder().unwrap()),
         alerts: counterfill::alerts::Alerts::none(),
+        account_last4: None,
+        keeps_hours: false,
         heartbeat: counterfill::alerts::Heartbeat::none(),
         tell: Arc::new(|_| {}),
     };

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -36,6 +37,7 @@ use crate::fills::Listing;
 use crate::hedges::Limits;
 use crate::ledger::{Claim, Ledger, LedgerError, Loaded, Stamp, Write, migrations};
 use crate::serve::health::{self, ProcessFacts};
+use crate::serve::identity::{Identity, Mode};
 use crate::serve::metrics::Meters;
 use crate::serve::{self, Site, control};
 use crate::units::{Millis, Shares, Symbol};
@@ -137,6 +139,10 @@ pub struct Parts {
     pub tell: Tell,
     /// Where alerts go beside the log.
     pub alerts: Alerts,
+    /// The last four characters of the account's number, as far as a person said them.
+    pub account_last4: Option<String>,
+    /// Whether the broker keeps the exchange's hours.
+    pub keeps_hours: bool,
     /// Who notices when the bot is not ready, or not there.
     pub heartbeat: Heartbeat,
 }
@@ -220,6 +226,9 @@ async fn start(
         proof::watch(chain_facts, alerts).await;
         Ok(())
     });
+    published.process.send_modify(|facts| {
+        (facts.identity, facts.keeps_hours) = (identity(&parts), parts.keeps_hours);
+    });
     let (looked_at, alerts) = (site.clone(), parts.alerts.clone());
     let heartbeat = std::mem::take(&mut parts.heartbeat);
     windows.spawn(async move {
@@ -249,6 +258,7 @@ async fn start(
     // From here on the time that a start may take counts.
     published.process.send_modify(|facts| {
         (facts.start_waits_for, facts.opening_since) = (None, Some(Millis::now()));
+        (facts.identity.chain_id, facts.identity.account) = (Some(chain_id), Some(account.clone()));
     });
     let profile = Profile { account, ..parts.broker.profile().clone() };
     let policy = Policy {
@@ -472,6 +482,24 @@ pub(crate) fn stamp_of(chain: &ChainConfig, chain_id: u64, broker: &str, account
         account: account.to_owned(),
         hedge_from_block: chain.hedge_from_block,
         deployment_block: chain.deployment_block,
+    }
+}
+
+/// Which bot this is, as far as its configuration says.
+fn identity(parts: &Parts) -> Identity {
+    let listed = |addresses: &[Address]| -> Vec<String> {
+        addresses.iter().map(|address| format!("{address:#x}")).collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    Identity {
+        broker: Some(parts.broker.profile().name.to_owned()),
+        mode: Some(if parts.live { Mode::Live } else { Mode::Paper }),
+        account: None,
+        account_last4: parts.account_last4.clone(),
+        chain_id: parts.chain.chain_id,
+        owners: listed(&parts.chain.owners),
+        orderbooks: listed(&parts.chain.orderbooks),
+        ledger: Some(parts.database.display().to_string()),
+        pid: Some(std::process::id()),
     }
 }
 

@@ -12,6 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::identity::Identity;
 use crate::broker::{Mend, Session};
 use crate::chain::ChainFacts;
 use crate::engine::{Facts, TickerFacts};
@@ -83,6 +84,10 @@ pub struct ProcessFacts {
     pub start_waits_for: Option<&'static str>,
     /// Since when a start waits for nobody any more.
     pub opening_since: Option<Millis>,
+    /// Which bot it is, as far as it is known yet.
+    pub identity: Identity,
+    /// Whether the broker keeps the exchange's hours.
+    pub keeps_hours: bool,
 }
 
 /// What a failing check spoils.

@@ -166,7 +166,7 @@ impl Door {
     /// The report, as much of it as whoever sent these headers may see.
     fn report(&self, headers: &HeaderMap) -> super::status::StatusReport {
         let report = self.site.status();
-        if self.loopback && is_loopback_host(headers) { report } else { report.redacted() }
+        if self.loopback && is_loopback_host(headers) { report.without_account() } else { report.redacted() }
     }
 }
 

@@ -207,7 +207,7 @@ fn draw_process(report: &StatusReport) {
     describe_gauge!("counterfill_build_info", "Always 1; the label holds the program's version.");
     gauge!("counterfill_build_info", "version" => report.version.clone()).set(1);
     describe_gauge!("process_start_time_seconds", "When the process started, in seconds since 1970.");
-    gauge!("process_start_time_seconds").set(seconds(report.started_at.0));
+    gauge!("process_start_time_seconds").set(seconds(report.started_at.unwrap_or_default().0));
 }
 
 fn draw_health(report: &StatusReport) {

@@ -1,7 +1,7 @@
 //! The bot's window to the outside: `/livez`, `/readyz`, `/metrics` over HTTP, and `control.sock`.
 //!
 //! It shows what engine and chain have published and decides nothing. It refuses to know the ledger, the broker and
-//! every secret; what it serves holds no account and no address, and shows exposure only where both `LISTEN` and the
+//! every secret; what HTTP shows holds no account and no address, and exposure only where both `LISTEN` and the
 //! request's `Host` are loopback (a page of a stranger's that names itself 127.0.0.1 is refused by the second).
 //!
 //! Invariant: nobody who connects can cost more than a bounded amount of memory and time; one connection is one
@@ -10,6 +10,7 @@
 pub mod control;
 pub mod health;
 mod http;
+pub mod identity;
 pub(crate) use http::ACCEPT_PAUSE;
 pub mod metrics;
 mod probe;
@@ -116,8 +117,9 @@ impl Site {
         health::health(facts.as_ref(), &chain, &process, (self.clock)(), &self.limits)
     }
 
-    /// The full report at this moment: verdict and facts of the same instant. It holds exposure: only for the
-    /// operator's eyes (`control.sock`, loopback) unless [`status::StatusReport::redacted`].
+    /// The full report at this moment: verdict and facts of the same instant. It holds exposure, account and addresses:
+    /// only for the operator's eyes (`control.sock`); HTTP shows [`status::StatusReport::without_account`] on loopback, and
+    /// else [`status::StatusReport::redacted`].
     #[must_use]
     pub fn status(&self) -> status::StatusReport {
         // Cloned, because a borrow would keep the publishers waiting.

@@ -5,7 +5,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::health::Health;
+use super::identity::Identity;
 use super::reachable;
 
 /// Less than the 5 s that a container's health check has.
@@ -13,14 +16,25 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 /// A report of some thousand tickers fits.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// What is read of the answer.
+#[derive(Deserialize)]
+struct Answered {
+    #[serde(flatten)]
+    health: Health,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    identity: Identity,
+}
+
 /// Asks the bot that listens there whether it is ready, prints a line per failing check (with `json`: the whole
 /// answer), and returns the exit code: 0 ready, 1 not ready, not there, or not a bot.
 pub fn ask_health(listen: SocketAddr, json: bool, out: &mut dyn Write) -> u8 {
     let (code, text) = match answer(listen) {
-        Ok(body) => match serde_json::from_str::<Health>(&body) {
-            Ok(health) => {
-                let text = if json { body.trim_end().to_owned() } else { lines(&health) };
-                (u8::from(!health.ready), text)
+        Ok(body) => match serde_json::from_str::<Answered>(&body) {
+            Ok(answered) => {
+                let text = if json { body.trim_end().to_owned() } else { lines(&answered) };
+                (u8::from(!answered.health.ready), text)
             }
             Err(_) => (
                 1,
@@ -63,8 +77,12 @@ fn answer(listen: SocketAddr) -> Result<String, String> {
     response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(away)
 }
 
-fn lines(health: &Health) -> String {
-    let mut lines = vec![if health.ready { "ready" } else { "not ready" }.to_owned()];
+/// The verdict and whose it is, then a line per failing check.
+fn lines(Answered { health, version, identity }: &Answered) -> String {
+    let verdict = if health.ready { "ready" } else { "not ready" };
+    let who = identity.line();
+    let who = if who.is_empty() { who } else { format!(": counterfill {version} · {who}") };
+    let mut lines = vec![format!("{verdict}{who}")];
     for check in health.checks.iter().filter(|check| !check.ok) {
         let kind = if check.spoils_ready() { "failing" } else { "warning" };
         let quote = check.quote.as_ref().map(|quote| format!(" [{quote}]")).unwrap_or_default();

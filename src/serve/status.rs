@@ -8,6 +8,7 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 
 use super::health::{Check, Health, ProcessFacts, SEE_STATUS};
+use super::identity::{Identity, SessionStatus};
 use crate::chain::ChainFacts;
 use crate::engine::Facts;
 use crate::hedges::{HaltKind, IntentState};
@@ -20,10 +21,19 @@ pub struct StatusReport {
     pub version: String,
     /// The moment of this report, in milliseconds since 1970.
     pub at: Millis,
-    /// When the process started.
-    pub started_at: Millis,
+    /// Whether a bot runs and says this of itself; else it is what its ledger holds.
+    #[serde(default)]
+    pub running: bool,
+    /// Which bot it is.
+    #[serde(default)]
+    pub identity: Identity,
+    /// When the process started; none where none runs.
+    pub started_at: Option<Millis>,
     /// How long it has been running, in seconds.
-    pub uptime_s: i64,
+    pub uptime_s: Option<i64>,
+    /// The exchange's session.
+    #[serde(default)]
+    pub session: SessionStatus,
     /// The verdict ([`Health::ready`]).
     pub ready: bool,
     /// The verdict ([`Health::live`]).
@@ -31,7 +41,7 @@ pub struct StatusReport {
     /// Every check behind the verdict.
     pub checks: Vec<Check>,
     /// The broker's login; none where the broker knows none that ends.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub login: Option<LoginStatus>,
     /// The engine; none until it has spoken.
     pub engine: Option<EngineStatus>,
@@ -58,8 +68,8 @@ impl LoginStatus {
 /// [`Facts`] under their stable names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineStatus {
-    /// When this was true.
-    pub at: Millis,
+    /// When this was true: the engine's last step, or the ledger's last write.
+    pub at: Option<Millis>,
     /// Whether orders may be decided.
     pub deciding: bool,
     /// What deciding waits for.
@@ -112,8 +122,8 @@ pub struct LiveIntent {
     pub intent_id: Option<IntentId>,
     /// Where it stands.
     pub state: IntentState,
-    /// When it last changed.
-    pub changed_at: Millis,
+    /// When it last changed; none where no bot runs.
+    pub changed_at: Option<Millis>,
 }
 
 /// A halt in force.
@@ -136,7 +146,7 @@ impl From<&Facts> for EngineStatus {
             live_intent: ticker.live.as_ref().map(|(id, state, changed_at)| LiveIntent {
                 intent_id: Some(id.clone()),
                 state: *state,
-                changed_at: *changed_at,
+                changed_at: Some(*changed_at),
             }),
             unhedged_since: ticker.unhedged_since,
             overdue: ticker.overdue,
@@ -149,7 +159,7 @@ impl From<&Facts> for EngineStatus {
             reason: Some(reason.clone()),
         });
         Self {
-            at: facts.at,
+            at: Some(facts.at),
             deciding: facts.deciding,
             waiting: facts.waiting.clone(),
             cursor: facts.cursor,
@@ -177,8 +187,15 @@ impl StatusReport {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at: now,
-            started_at: process.started_at,
-            uptime_s: now.since(process.started_at).max(0) / 1000,
+            running: true,
+            identity: process.identity.clone(),
+            started_at: Some(process.started_at),
+            uptime_s: Some(now.since(process.started_at).max(0) / 1000),
+            session: SessionStatus::of(
+                facts.and_then(|facts| facts.session.as_ref()),
+                process.keeps_hours,
+                now,
+            ),
             ready: health.ready,
             live: health.live,
             checks: health.checks,
@@ -188,11 +205,20 @@ impl StatusReport {
         }
     }
 
-    /// What a stranger may see: no exposure, no name of an order, and no text that somebody else wrote (a broker's
+    /// As HTTP shows it on this machine: no account and no address.
+    #[must_use]
+    pub fn without_account(mut self) -> Self {
+        self.identity.without_account();
+        self
+    }
+
+    /// What a stranger may see: no account, no address, no file, no exposure, no name of an order, and no text that somebody else wrote (a broker's
     /// refusal may name an account).
     #[must_use]
     pub fn redacted(mut self) -> Self {
         const KEPT_PRIVATE: &str = "not shown here";
+        self.identity.without_account();
+        self.identity.ledger = None;
         self.chain.error = self.chain.error.map(|_| KEPT_PRIVATE.to_owned());
         for check in &mut self.checks {
             check.quote = None;
@@ -220,6 +246,22 @@ impl StatusReport {
             (false, _) => "NOT LIVE",
             (true, false) => "NOT READY",
             (true, true) => "ready",
+        }
+    }
+
+    fn write_identity(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identity = &self.identity;
+        let line = identity.line();
+        if !line.is_empty() {
+            writeln!(f, "bot      {line}")?;
+        }
+        if let Some(chain_id) = identity.chain_id {
+            write!(f, "watches  chain {chain_id} · owner {}", identity.owners.join(", "))?;
+            writeln!(f, " · order book {}", identity.orderbooks.join(", "))?;
+        }
+        match self.session.words() {
+            Some(session) => writeln!(f, "session  {session}"),
+            None => Ok(()),
         }
     }
 
@@ -276,7 +318,10 @@ impl StatusReport {
     fn write_ticker(&self, f: &mut fmt::Formatter<'_>, ticker: &TickerStatus) -> fmt::Result {
         let exposure = ticker.exposure.map_or_else(|| "-".to_owned(), |shares| shares.to_string());
         let (state, since) = match (&ticker.live_intent, ticker.unhedged_since) {
-            (Some(live), _) => (live.state.as_str(), duration(self.at.since(live.changed_at))),
+            (Some(live), _) => {
+                let since = live.changed_at.map(|at| duration(self.at.since(at)));
+                (live.state.as_str(), since.unwrap_or_default())
+            }
             (None, Some(since)) => ("unhedged", duration(self.at.since(since))),
             (None, None) => ("-", String::new()),
         };
@@ -328,8 +373,9 @@ impl StatusReport {
 impl fmt::Display for StatusReport {
     /// The screen of `bot status`, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uptime = duration(self.uptime_s.saturating_mul(1000));
+        let uptime = duration(self.uptime_s.unwrap_or_default().saturating_mul(1000));
         writeln!(f, "counterfill {} · up {uptime} · {}", self.version, self.verdict())?;
+        self.write_identity(f)?;
         self.write_chain(f)?;
         match &self.engine {
             Some(engine) => self.write_engine(f, engine)?,

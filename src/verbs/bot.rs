@@ -63,6 +63,8 @@ pub(super) fn watch_and_hedge(config: &Config, warnings: &[String]) -> Ended {
         let meters = Meters::install().map_err(|error| Failure::bug(&error.to_string()))?;
         let parts = Parts {
             alerts: alerts.clone(),
+            account_last4: last4(config),
+            keeps_hours: keeps_hours(config),
             heartbeat: heartbeat(config)?,
             broker: broker(config)?,
             confirmations: config.confirmations,
@@ -98,6 +100,17 @@ fn alerts(config: &Config) -> Result<Alerts, Failure> {
         }
         None => Ok(Alerts::none()),
     }
+}
+
+/// What the broker must confirm of the account's number; only with real money is it always set.
+fn last4(config: &Config) -> Option<String> {
+    let schwab = config.schwab.as_ref().map(|schwab| schwab.live_account.clone());
+    schwab.or_else(|| config.alpaca.as_ref().and_then(|alpaca| alpaca.live_account.clone()))
+}
+
+/// Real brokers keep the exchange's hours, the paper broker if it is told to.
+fn keeps_hours(config: &Config) -> bool {
+    config.schwab.is_some() || config.alpaca.is_some() || config.paper_sessions == PaperSessions::Nyse
 }
 
 /// What is asked while the bot is ready, where one is set.

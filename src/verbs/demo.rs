@@ -147,6 +147,8 @@ async fn play(stage: &Stage, screen: &mut Screen<'_>) -> Result<Verdict, Failure
         meters: Meters::install().map_err(|error| bug(&error))?,
         tell,
         alerts: Alerts::none(),
+        account_last4: None,
+        keeps_hours: false,
         heartbeat: Heartbeat::none(),
     };
     let published = Published::default();

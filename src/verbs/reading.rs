@@ -13,6 +13,7 @@ use crate::report::{self, Form, ReportError};
 use crate::run::control_path;
 use crate::serve::control::{self, ControlCommand, ControlError};
 use crate::serve::status::StatusReport;
+use crate::units::Millis;
 
 impl From<ReportError> for Failure {
     fn from(error: ReportError) -> Self {
@@ -37,7 +38,11 @@ fn filter(reading: &Reading) -> Filter {
 /// What a running bot says of itself; of one that is not running, what its ledger says.
 pub(super) fn status(database: &Path, json: bool, out: &mut dyn Write) -> Ended {
     match control::ask(&control_path(database), &ControlCommand::Status {}) {
-        Ok(value) if json => writeln!(out, "{value}")?,
+        Ok(value) if json => {
+            // A ledger that can not be read beside its bot is no reason to keep the bot's own words back.
+            let summary = Reader::open(database).and_then(|reader| reader.summary()).ok();
+            writeln!(out, "{}", report::with_ledger(value, summary.as_ref()))?;
+        }
         Ok(value) => {
             let report: StatusReport =
                 serde_json::from_value(value).map_err(|error| Failure::bug(&error.to_string()))?;
@@ -48,7 +53,7 @@ pub(super) fn status(database: &Path, json: bool, out: &mut dyn Write) -> Ended 
             if !json {
                 writeln!(out, "no bot runs on {}; this is what its ledger holds", database.display())?;
             }
-            report::status(&reader, form(json), out)?;
+            report::status(&reader, form(json), Millis::now(), out)?;
         }
         Err(error) => return Err(Failure::Because { code: exit::AWAY, words: error.to_string() }),
     }

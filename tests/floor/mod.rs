@@ -358,7 +358,7 @@ impl Floor {
     pub fn is_halted(&self, kind: &str) -> bool {
         let out = self.verb(&["status", "--json"]);
         let Ok(status) = serde_json::from_slice::<Value>(&out.stdout) else { return false };
-        let halts = if status["engine"].is_null() { &status["halts"] } else { &status["engine"]["halts"] };
+        let halts = &status["engine"]["halts"];
         halts.as_array().is_some_and(|halts| halts.iter().any(|halt| halt["kind"] == kind))
     }
 

@@ -407,9 +407,9 @@ fn every_file_of_migrations_is_applied() {
 fn copied(place: &Place, with_log: bool) -> Result<i64, String> {
     let copy = tempfile::tempdir().unwrap();
     let (from, to) = (place.path(), copy.path().join("bot.db"));
-    std::fs::copy(&from, &to).unwrap();
+    fs::copy(&from, &to).unwrap();
     if with_log {
-        std::fs::copy(from.with_extension("db-wal"), copy.path().join("bot.db-wal")).unwrap();
+        fs::copy(from.with_extension("db-wal"), copy.path().join("bot.db-wal")).unwrap();
     }
     let conn = rusqlite::Connection::open(to).unwrap();
     let whole = conn.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
@@ -423,9 +423,8 @@ fn copied(place: &Place, with_log: bool) -> Result<i64, String> {
 }
 
 fn commit_fills(ledger: &mut Ledger, numbers: std::ops::Range<u8>) {
-    for n in numbers {
-        ledger.commit(at(1), &counting(&fill(n, "TSLA", Side::Buy, "1", "1"))).unwrap();
-    }
+    let writes: Vec<_> = numbers.flat_map(|n| counting(&fill(n, "TSLA", Side::Buy, "1", "1"))).collect();
+    ledger.commit(at(1), &writes).unwrap();
 }
 
 fn read_in(place: &Place) -> rusqlite::Connection {

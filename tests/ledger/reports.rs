@@ -2,10 +2,15 @@
 
 use std::io;
 
+use counterfill::chain::ChainFacts;
+use counterfill::engine::{Facts, TickerFacts};
 use counterfill::hedges::{HaltKind, Intent, IntentState};
 use counterfill::ledger::{Filter, Reader, Write};
 use counterfill::report::{self, Form};
-use counterfill::units::Side;
+use counterfill::serve::health::{Limits, ProcessFacts, health};
+use counterfill::serve::status::StatusReport;
+use counterfill::units::{Shares, Side};
+use serde_json::{Value, json};
 
 use super::book::{
     Place, at, block, count, counting, dead, entry, execute, fill, hash, intent, skipped, step, symbol,
@@ -157,7 +162,7 @@ TSLA         0.5    2.5          -2  -     -       rejects
     let out = text(|out| report::fills(&reader, &Filter::default(), Form::Text, out));
     assert_eq!(out.lines().count(), 5);
     assert!(out.contains("skipped (foreign_pair)") && out.contains(&long("81")), "{out}");
-    let out = text(|out| report::status(&reader, Form::Text, out));
+    let out = text(|out| report::status(&reader, Form::Text, at(9), out));
     assert!(out.contains("HALTED          TSLA, rejects: broker said  no\n"), "{out}");
     assert!(out.contains("fills           3 (1 reversals)\n"), "{out}");
 
@@ -176,23 +181,95 @@ TSLA         0.5    2.5          -2  -     -       rejects
 fn status_as_json() {
     let (place, _) = traded();
     let reader = Reader::open(&place.path()).unwrap();
-    let out = text(|out| report::status(&reader, Form::Json, out));
-    let expected = format!(
-        concat!(
-            r#"{{"ledger":"{}","schema":3,"chain_id":8453,"orderbooks":["0x{}","0x{}"],"owners":["0x{}"],"broker":"paper","#,
-            r#""account":"paper","deployment_block":100,"hedge_from_block":null,"born_at":"2026-11-18T11:06:40.000Z","#,
-            r#""cursor":{{"number":109,"hash":"{}"}},"last_commit":"2026-11-18T11:06:44.000Z","fills":3,"reversals":1,"#,
-            r#""skipped":1,"dead":1,"hedges":1,"live":0,"#,
-            r#""halts":[{{"symbol":"TSLA","kind":"rejects","reason":"broker said\u0007 no"}}]}}"#,
-            "\n"
-        ),
-        place.path().display(),
-        "b1".repeat(20),
-        "b2".repeat(20),
-        "aa".repeat(20),
-        long("09")
-    );
-    assert_eq!(out, expected);
+    let out = text(|out| report::status(&reader, Form::Json, at(9), out));
+    assert_eq!(out.lines().count(), 1);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    let ledger = json!({
+        "ledger": place.path(), "schema": told["ledger"]["schema"], "chain_id": 8453,
+        "orderbooks": [format!("0x{}", "b1".repeat(20)), format!("0x{}", "b2".repeat(20))],
+        "owners": [format!("0x{}", "aa".repeat(20))], "broker": "paper", "account": "paper", "deployment_block": 100,
+        "hedge_from_block": null, "born_at": "2026-11-18T11:06:40.000Z",
+        "cursor": { "number": 109, "hash": long("09") }, "last_commit": "2026-11-18T11:06:44.000Z",
+        "fills": 3, "reversals": 1, "skipped": 1, "dead": 1, "hedges": 1, "live": 0,
+        "halts": [{ "symbol": "TSLA", "kind": "rejects", "reason": "broker said\u{7} no" }],
+    });
+    assert_eq!(told["ledger"], ledger);
+    let identity = json!({
+        "broker": "paper", "mode": "paper", "account": "paper", "account_last4": null, "chain_id": 8453,
+        "owners": ledger["owners"], "orderbooks": ledger["orderbooks"], "ledger": place.path(), "pid": null,
+    });
+    assert_eq!(told["identity"], identity);
+    let nothing = json!([false, false, false, null, null, []]);
+    let process =
+        ["running", "ready", "live", "started_at", "uptime_s", "checks"].map(|key| told[key].clone());
+    assert_eq!(json!(process), nothing);
+    let engine = &told["engine"];
+    assert_eq!((&engine["cursor"], &engine["halts"]), (&ledger["cursor"], &ledger["halts"]));
+    assert_eq!((&engine["fills"], &engine["deciding"]), (&json!(3), &json!(false)));
+    let exposures: Vec<_> =
+        engine["tickers"].as_array().unwrap().iter().map(|t| (&t["symbol"], &t["exposure"])).collect();
+    assert_eq!(exposures, [(&json!("AAPL"), &json!("0")), (&json!("TSLA"), &json!("0.5"))]);
+}
+
+/// That two answers have the same keys; null stands for anything.
+fn same_shape(one: &Value, other: &Value, place: &str) {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>(), "{place}");
+            for (key, value) in one {
+                same_shape(value, &other[key], &format!("{place}.{key}"));
+            }
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            if let (Some(one), Some(other)) = (one.first(), other.first()) {
+                same_shape(one, other, &format!("{place}[]"));
+            }
+        }
+        (Value::Null, _) | (_, Value::Null) => {}
+        _ => assert_eq!(std::mem::discriminant(one), std::mem::discriminant(other), "{place}"),
+    }
+}
+
+#[test]
+fn status_has_one_shape_with_and_without_a_bot() {
+    let (place, _) = traded();
+    let reader = Reader::open(&place.path()).unwrap();
+    let at_rest: Value =
+        serde_json::from_str(&text(|out| report::status(&reader, Form::Json, at(9), out))).unwrap();
+    let facts = Facts {
+        at: at(8),
+        deciding: true,
+        waiting: vec![],
+        cursor: None,
+        fills_total: 3,
+        reversals_total: 1,
+        dead_total: 1,
+        tickers: vec![TickerFacts {
+            symbol: symbol("AAPL"),
+            exposure: Shares::whole(1),
+            live: Some(("cf-a-1".parse().unwrap(), IntentState::Working, at(7))),
+            unhedged_since: None,
+            overdue: false,
+            waiting: None,
+            remedy: None,
+        }],
+        halts: vec![(None, HaltKind::Operator, "lunch".into())],
+        gate: None,
+        broker_answers: Some(true),
+        session: None,
+        unsettled: vec![],
+    };
+    let (chain, process) = (ChainFacts::default(), ProcessFacts::default());
+    let verdict = health(Some(&facts), &chain, &process, at(9), &Limits::default());
+    let running = StatusReport::new(verdict, Some(&facts), &chain, &process, at(9));
+    let summary = reader.summary().unwrap();
+    let running = report::with_ledger(serde_json::to_value(running).unwrap(), Some(&summary));
+    assert_eq!((&running["running"], &at_rest["running"]), (&json!(true), &json!(false)));
+    same_shape(&running, &at_rest, "");
+    // A ledger that can not be read takes no key away.
+    let unread = report::with_ledger(running.clone(), None);
+    assert_eq!(unread["ledger"], Value::Null);
+    same_shape(&running, &unread, "");
 }
 
 #[test]
@@ -273,7 +350,7 @@ fn a_closed_pipe_is_no_error() {
         report::fills(&reader, &Filter::default(), form, &mut Closed).unwrap();
         report::hedges(&reader, &Filter::default(), form, &mut Closed).unwrap();
         report::positions(&reader, None, form, &mut Closed).unwrap();
-        report::status(&reader, form, &mut Closed).unwrap();
+        report::status(&reader, form, at(9), &mut Closed).unwrap();
         report::trace(&reader, hash(0x82), form, &mut Closed).unwrap();
     }
 }

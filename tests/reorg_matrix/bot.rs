@@ -83,6 +83,8 @@ impl Bot {
                 unhedged_alert_ms: 60_000,
                 live: false,
                 alerts: counterfill::alerts::Alerts::none(),
+                account_last4: None,
+                keeps_hours: false,
                 heartbeat: counterfill::alerts::Heartbeat::none(),
                 tell: Arc::new(|_| {}),
             };
