@@ -16,6 +16,8 @@ mod range_size;
 mod reading;
 mod receipts;
 mod refusal;
+#[cfg(test)]
+mod refusal_table;
 pub mod rpc;
 #[cfg(test)]
 mod scripted;
