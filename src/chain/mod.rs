@@ -24,6 +24,8 @@ mod scripted;
 mod secrets;
 mod socket;
 mod sweep;
+#[cfg(test)]
+mod sweep_tests;
 pub mod tokens;
 mod upgrade;
 pub mod window;

@@ -9,6 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 /// What comes back for a call.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(crate) enum Reply {
     Frame(&'static str),
     /// A subscription's id, and at once so many heads under it.
     Heads(u64),
+    /// A close frame with this code and reason.
+    Closes(u16, &'static str),
     /// Nothing, and the socket stays.
     Silence,
     /// The socket ends.
@@ -60,6 +63,11 @@ pub(crate) async fn node(answer: impl FnMut(&str, &Value) -> Reply + Send + 'sta
                                 let _ = socket.send(Message::text(push.to_string())).await;
                             }
                             continue;
+                        }
+                        Reply::Closes(code, reason) => {
+                            let frame = CloseFrame { code: code.into(), reason: reason.into() };
+                            let _ = socket.close(Some(frame)).await;
+                            return;
                         }
                         Reply::Silence => continue,
                         Reply::HangsUp => return,
