@@ -15,7 +15,7 @@ use super::tokens::Tokens;
 use super::{ChainConfig, ChainFacts, ChainView};
 use crate::units::{BlockRef, Millis};
 
-const HEAD: u64 = 3_100;
+const HEAD: u64 = 1_300;
 const FIRST: u64 = 1;
 const RANGE: u64 = 400;
 /// Below it everything is read by height.

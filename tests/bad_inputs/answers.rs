@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::assert_rows;
 use super::node::{PATIENCE, Reply, listener, node};
-use Reply::{Closes, Frame, HangsUp, Heads, Refuses, Says, Silence};
+use Reply::{Bytes, Closes, Frame, HangsUp, Heads, Refuses, Says, Silence};
 
 const TX: B256 = B256::repeat_byte(0xbb);
 const BLOCK: B256 = B256::repeat_byte(0xaa);
@@ -491,6 +491,8 @@ async fn a_nodes_own_words_reach_whoever_asks_and_its_address_does_not() {
             "the node says no JSON-RPC, but: Too many connections. Please try again later.",
             Some(5),
         ),
+        ("bytes", Bytes(&[0xff, 0xfe]), "the node sent bytes that are no text", None),
+        ("text as bytes", Bytes(br#"{"jsonrpc":"2.0","id":0,"result":"0x2105"}"#), "8453", None),
         (
             "a gateway's message",
             Frame(r#"{"message":"API rate limit exceeded","code":429}"#),

@@ -20,6 +20,8 @@ pub(crate) enum Reply {
     Refuses(i64, &'static str),
     /// This frame, whatever it is.
     Frame(&'static str),
+    /// This binary frame.
+    Bytes(&'static [u8]),
     /// A subscription's id, and at once so many heads under it.
     Heads(u64),
     /// A close frame with this code and reason.
@@ -53,6 +55,10 @@ pub(crate) async fn node(answer: impl FnMut(&str, &Value) -> Reply + Send + 'sta
                             json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string()
                         }
                         Reply::Frame(text) => text.to_owned(),
+                        Reply::Bytes(bytes) => {
+                            let _ = socket.send(Message::binary(bytes)).await;
+                            continue;
+                        }
                         Reply::Heads(count) => {
                             let opened = json!({ "jsonrpc": "2.0", "id": id, "result": "0x1" });
                             let _ = socket.send(Message::text(opened.to_string())).await;
