@@ -109,7 +109,9 @@ fn a_push_below_the_base_of_a_sweep_that_is_under_way_is_looked_at() {
     // What is pushed meanwhile has the hash of a block that was read, and is on no chain.
     let phantom = Block { deals: vec![sold(1, 9)], ..below };
     world.push(&phantom);
+    let before = world.engine.view().dropped_sweeps;
     world.input(Input::Sweep(planned));
+    assert_eq!(world.engine.view().dropped_sweeps, before + 1, "and whoever handed it over is told");
     let mut back = world.chain.sweep(&world.engine.view(), 64).unwrap();
     assert!(back.base.number < phantom.number, "it is read again from below");
     back.refuted = vec![phantom.fills()[0].id];

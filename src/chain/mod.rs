@@ -16,12 +16,16 @@ mod range_size;
 mod reading;
 mod receipts;
 mod refusal;
+#[cfg(test)]
+mod refusal_table;
 pub mod rpc;
 #[cfg(test)]
 mod scripted;
 mod secrets;
 mod socket;
 mod sweep;
+#[cfg(test)]
+mod sweep_tests;
 pub mod tokens;
 mod upgrade;
 pub mod window;

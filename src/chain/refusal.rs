@@ -63,10 +63,9 @@ const ALLOWANCE: [&str; 8] =
 const USED_UP: [&str; 6] =
     ["used up", "exhausted", "usage limit", "limit exceeded", "limit reached", "exceeded the limit"];
 /// A block that the node does not have yet, in the words of nodes and of what stands before them.
-const HEAD: [&str; 22] = [
+const HEAD: [&str; 21] = [
     "header not found",
     "unknown block",
-    "block not found",
     "blockoutofrange",
     "block out of range",
     "beyond current head",
@@ -88,7 +87,7 @@ const HEAD: [&str; 22] = [
     "future block",
 ];
 /// Less is wanted, said outright.
-const LESS: [&str; 26] = [
+const LESS: [&str; 28] = [
     "query returned more than",
     "returned more than",
     "max results",
@@ -115,11 +114,11 @@ const LESS: [&str; 26] = [
     "blocks per request",
     "blocks per query",
     "reduce your block",
+    "blocks distance",
+    "must be smaller than",
 ];
 /// Beside "range", what says that it is the range that is too large.
-const TOO_LARGE: [&str; 18] = [
-    "block range",
-    "blocks range",
+const TOO_LARGE: [&str; 16] = [
     "limit",
     "exceed",
     "large",
@@ -147,7 +146,7 @@ pub(super) fn sorted(method: &'static str, code: i64, message: &str, data: Optio
     if method == "eth_call" && is_revert_told(code, &words) {
         return RpcError::Refused { method, code, message };
     }
-    if any(&HEAD) {
+    if is_of_head(code, &words) {
         return RpcError::Behind { method, message };
     }
     let about_range = method == "eth_getLogs"
@@ -161,6 +160,15 @@ pub(super) fn sorted(method: &'static str, code: i64, message: &str, data: Optio
         return RpcError::Limited { method, code, message, pause: pause_told(&words, data) };
     }
     RpcError::Refused { method, code, message }
+}
+
+/// Whether words, in lower case, say that the node does not have a block. Of a method they say the same.
+fn is_of_head(code: i64, words: &str) -> bool {
+    let any = |list: &[&str]| list.iter().any(|word| words.contains(word));
+    let of_a_method = code == -32601 || any(&["method", "eth_"]);
+    let of_a_block = words.contains("could not be found")
+        || (any(&["block", "header"]) && any(&["not found", "cannot be found", "could not get header"]));
+    any(&HEAD) || (of_a_block && !of_a_method)
 }
 
 /// Whether words, in lower case, are of rate, quota or plan.

@@ -191,18 +191,11 @@ impl Sweeper<'_> {
             note(self.survey.facts, |facts| facts.forks = facts.forks.saturating_add(1));
         }
         self.inputs.send(Input::Sweep(sweep)).await.map_err(|_| ChainStop::EngineGone)?;
-        let (late_from, dropped) = (planned_on.late_from, planned_on.dropped_sweeps);
-        let taken = self.view.wait_for(|view| {
-            // A look back for a late fill may end where the cursor is already.
-            let looked_back = late_from.is_none() || view.late_from != late_from;
-            (view.cursor == Some(target) && looked_back)
-                || view.cursor != cursor
-                || view.dropped_sweeps != dropped
-        });
+        let taken = self.view.wait_for(|view| is_done_with(view, planned_on, target));
         let is_dropped = match timeout(COMMIT_S_MAX, taken).await {
             Ok(view) => {
                 let view = view.map_err(|_| ChainStop::EngineGone)?;
-                let is_dropped = view.dropped_sweeps != dropped;
+                let is_dropped = view.dropped_sweeps != planned_on.dropped_sweeps;
                 if !is_dropped {
                     let (now, number) = ((self.survey.clock)(), view.cursor.unwrap_or(target).number);
                     note(self.survey.facts, |facts| facts.swept_to(number, now));
@@ -428,6 +421,15 @@ fn nothing(view: &ChainView, base: BlockRef, head: &Header) -> Result<Found, Tro
         }
         _ => Found::Idle,
     })
+}
+
+/// Whether the engine has taken the range up to `target` that was planned on `planned_on`, or has dropped it.
+pub(super) fn is_done_with(view: &ChainView, planned_on: &ChainView, target: BlockRef) -> bool {
+    // A look back for a late fill may end where the cursor is already.
+    let looked_back = planned_on.late_from.is_none() || view.late_from != planned_on.late_from;
+    (view.cursor == Some(target) && looked_back)
+        || view.cursor != planned_on.cursor
+        || view.dropped_sweeps != planned_on.dropped_sweeps
 }
 
 /// Whether every fill that stands in a canonical block of the range, and did not when it was planned, is in its events

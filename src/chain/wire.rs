@@ -27,8 +27,8 @@ pub struct Header {
     pub timestamp: u64,
     /// Which addresses and topics may be among its logs.
     pub logs_bloom: Bloom,
-    /// The hashes of its transactions, where the node lists them.
-    #[serde(default)]
+    /// The hashes of its transactions, where the node lists them; some list them whole although that was not asked for.
+    #[serde(default, deserialize_with = "hashes")]
     pub transactions: Option<Vec<B256>>,
 }
 
@@ -91,6 +91,20 @@ fn quantity_of(text: &str) -> Option<u64> {
 
 fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Quantity::deserialize(deserializer).map(|q| q.0)
+}
+
+fn hashes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<B256>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Transaction {
+        Hash(B256),
+        Whole { hash: B256 },
+    }
+    let listed = Option::<Vec<Transaction>>::deserialize(deserializer)?;
+    let hash = |transaction| match transaction {
+        Transaction::Hash(hash) | Transaction::Whole { hash } => hash,
+    };
+    Ok(listed.map(|listed| listed.into_iter().map(hash).collect()))
 }
 
 /// A log on the wire, where anything that names its place may be missing.

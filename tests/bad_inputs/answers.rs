@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::assert_rows;
 use super::node::{PATIENCE, Reply, listener, node};
-use Reply::{Frame, HangsUp, Heads, Refuses, Says, Silence};
+use Reply::{Bytes, Closes, Frame, HangsUp, Heads, Refuses, Says, Silence};
 
 const TX: B256 = B256::repeat_byte(0xbb);
 const BLOCK: B256 = B256::repeat_byte(0xaa);
@@ -87,8 +87,16 @@ fn good() -> Vec<Row> {
         ("a chain id", Ask::ChainId, Says(json!("0x2105")), "8453"),
         ("a header", Ask::Head, Says(header()), "5"),
         ("a header without transactions", Ask::Header, Says(without(header(), "transactions")), "Some(5)"),
+        (
+            "whole transactions",
+            Ask::Header,
+            Says(with(header(), "transactions", json!([{ "hash": TX, "from": TX }]))),
+            "Some(5)",
+        ),
         ("no such block", Ask::Header, Says(Value::Null), "None"),
         ("a log", Ask::LogsOfBlock, Says(json!([log()])), "1 logs"),
+        ("no logs, said as null", Ask::LogsOfBlock, Says(Value::Null), "0 logs"),
+        ("no logs of a range, said as null", Ask::LogsOfRange, Says(Value::Null), "0 logs"),
         ("a receipt", Ask::Receipt, Says(receipt()), "Some(1)"),
         ("no receipt", Ask::Receipt, Says(Value::Null), "None"),
         ("receipts", Ask::BlockReceipts, Says(json!([receipt(), receipt()])), "Some(2)"),
@@ -167,12 +175,6 @@ fn misshapen() -> Vec<Row> {
             Ask::Head,
             Says(with(header(), "logsBloom", json!("0x00"))),
             "the answer to eth_getBlockByNumber makes no sense: invalid string length",
-        ),
-        (
-            "whole transactions",
-            Ask::Head,
-            Says(with(header(), "transactions", json!([{ "hash": TX }]))),
-            "the answer to eth_getBlockByNumber makes no sense: invalid type: map, expected 32 bytes, represented as a hex string of length 64, an array of u8, or raw bytes",
         ),
         (
             "another height",
@@ -344,12 +346,17 @@ fn refused() -> Vec<Row> {
         ),
         ("silence", Ask::BlockNumber, Silence, "no answer to eth_blockNumber within its limit"),
         ("the end of the connection", Ask::BlockNumber, HangsUp, "the connection to the node was lost"),
-        ("a frame that is no JSON", Ask::BlockNumber, Frame("<html>"), "the connection to the node was lost"),
+        (
+            "a frame that is no JSON",
+            Ask::BlockNumber,
+            Frame("<html>"),
+            "the node says no JSON-RPC, but: <html>",
+        ),
         (
             "a frame that is another's",
             Ask::BlockNumber,
             Frame("{\"jsonrpc\":\"2.0\",\"id\":\"x\"}"),
-            "the connection to the node was lost",
+            "the node says no JSON-RPC, but: {\"jsonrpc\":\"2.0\",\"id\":\"x\"}",
         ),
     ]
 }
@@ -379,6 +386,13 @@ async fn a_node_that_can_not_be_reached_is_told_by_scheme_and_host() {
     let silent = listener("").await;
     let proxy = listener("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").await;
     let web = listener("<html>\r\n\r\n").await;
+    let keyless = listener(
+        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 31\r\n\r\n{\"error\":\"no project SECRETKEY\"}",
+    )
+    .await;
+    let moved =
+        listener("HTTP/1.1 301 Moved\r\nLocation: wss://other.example/KEY\r\nContent-Length: 0\r\n\r\n")
+            .await;
     let rows: Vec<(&str, String, Option<&Path>, &str)> = vec![
         (
             "nobody listens",
@@ -396,7 +410,19 @@ async fn a_node_that_can_not_be_reached_is_told_by_scheme_and_host() {
             "a proxy without its node",
             format!("{proxy}/KEY"),
             None,
-            "no connection to NODE: the server answered HTTP 503",
+            "no connection to NODE: the server answered HTTP 503 Service Unavailable",
+        ),
+        (
+            "a key that it does not know",
+            format!("{keyless}/SECRETKEY"),
+            None,
+            "no connection to NODE: the server answered HTTP 401 Unauthorized: no project …; check the key in WS_RPC_URL, and what it is allowed",
+        ),
+        (
+            "it has moved",
+            format!("{moved}/SECRETKEY"),
+            None,
+            "no connection to NODE: the server answered HTTP 301 Moved Permanently; it sends to wss://other.example: set WS_RPC_URL to the address there",
         ),
         (
             "no WebSocket",
@@ -432,6 +458,120 @@ async fn a_node_that_can_not_be_reached_is_told_by_scheme_and_host() {
     let found = futures_util::future::join_all(found).await;
     let rows = rows.iter().zip(found).map(|((name, _, _, expected), found)| (*name, found, *expected));
     assert_rows(rows.collect());
+}
+
+/// What a node, or what stands before it, says in its own words: the error of the call, and how long it asks to be left
+/// alone if the connection is over. The first question of a connection has the id 0.
+#[tokio::test]
+async fn a_nodes_own_words_reach_whoever_asks_and_its_address_does_not() {
+    const KEY: &str = "KEY0123456789";
+    let rows: Vec<(&str, Reply, &str, Option<u64>)> = vec![
+        (
+            "a quota",
+            Closes(1008, "quota exceeded for this key"),
+            "the node closed the connection with 1008: quota exceeded for this key",
+            Some(5),
+        ),
+        (
+            "try later",
+            Closes(1013, "try again in 20 s"),
+            "the node closed the connection with 1013: try again in 20 s",
+            Some(20),
+        ),
+        ("an end", Closes(1001, ""), "the node closed the connection with 1001", None),
+        (
+            "a key that is repeated",
+            Closes(1008, "KEY0123456789 is over"),
+            "the node closed the connection with 1008: … is over",
+            Some(5),
+        ),
+        (
+            "a text",
+            Frame("Too many connections. Please try again later."),
+            "the node says no JSON-RPC, but: Too many connections. Please try again later.",
+            Some(5),
+        ),
+        ("bytes", Bytes(&[0xff, 0xfe]), "the node sent bytes that are no text", None),
+        ("text as bytes", Bytes(br#"{"jsonrpc":"2.0","id":0,"result":"0x2105"}"#), "8453", None),
+        (
+            "a gateway's message",
+            Frame(r#"{"message":"API rate limit exceeded","code":429}"#),
+            "the node limits eth_chainId: API rate limit exceeded (code 429)",
+            None,
+        ),
+        (
+            "no code",
+            Frame(r#"{"jsonrpc":"2.0","id":0,"error":{"message":"plan is used up"}}"#),
+            "the node limits eth_chainId: plan is used up",
+            None,
+        ),
+        (
+            "a code in quotes",
+            Frame(r#"{"jsonrpc":"2.0","id":0,"error":{"code":"-32005","message":"plan is used up"}}"#),
+            "the node limits eth_chainId: plan is used up (code -32005)",
+            None,
+        ),
+        (
+            "no id",
+            Frame(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"no\nmore"}}"#),
+            "the node refuses eth_chainId: nomore (code -32000)",
+            None,
+        ),
+        (
+            "a bare text for an error",
+            Frame(r#"{"jsonrpc":"2.0","id":0,"error":"not today"}"#),
+            "the node refuses eth_chainId: not today",
+            None,
+        ),
+        (
+            "an error that repeats the address",
+            Frame(
+                r#"{"jsonrpc":"2.0","id":0,"error":{"code":1,"message":"bad key key0123456789","data":{"at":"no ws://x/v3/KEY0123456789?x=1"}}}"#,
+            ),
+            "the node refuses eth_chainId: bad key …: no ws://x… (code 1)",
+            None,
+        ),
+        ("an empty error", Frame(r#"{"jsonrpc":"2.0","id":0,"result":"0x2105","error":null}"#), "8453", None),
+    ];
+    let found = rows.iter().map(|(_, reply, ..)| async move {
+        let reply = reply.clone();
+        let url = node(move |_, _| reply.clone()).await;
+        let rpc = Rpc::connect(&format!("{url}/v3/{KEY}?x=1"), None).await.unwrap();
+        match tokio::time::timeout(PATIENCE, rpc.chain_id()).await.expect("an answer, or an error") {
+            Ok(chain_id) => (chain_id.to_string(), None),
+            Err(error) => {
+                let text = error.to_string();
+                let RpcError::Gone(lost) = error else { return (text, None) };
+                // A call that comes later is told the same.
+                assert_eq!(rpc.block_number().await.unwrap_err().to_string(), text);
+                (text, lost.pause)
+            }
+        }
+    });
+    let found = futures_util::future::join_all(found).await;
+    for ((name, _, expected, pause), (text, told)) in rows.iter().zip(&found) {
+        assert_eq!((text.as_str(), *told), (*expected, pause.map(Duration::from_secs)), "{name}");
+    }
+}
+
+/// An error that names no question answers all that wait: none of them hangs until its limit.
+#[tokio::test]
+async fn an_error_of_nobody_is_everybodys() {
+    let mut calls = 0;
+    let url = node(move |_, _| {
+        calls += 1;
+        if calls % 3 == 0 {
+            Frame(r#"{"id":null,"error":{"code":-32016,"message":"over rate limit"}}"#)
+        } else {
+            Silence
+        }
+    })
+    .await;
+    let rpc = Rpc::connect(&url, None).await.unwrap();
+    let (one, two, three) = tokio::join!(rpc.chain_id(), rpc.block_number(), rpc.head());
+    for error in [one.unwrap_err(), two.unwrap_err(), three.unwrap_err()] {
+        assert!(matches!(error, RpcError::Limited { code: -32016, .. }), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -519,7 +659,7 @@ async fn the_end_of_a_feed_is_an_error_and_never_silence() {
     assert!(feed.ready().is_none());
     rpc.chain_id().await.unwrap_err();
     let end = tokio::time::timeout(Duration::from_secs(60), feed.next()).await.expect("an end").unwrap_err();
-    assert_eq!(end.to_string(), "the node closed the connection");
+    assert_eq!(end.to_string(), "the connection to the node was lost");
     // And a connection that has ended takes no further subscription.
     let late = rpc.subscribe_heads().await.unwrap_err();
     assert_eq!(late.to_string(), "the connection to the node was lost");

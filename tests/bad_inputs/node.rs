@@ -9,6 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 /// What comes back for a call.
 #[derive(Debug, Clone)]
@@ -19,8 +20,12 @@ pub(crate) enum Reply {
     Refuses(i64, &'static str),
     /// This frame, whatever it is.
     Frame(&'static str),
+    /// This binary frame.
+    Bytes(&'static [u8]),
     /// A subscription's id, and at once so many heads under it.
     Heads(u64),
+    /// A close frame with this code and reason.
+    Closes(u16, &'static str),
     /// Nothing, and the socket stays.
     Silence,
     /// The socket ends.
@@ -50,6 +55,10 @@ pub(crate) async fn node(answer: impl FnMut(&str, &Value) -> Reply + Send + 'sta
                             json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string()
                         }
                         Reply::Frame(text) => text.to_owned(),
+                        Reply::Bytes(bytes) => {
+                            let _ = socket.send(Message::binary(bytes)).await;
+                            continue;
+                        }
                         Reply::Heads(count) => {
                             let opened = json!({ "jsonrpc": "2.0", "id": id, "result": "0x1" });
                             let _ = socket.send(Message::text(opened.to_string())).await;
@@ -60,6 +69,11 @@ pub(crate) async fn node(answer: impl FnMut(&str, &Value) -> Reply + Send + 'sta
                                 let _ = socket.send(Message::text(push.to_string())).await;
                             }
                             continue;
+                        }
+                        Reply::Closes(code, reason) => {
+                            let frame = CloseFrame { code: code.into(), reason: reason.into() };
+                            let _ = socket.close(Some(frame)).await;
+                            return;
                         }
                         Reply::Silence => continue,
                         Reply::HangsUp => return,
