@@ -266,6 +266,65 @@ fn a_read_is_asked_again_once_with_another_token() {
     assert_eq!((desk.calls("place"), desk.calls("token"), desk.double.orders().len()), (2, 2, 1));
 }
 
+/// Market data alone is refused to a token that trades: that road rests, with its words, and nothing else does.
+#[test]
+fn a_401_belongs_to_its_road() {
+    let desk = Desk::ready();
+    let tsla: [Symbol; 1] = ["TSLA".parse().unwrap()];
+    let now = Millis::now();
+    desk.double.fault(Fault::always("quotes", Kind::NotAuthorized));
+    let quotes = |at: Millis| desk.client.quotes(&tsla, at);
+    assert!(quotes(now).unwrap_err().0.contains("Client not authorized"));
+    assert_eq!((desk.calls("quotes"), desk.calls("token")), (2, 1), "another token is tried once");
+    for at in [now, now.plus(10_000), now.plus(59_000)] {
+        let no = quotes(at).unwrap_err().0;
+        assert!(no.contains("Client not authorized") && no.contains("Market Data Production"), "{no}");
+        assert!(desk.client.positions(at).is_ok() && desk.client.list(at, at).is_ok());
+    }
+    assert_eq!((desk.calls("quotes"), desk.calls("token")), (2, 1), "it rests");
+    // Asked once a minute, with the token that is taken elsewhere.
+    for minute in 1..=5 {
+        assert!(quotes(now.plus(minute * 60_000)).is_err());
+        assert!(desk.client.positions(now.plus(minute * 60_000)).is_ok());
+    }
+    assert_eq!((desk.calls("quotes"), desk.calls("token")), (7, 1));
+    let denied =
+        |desk: &Desk| desk.client.login_facts().denied.into_iter().map(|it| it.what).collect::<Vec<_>>();
+    assert_eq!(denied(&desk), ["quotes"]);
+    assert_eq!(desk.client.login_facts().mend, None);
+    desk.double.heal();
+    assert_eq!(quotes(now.plus(360_000)).unwrap().len(), 1);
+    assert_eq!(denied(&desk), [""; 0]);
+}
+
+#[test]
+fn a_road_that_refuses_a_token_does_not_take_it_from_the_others() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    desk.double.fault(Fault::always("quotes", Kind::NotAuthorized));
+    desk.double.fault(Fault::always("token", Kind::Unavailable { html: false }));
+    for _ in 0..3 {
+        assert!(desk.client.quotes(&["TSLA".parse().unwrap()], now).is_err());
+        assert!(desk.client.positions(now).is_ok(), "its token is good");
+    }
+    assert_eq!(word(&desk.place(&ticket(Side::Buy, "1", false))), "accepted");
+}
+
+#[test]
+fn orders_that_are_refused_to_every_token_rest_while_the_account_is_read() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    desk.double.fault(Fault::always("place", Kind::NotAuthorized));
+    let buy = || desk.place(&ticket(Side::Buy, "1", false));
+    assert_eq!(word(&buy()), "gate 2000");
+    assert_eq!(word(&buy()), "gate 60000", "the second token was fresh");
+    assert!(desk.client.positions(now).is_ok());
+    let Placed::NotSent(why) = buy() else { panic!("it rests") };
+    assert!(why.contains("Client not authorized") && why.contains("Accounts and Trading"), "{why}");
+    assert_eq!((desk.calls("place"), desk.calls("token")), (2, 1));
+    assert_eq!(desk.client.login_facts().denied[0].what, "orders");
+}
+
 #[test]
 fn the_list_reaches_the_brokers_present_where_our_clock_is_behind() {
     let desk = Desk::ready();

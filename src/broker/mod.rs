@@ -211,6 +211,17 @@ pub struct LoginFacts {
     pub trouble: Option<String>,
     /// What a person must do about that; none where it may pass by itself.
     pub mend: Option<Mend>,
+    /// What the broker does not open to this login although it is good.
+    pub denied: Vec<Denied>,
+}
+
+/// Something that a good login does not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// What, such as `quotes`; a name that does not change.
+    pub what: &'static str,
+    /// The broker's words and what a person may look at; no secret.
+    pub words: String,
 }
 
 /// What only a person can do about a login that is not good.

@@ -272,6 +272,7 @@ mod tests {
             ends_at: Some(at.plus(168 * HOUR_MS)),
             trouble: trouble.map(str::to_owned),
             mend,
+            denied: Vec::new(),
         };
         let after = |hours: i64| at.plus(hours * HOUR_MS);
         let rows = [

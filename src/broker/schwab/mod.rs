@@ -11,6 +11,7 @@
 //! once, with a new token.
 
 pub mod grant;
+mod routes;
 pub mod tokens;
 pub mod vault;
 pub mod wire;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use self::grant::{Meaning, Secret};
+use self::routes::{Route, Routes};
 use self::tokens::{Endpoint, NoToken, Tokens};
 use super::http::{Answer, Clocks, Http, Trouble, http_date};
 use super::pace::Pace;
@@ -41,6 +43,10 @@ pub const URL: &str = "https://api.schwabapi.com";
 pub const LOT: Shares = Shares::from_atoms(1_000_000_000_000_000_000);
 /// Which accounts there are.
 const ACCOUNTS_PATH: &str = "/trader/v1/accounts/accountNumbers";
+/// The market's hours of a day.
+const HOURS_PATH: &str = "/marketdata/v1/markets";
+/// The market's prices.
+const QUOTES_PATH: &str = "/marketdata/v1/quotes";
 /// How often a live order is read.
 const POLL_MS: i64 = 2_000;
 /// Requests a minute that an application has for everything but orders.
@@ -99,6 +105,8 @@ struct Learnt {
     hash: Option<String>,
     pace: Pace,
     clocks: Clocks,
+    /// What a token that is good elsewhere does not open.
+    routes: Routes,
     /// The regular sessions of a day by the broker, and when they were asked for.
     hours: Option<(Date, Millis, Vec<Regular>)>,
 }
@@ -200,6 +208,8 @@ impl Schwab {
 
     /// Reads, within the application's limits and with a token that is taken. `None` is the broker's own "there is none".
     fn get(&self, path: &str, query: &[(&str, &str)], now: Millis) -> Result<Option<Vec<u8>>, ReadError> {
+        let route = Route::of(path);
+        let mut refused = self.learnt().routes.may_ask(route, now).map_err(ReadError)?;
         for _ in 0..2 {
             let wait = {
                 let mut learnt = self.learnt();
@@ -209,12 +219,13 @@ impl Schwab {
             };
             // The lock is not held while waiting: an order call must not wait for reads.
             std::thread::sleep(wait);
-            let token = self.tokens.access(now).map_err(|no| ReadError(no.words))?;
+            let token = self.tokens.access_but(now, refused.as_ref()).map_err(|no| ReadError(no.words))?;
             let bearer = Secret::from(format!("Bearer {}", *token));
             let asked = self.learnt().clocks.at(now);
             let answer = self.http.read(path, query, &[("Authorization", &bearer)]);
             let answer = answer.map_err(|trouble| ReadError(trouble.into_words()))?;
             self.learnt().clocks.heed(&answer, asked, now);
+            self.took(route, &token, &answer);
             if answer.status != 200 && wire::refusal(&answer).contains(ACCOUNT_UNKNOWN) {
                 // It is looked for anew next time.
                 self.learnt().hash = None;
@@ -223,7 +234,13 @@ impl Schwab {
             match answer.status {
                 200 if answer.whole => return Ok(Some(answer.body)),
                 200 => return Err(ReadError("an answer that ends before its end".into())),
-                401 => self.tokens.refused(&token),
+                401 => {
+                    let words = wire::refusal(&answer);
+                    if !self.learnt().routes.refuse(route, &token, &words, now) {
+                        return Err(ReadError(words));
+                    }
+                    refused = Some(token);
+                }
                 404 if serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok() => return Ok(None),
                 429 => {
                     self.learnt().pace.rest(now, rate_gate_ms(&answer, now), "the broker's rate limit");
@@ -233,6 +250,13 @@ impl Schwab {
             }
         }
         Err(ReadError("the broker does not take a token that it has just given".into()))
+    }
+
+    /// An answer behind the door shows that the token opens it.
+    fn took(&self, route: Route, token: &Secret, answer: &Answer) {
+        if matches!(answer.status, 200..=299 | 400 | 404 | 422) {
+            self.learnt().routes.take(route, token);
+        }
     }
 
     /// As [`Self::get`], where there must be something.
@@ -277,10 +301,10 @@ impl Schwab {
                 Some(order) => Placed::Accepted(order),
                 None => Placed::Unknown("a yes that names no order".into()),
             },
-            401 => {
-                self.tokens.refused(token);
+            401 if self.learnt().routes.refuse(Route::Orders, token, &reason, now) => {
                 gate(reason, TOKEN_GATE_MS)
             }
+            401 => gate(reason, routes::REST_MS),
             429 => {
                 let ms = rate_gate_ms(answer, now);
                 gate(reason, ms)
@@ -295,6 +319,12 @@ impl Schwab {
         }
     }
 
+    /// A token that orders are not refused for.
+    fn order_token(&self, now: Millis) -> Result<Secret, String> {
+        let refused = self.learnt().routes.may_ask(Route::Orders, now)?;
+        self.tokens.access_but(now, refused.as_ref()).map_err(|NoToken { words, .. }| words)
+    }
+
     /// The regular sessions of today, by the broker; none where it gave no answer.
     fn sessions(&self, now: Millis) -> Option<Vec<Regular>> {
         let day = hours::date_of(now)?;
@@ -306,7 +336,7 @@ impl Schwab {
         }
         let date = day.to_string();
         let query = [("markets", "equity"), ("date", date.as_str())];
-        let body = self.get("/marketdata/v1/markets", &query, now);
+        let body = self.get(HOURS_PATH, &query, now);
         let sessions = match body {
             Ok(Some(body)) => wire::hours(&body),
             Ok(None) => Err("the broker has no hours".into()),
@@ -321,7 +351,7 @@ impl Schwab {
     /// How it stands with the login.
     #[must_use]
     pub fn login_facts(&self) -> LoginFacts {
-        self.tokens.facts()
+        LoginFacts { denied: self.learnt().routes.denied(), ..self.tokens.facts() }
     }
 }
 
@@ -388,9 +418,9 @@ impl Broker for Schwab {
             return Placed::Refused { reason, gate_ms: None };
         }
         let begun = Instant::now();
-        let token = match self.tokens.access(now) {
+        let token = match self.order_token(now) {
             Ok(token) => token,
-            Err(NoToken { words, .. }) => return Placed::NotSent(words),
+            Err(words) => return Placed::NotSent(words),
         };
         if begun.elapsed() > TOKEN_WAIT_MAX {
             // What allowed this order (the session, a quote, the position) was looked at before the wait.
@@ -423,6 +453,7 @@ impl Broker for Schwab {
                         super::http::words(number)
                     );
                 }
+                self.took(Route::Orders, &token, &answer);
                 self.outcome(&answer, &token, now)
             }
             Err(Trouble::NotSent(words)) => Placed::NotSent(words),
@@ -493,7 +524,7 @@ impl Broker for Schwab {
         let all: Vec<String> = symbols.iter().map(wire::spelled).collect();
         let symbols = all.join(",");
         let query = [("symbols", symbols.as_str()), ("fields", "quote"), ("indicative", "false")];
-        wire::quotes(&self.get_some("/marketdata/v1/quotes", &query, now)?).map_err(ReadError)
+        wire::quotes(&self.get_some(QUOTES_PATH, &query, now)?).map_err(ReadError)
     }
 
     fn clock_ahead_ms(&self) -> Option<i64> {

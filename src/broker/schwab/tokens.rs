@@ -66,8 +66,6 @@ struct State {
     login: Option<Login>,
     /// Until when the access token is good by the clock that nobody sets; none after a start: then the wall's decides.
     fresh_until: Option<Instant>,
-    /// An access token that the broker did not take.
-    refused: Option<Secret>,
     trouble: Option<NoToken>,
     next_try: Option<Instant>,
     doubts: u32,
@@ -102,7 +100,6 @@ impl Tokens {
             endpoint,
             login: None,
             fresh_until: None,
-            refused: None,
             trouble: None,
             next_try: None,
             doubts: 0,
@@ -128,15 +125,19 @@ impl Tokens {
     /// # Errors
     /// [`NoToken`].
     pub fn access(&self, now: Millis) -> Result<Secret, NoToken> {
-        let mut state = self.state();
-        let access = state.access(now);
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = state.facts(access.as_ref().err());
-        access
+        self.access_but(now, None)
     }
 
-    /// The broker did not take this token: the next question goes out for another, unless that has happened already.
-    pub fn refused(&self, token: &Secret) {
-        self.state().refused = Some(token.clone());
+    /// As [`Tokens::access`], but not `refused`, which the broker did not take where it was needed: goes out for another
+    /// one, unless that has happened already. It stays good for everybody else.
+    ///
+    /// # Errors
+    /// [`NoToken`].
+    pub fn access_but(&self, now: Millis, refused: Option<&Secret>) -> Result<Secret, NoToken> {
+        let mut state = self.state();
+        let access = state.access(now, refused);
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = state.facts(access.as_ref().err());
+        access
     }
 
     /// How it stood when a token was last asked for.
@@ -155,10 +156,11 @@ impl State {
             ends_at: logged_in_at.map(|at| at.plus(REFRESH_LIFE_MS)),
             trouble: trouble.map(|trouble| trouble.words.clone()),
             mend: trouble.and_then(|trouble| trouble.mend),
+            denied: Vec::new(),
         }
     }
 
-    fn access(&mut self, now: Millis) -> Result<Secret, NoToken> {
+    fn access(&mut self, now: Millis, refused: Option<&Secret>) -> Result<Secret, NoToken> {
         if let Some(renewal) = self.unsaved.take() {
             self.keep(renewal)?;
         }
@@ -167,7 +169,7 @@ impl State {
             let words = "nobody is logged in to the broker; type `auth login`".to_owned();
             return Err(NoToken { words, mend: Some(Mend::LogIn) });
         };
-        let refused = self.refused.as_ref() == Some(&login.access);
+        let refused = refused == Some(&login.access);
         if !refused && self.is_fresh(&login, now) {
             return Ok(login.access);
         }
@@ -423,11 +425,19 @@ mod tests {
     fn a_token_that_the_broker_did_not_take_is_renewed_once() {
         let (tokens, script, _dir) = bench(NOW.plus(1_800_000), vec![granted]);
         let old = tokens.access(NOW).unwrap();
-        tokens.refused(&old);
-        assert_eq!(*tokens.access(NOW).unwrap(), "new");
+        assert_eq!(*tokens.access_but(NOW, Some(&old)).unwrap(), "new");
         // A second thread comes late with the same complaint.
-        tokens.refused(&old);
+        assert_eq!(*tokens.access_but(NOW, Some(&old)).unwrap(), "new");
         assert_eq!(*tokens.access(NOW).unwrap(), "new");
+        assert_eq!(script.calls(), 1);
+    }
+
+    #[test]
+    fn a_token_that_one_road_refuses_stays_good_for_the_others_while_no_other_is_to_be_had() {
+        let (tokens, script, _dir) = bench(NOW.plus(1_800_000), vec![|| Meaning::Away("HTTP 503".into())]);
+        let old = tokens.access(NOW).unwrap();
+        assert!(tokens.access_but(NOW, Some(&old)).is_err());
+        assert_eq!(*tokens.access(NOW).unwrap(), "old");
         assert_eq!(script.calls(), 1);
     }
 
@@ -524,12 +534,11 @@ mod tests {
     #[test]
     fn a_broker_that_takes_no_token_does_not_storm_the_endpoint() {
         let (tokens, script, _dir) = bench(NOW.plus(1_800_000), vec![granted]);
+        let mut refused = tokens.access(NOW).unwrap();
         for _ in 0..20 {
-            if let Ok(token) = tokens.access(NOW) {
-                tokens.refused(&token);
-            }
+            refused = tokens.access_but(NOW, Some(&refused)).unwrap_or(refused);
         }
-        let no = tokens.access(NOW).unwrap_err();
+        let no = tokens.access_but(NOW, Some(&refused)).unwrap_err();
         assert!(no.mend.is_none() && no.words.contains("just given"), "{no:?}");
         assert_eq!(script.calls(), 3);
     }

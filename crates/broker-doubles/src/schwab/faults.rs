@@ -15,6 +15,8 @@ use crate::queue;
 pub enum Kind {
     /// Every access token dies before its time; this call is answered with 401.
     AccessRevokedEarly,
+    /// 401 to a token that is good elsewhere: the application was not given this product, or the login not this account.
+    NotAuthorized,
     /// The seven days are over.
     RefreshExpired,
     /// A good refresh token is refused, this time.

@@ -193,6 +193,7 @@ impl State {
                 self.desk.revoke_access();
                 self.unauthorized()
             }
+            Kind::NotAuthorized => self.unauthorized(),
             Kind::RefreshExpired | Kind::OtherLogin => {
                 self.desk.end_refresh();
                 self.desk.dead()
