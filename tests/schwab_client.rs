@@ -588,10 +588,28 @@ fn hours_come_from_the_broker_and_else_from_the_table() {
     // It answers, but not about its hours: with its word alone to go by, closed.
     let desk = Desk::ready();
     desk.double.fault(Fault::always("markets", Kind::Unavailable { html: false }));
-    assert!(matches!(desk.client.session(now).unwrap(), Session::Closed { .. }));
+    let Session::Disputed { reason } = desk.client.session(now).unwrap() else { panic!("not known") };
+    assert!(reason.contains("does not tell its hours: HTTP 503"), "{reason}");
     // It answers nothing at all: that is no session, and no table stands in.
     desk.double.fault(Fault::always("any", Kind::Unavailable { html: false }));
     assert!(desk.client.session(now).is_err());
+}
+
+/// The hours of a day that were told hold while the next answers fail, but not for long: a closing may come unplanned.
+#[test]
+fn hours_that_were_told_outlast_a_failure() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    // Their day is New York's, so that all of this is one day.
+    let noon = counterfill::broker::hours::date_of(now)
+        .and_then(|day| counterfill::broker::hours::moment_of(day, jiff::civil::time(12, 0, 0, 0)));
+    let noon = noon.unwrap();
+    let client = Schwab::new(options(&desk.double), vault(&desk.dir)).unwrap();
+    let open = |at: Millis| matches!(client.session(at).unwrap(), Session::Open { .. });
+    assert!(open(noon));
+    desk.double.fault(Fault::always("markets", Kind::Unavailable { html: false }));
+    assert!(open(noon.plus(299_000)) && open(noon.plus(1_799_000)));
+    assert!(matches!(client.session(noon.plus(1_800_000)).unwrap(), Session::Disputed { .. }));
 }
 
 #[test]

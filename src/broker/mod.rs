@@ -316,6 +316,11 @@ pub trait Broker: Send + Sync {
     /// When the broker could not be read.
     fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError>;
 
+    /// When the calendar of this program ends, where no session opens without its word; none where it needs none.
+    fn calendar_ends(&self) -> Option<Millis> {
+        None
+    }
+
     /// By how many milliseconds the broker's clock was ahead of ours (negative: behind) in its last answer that told;
     /// none where it does not say. It is asked after every read.
     fn clock_ahead_ms(&self) -> Option<i64> {

@@ -304,11 +304,15 @@ fn what_schwab_answers_that_its_double_never_does() {
         ("a read without an answer", hung_up(said(silent.list(NOW, NOW))), "in words"),
         ("the list of no account", said(gone.list(NOW, NOW)), "the broker does not know the account"),
         ("the positions of no account", said(gone.positions(NOW)), "the broker does not know the account"),
-        ("no hours", said(gone.session(NOW)), "Closed { reason: \"the broker does not tell its hours\" }"),
+        (
+            "no hours",
+            said(gone.session(NOW)),
+            "Disputed { reason: \"the broker does not tell its hours: the broker has no hours\" }",
+        ),
         (
             "a token that is never taken",
             said(refusing.list(NOW, NOW)),
-            "the broker does not take a token that it has just given",
+            "the account, refused to a login that is good: HTTP 401: no; the application needs the product Accounts and Trading Production, and the login the account",
         ),
         (
             "a full list",

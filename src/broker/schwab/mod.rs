@@ -71,6 +71,8 @@ const TOKEN_WAIT_MAX: Duration = Duration::from_secs(5);
 const DENIED_GATE_MS: i64 = 60_000;
 /// The hours of a day are asked for again after so long.
 const HOURS_MS: i64 = 300_000;
+/// Once told they hold for so long where the next answer fails: longer would miss a closing that nobody planned.
+const HOURS_KEPT_MS: i64 = 1_800_000;
 
 /// What the client is told once.
 #[derive(Debug, Clone)]
@@ -236,9 +238,7 @@ impl Schwab {
                 200 => return Err(ReadError("an answer that ends before its end".into())),
                 401 => {
                     let words = wire::refusal(&answer);
-                    if !self.learnt().routes.refuse(route, &token, &words, now) {
-                        return Err(ReadError(words));
-                    }
+                    self.learnt().routes.refuse(route, &token, &words, now).map_err(ReadError)?;
                     refused = Some(token);
                 }
                 404 if serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok() => return Ok(None),
@@ -301,10 +301,10 @@ impl Schwab {
                 Some(order) => Placed::Accepted(order),
                 None => Placed::Unknown("a yes that names no order".into()),
             },
-            401 if self.learnt().routes.refuse(Route::Orders, token, &reason, now) => {
-                gate(reason, TOKEN_GATE_MS)
-            }
-            401 => gate(reason, routes::REST_MS),
+            401 => match self.learnt().routes.refuse(Route::Orders, token, &reason, now) {
+                Ok(()) => gate(reason, TOKEN_GATE_MS),
+                Err(words) => gate(words, routes::REST_MS),
+            },
             429 => {
                 let ms = rate_gate_ms(answer, now);
                 gate(reason, ms)
@@ -325,27 +325,30 @@ impl Schwab {
         self.tokens.access_but(now, refused.as_ref()).map_err(|NoToken { words, .. }| words)
     }
 
-    /// The regular sessions of today, by the broker; none where it gave no answer.
-    fn sessions(&self, now: Millis) -> Option<Vec<Regular>> {
-        let day = hours::date_of(now)?;
-        if let Some((known, asked, sessions)) = &self.learnt().hours
-            && *known == day
-            && (0..HOURS_MS).contains(&now.since(*asked))
-        {
-            return Some(sessions.clone());
+    /// The regular sessions of today, by the broker; why there is none where it gave no answer.
+    fn sessions(&self, now: Millis) -> Result<Vec<Regular>, String> {
+        let day = hours::date_of(now).ok_or("this machine's clock shows no date")?;
+        let known = self.learnt().hours.clone().filter(|(known, ..)| *known == day);
+        let told_within = |ms| known.clone().filter(|(_, asked, _)| (0..ms).contains(&now.since(*asked)));
+        if let Some((_, _, sessions)) = told_within(HOURS_MS) {
+            return Ok(sessions);
         }
         let date = day.to_string();
         let query = [("markets", "equity"), ("date", date.as_str())];
-        let body = self.get(HOURS_PATH, &query, now);
-        let sessions = match body {
+        let sessions = match self.get(HOURS_PATH, &query, now) {
             Ok(Some(body)) => wire::hours(&body),
             Ok(None) => Err("the broker has no hours".into()),
             Err(ReadError(words)) => Err(words),
         };
-        let sessions =
-            sessions.inspect_err(|why| log::warn!("the broker does not tell its hours: {why}")).ok()?;
+        if let Err(why) = &sessions {
+            log::warn!("the broker does not tell its hours: {why}");
+            if let Some((_, _, sessions)) = told_within(HOURS_KEPT_MS) {
+                return Ok(sessions);
+            }
+        }
+        let sessions = sessions?;
         self.learnt().hours = Some((day, now, sessions.clone()));
-        Some(sessions)
+        Ok(sessions)
     }
 
     /// How it stands with the login.
@@ -498,12 +501,11 @@ impl Broker for Schwab {
     }
 
     fn session(&self, now: Millis) -> Result<Session, ReadError> {
-        let sessions = self.sessions(now);
-        let clock = match &sessions {
-            Some(sessions) => {
+        let clock = match self.sessions(now) {
+            Ok(sessions) => {
                 let at = now.plus(self.learnt().clocks.ahead_ms().unwrap_or(0));
                 let within = sessions.iter().find(|(start, end)| *start <= at && at < *end);
-                Some(Clock {
+                Ok(Clock {
                     at,
                     is_open: within.is_some(),
                     next_close: within.map(|(_, end)| *end),
@@ -511,12 +513,12 @@ impl Broker for Schwab {
                 })
             }
             // The table may stand in only where the broker answers at all; with a dead login it does not.
-            None => {
+            Err(why) => {
                 self.get_some(ACCOUNTS_PATH, &[], now)?;
-                None
+                Err(why)
             }
         };
-        let said = Said { clock, calendar: None, table: hours::session_at(now) };
+        let said = Said { now, clock, calendar: None, table: hours::session_at(now) };
         Ok(session::judge(&said, self.options.word))
     }
 
@@ -525,6 +527,10 @@ impl Broker for Schwab {
         let symbols = all.join(",");
         let query = [("symbols", symbols.as_str()), ("fields", "quote"), ("indicative", "false")];
         wire::quotes(&self.get_some(QUOTES_PATH, &query, now)?).map_err(ReadError)
+    }
+
+    fn calendar_ends(&self) -> Option<Millis> {
+        hours::table_ends().filter(|_| self.options.word == Word::Agreed)
     }
 
     fn clock_ahead_ms(&self) -> Option<i64> {

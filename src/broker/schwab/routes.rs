@@ -96,18 +96,26 @@ impl Routes {
         }
     }
 
-    /// The road did not take this token. True where another one may help; else the road rests from now on.
-    pub(super) fn refuse(&mut self, route: Route, token: &Secret, said: &str, now: Millis) -> bool {
+    /// The road did not take this token; another one may help.
+    ///
+    /// # Errors
+    /// In words, when another one was tried already: the road rests from now on.
+    pub(super) fn refuse(
+        &mut self,
+        route: Route,
+        token: &Secret,
+        said: &str,
+        now: Millis,
+    ) -> Result<(), String> {
         let known = self.refused.get(&route);
         let tried = known.is_some_and(|known| known.rest.is_some() || known.token != *token);
-        let rest = tried.then(|| {
-            let words =
-                format!("{}, refused to a login that is good: {said}; {}", route.name(), route.remedy());
-            (now, words)
-        });
+        let words =
+            || format!("{}, refused to a login that is good: {said}; {}", route.name(), route.remedy());
+        let rest = tried.then(|| (now, words()));
+        let outcome = rest.as_ref().map_or(Ok(()), |(_, words)| Err(words.clone()));
         self.refused.insert(route, Refusal { token: token.clone(), rest });
         self.taken = self.taken.take().filter(|taken| taken != token);
-        !tried
+        outcome
     }
 
     /// The road took this token.
