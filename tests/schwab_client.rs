@@ -439,6 +439,48 @@ fn the_login_endpoint_may_be_away_or_wrong_for_a_while() {
     assert!(desk.client.list(now, now).is_ok(), "the refresh token it had is still good");
 }
 
+/// A yes that is odd is a yes: the refresh token that it answers may be dead already.
+#[test]
+fn an_odd_yes_of_the_login_endpoint_loses_no_login() {
+    for rotate in [false, true] {
+        let desk = Desk::ready();
+        desk.double.rules(|rules| rules.rotate_refresh = rotate);
+        let now = Millis::now();
+        for _ in 0..2 {
+            desk.double.fault(Fault::next("token", Kind::OddYes));
+            desk.double.fault(Fault::next("list", Kind::AccessRevokedEarly));
+            assert_eq!(desk.client.list(now, now).unwrap(), []);
+        }
+        assert_eq!(desk.calls("token"), 2);
+    }
+}
+
+/// What the broker says is shown, with the call and its status, and without what was sent.
+#[test]
+fn a_refusal_is_told_in_the_brokers_words() {
+    let desk = Desk::new();
+    let now = Millis::now();
+    desk.double.fault(Fault::next("numbers", Kind::Refuse { status: 503, message: "maintenance".into() }));
+    let why = desk.client.account(now).unwrap_err().to_string();
+    assert!(why.starts_with("the list of accounts: HTTP 503: maintenance"), "{why}");
+    desk.double.fault(Fault::always("numbers", Kind::AccessRevokedEarly));
+    desk.double
+        .fault(Fault::next("token", Kind::Refuse { status: 500, message: "the vault is closed".into() }));
+    let why = desk.client.account(now).unwrap_err().to_string();
+    assert!(
+        why.starts_with("the token endpoint: HTTP 500: ") && why.contains("the vault is closed"),
+        "{why}"
+    );
+    let desk = Desk::ready();
+    desk.double.book(|book| book.shift_clock(7 * 86_400_000));
+    let why = desk.client.positions(now).unwrap_err().0;
+    assert!(
+        why.contains("HTTP 400: ") && why.contains("Refresh token is invalid, expired or revoked"),
+        "{why}"
+    );
+    assert!(why.contains("auth login") && !why.contains("CANARY"), "{why}");
+}
+
 #[test]
 fn a_login_that_is_answered_packed_is_a_login() {
     let now = Millis::now();

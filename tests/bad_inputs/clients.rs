@@ -299,7 +299,7 @@ fn what_schwab_answers_that_its_double_never_does() {
         ("accounts that there are not", none, "the broker says there is no such thing"),
         ("and so no list", none_below, "the broker says there is no such thing"),
         ("accounts that are none", unreadable, "the account numbers: Data error"),
-        ("a login's accounts, refused", http(no_schwab(403)), "HTTP 403: no"),
+        ("a login's accounts, refused", http(no_schwab(403)), "the list of accounts: HTTP 403: no"),
         ("a login's accounts, without an answer", hung_up(http(None)), "in words"),
         ("a read without an answer", hung_up(said(silent.list(NOW, NOW))), "in words"),
         ("the list of no account", said(gone.list(NOW, NOW)), "the broker does not know the account"),

@@ -132,6 +132,8 @@ impl std::fmt::Debug for Schwab {
 pub struct TokenEndpoint {
     http: Arc<Http>,
     basic: Secret,
+    /// The application's key and secret: in no word of the endpoint's.
+    pair: [Secret; 2],
 }
 
 impl TokenEndpoint {
@@ -139,22 +141,30 @@ impl TokenEndpoint {
     #[must_use]
     pub fn new(http: Arc<Http>, key: &str, secret: &str) -> Self {
         let pair = Secret::from(format!("{key}:{secret}"));
-        Self { http, basic: Secret::from(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))) }
+        let basic = Secret::from(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
+        Self { http, basic, pair: [key, secret].map(Secret::from) }
     }
 
     /// Sends one form, once. The endpoint is asked again by whoever keeps the pauses.
     #[must_use]
-    pub fn ask(&self, form: &Secret) -> Meaning {
-        match self.http.send_form(grant::TOKEN_PATH, form, &[("Authorization", &self.basic)]) {
-            Ok(answer) => grant::meaning(&answer),
-            Err(trouble) => Meaning::Away(trouble.into_words()),
-        }
+    pub fn ask(&self, form: &grant::Form) -> Meaning {
+        let meaning =
+            match self.http.send_form(grant::TOKEN_PATH, &form.body, &[("Authorization", &self.basic)]) {
+                Ok(answer) => grant::meaning(&answer),
+                Err(trouble) => Meaning::Away(trouble.into_words()),
+            };
+        let meaning = match meaning {
+            Meaning::Away(words) => Meaning::Away(format!("the token endpoint: {words}")),
+            other => other,
+        };
+        let [key, secret] = &self.pair;
+        meaning.without(&[key, secret, &form.secret])
     }
 }
 
 impl Endpoint for TokenEndpoint {
     fn refresh(&self, token: &Secret) -> Meaning {
-        self.ask(&grant::refresh_body(token))
+        self.ask(&grant::refresh_form(token))
     }
 }
 
@@ -164,11 +174,13 @@ impl Endpoint for TokenEndpoint {
 /// In words.
 pub fn accounts(http: &Http, access: &Secret) -> Result<Vec<wire::AccountNumber>, String> {
     let bearer = Secret::from(format!("Bearer {}", **access));
-    let answer = http.read(ACCOUNTS_PATH, &[], &[("Authorization", &bearer)]).map_err(Trouble::into_words)?;
+    let failed = |words: String| format!("{}: {words}", Route::Accounts.name());
+    let answer = http.read(ACCOUNTS_PATH, &[], &[("Authorization", &bearer)]);
+    let answer = answer.map_err(|trouble| failed(trouble.into_words()))?;
     if answer.status == 200 && answer.whole {
         wire::account_numbers(&answer.body)
     } else {
-        Err(wire::refusal(&answer))
+        Err(failed(wire::refusal(&answer)))
     }
 }
 
@@ -211,6 +223,7 @@ impl Schwab {
     /// Reads, within the application's limits and with a token that is taken. `None` is the broker's own "there is none".
     fn get(&self, path: &str, query: &[(&str, &str)], now: Millis) -> Result<Option<Vec<u8>>, ReadError> {
         let route = Route::of(path);
+        let failed = |words: String| ReadError(format!("{}: {words}", route.name()));
         let mut refused = self.learnt().routes.may_ask(route, now).map_err(ReadError)?;
         for _ in 0..2 {
             let wait = {
@@ -225,17 +238,17 @@ impl Schwab {
             let bearer = Secret::from(format!("Bearer {}", *token));
             let asked = self.learnt().clocks.at(now);
             let answer = self.http.read(path, query, &[("Authorization", &bearer)]);
-            let answer = answer.map_err(|trouble| ReadError(trouble.into_words()))?;
+            let answer = answer.map_err(|trouble| failed(trouble.into_words()))?;
             self.learnt().clocks.heed(&answer, asked, now);
             self.took(route, &token, &answer);
             if answer.status != 200 && wire::refusal(&answer).contains(ACCOUNT_UNKNOWN) {
                 // It is looked for anew next time.
                 self.learnt().hash = None;
-                return Err(ReadError(wire::refusal(&answer)));
+                return Err(failed(wire::refusal(&answer)));
             }
             match answer.status {
                 200 if answer.whole => return Ok(Some(answer.body)),
-                200 => return Err(ReadError("an answer that ends before its end".into())),
+                200 => return Err(failed("an answer that ends before its end".into())),
                 401 => {
                     let words = wire::refusal(&answer);
                     self.learnt().routes.refuse(route, &token, &words, now).map_err(ReadError)?;
@@ -244,9 +257,9 @@ impl Schwab {
                 404 if serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok() => return Ok(None),
                 429 => {
                     self.learnt().pace.rest(now, rate_gate_ms(&answer, now), "the broker's rate limit");
-                    return Err(ReadError(wire::refusal(&answer)));
+                    return Err(failed(wire::refusal(&answer)));
                 }
-                _ => return Err(ReadError(wire::refusal(&answer))),
+                _ => return Err(failed(wire::refusal(&answer))),
             }
         }
         Err(ReadError("the broker does not take a token that it has just given".into()))

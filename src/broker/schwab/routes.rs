@@ -41,7 +41,8 @@ impl Route {
         }
     }
 
-    const fn name(self) -> &'static str {
+    /// As it is named to people.
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Accounts => "the list of accounts",
             Self::Account => "the account",

@@ -186,8 +186,8 @@ impl State {
         let asked = Instant::now();
         match self.endpoint.refresh(&login.refresh) {
             Meaning::Granted(granted) => self.keep(Renewal::of(login, granted, asked, now)),
-            Meaning::Dead(end) => {
-                self.dead(&login, end.mend(), &end.of_refresh(), now);
+            Meaning::Dead(end, said) => {
+                self.dead(&login, end.mend(), &end.of_refresh(&said), now);
                 self.failed(&login, refused, now)
             }
             // Of a login that is dead neither says anything new.
@@ -195,12 +195,13 @@ impl State {
                 self.next_try = Some(Instant::now() + DEAD_PAUSE);
                 self.failed(&login, refused, now)
             }
-            Meaning::Doubtful(words) => {
+            Meaning::Doubtful(said) => {
+                let words = format!("the broker did not accept the refresh token ({said})");
                 self.doubts += 1;
                 if self.doubts >= DOUBTS_MAX {
                     self.dead(&login, Mend::LogIn, &format!("{words}; type `auth login`"), now);
                 } else {
-                    self.note(AWAY_PAUSE * self.doubts, words.to_owned(), None);
+                    self.note(AWAY_PAUSE * self.doubts, words, None);
                 }
                 self.failed(&login, refused, now)
             }
@@ -233,8 +234,7 @@ impl State {
                 && now >= at
             {
                 // The file keeps the sentence alone.
-                let of_application = why == End::Application.of_refresh();
-                let mend = if of_application { Mend::Application } else { Mend::LogIn };
+                let mend = End::told_by(&why).map_or(Mend::LogIn, End::mend);
                 self.note(Duration::from_millis(rest), why, Some(mend));
             }
         }
@@ -443,7 +443,7 @@ mod tests {
 
     #[test]
     fn a_dead_login_is_asked_about_once_a_minute_and_a_new_one_is_seen_at_once() {
-        let dead = || Meaning::Dead(End::Grant);
+        let dead = || Meaning::Dead(End::Grant, "HTTP 400: invalid_grant".into());
         let (tokens, script, dir) = bench(NOW, vec![dead]);
         for _ in 0..100 {
             let no = tokens.access(NOW).unwrap_err();
@@ -460,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_started_again_does_not_ask_again_at_once() {
-        let dead = || Meaning::Dead(End::Grant);
+        let dead = || Meaning::Dead(End::Grant, "HTTP 400: invalid_grant".into());
         let (tokens, script, dir) = bench(NOW, vec![dead]);
         tokens.access(NOW).unwrap_err();
         let again = |at: Millis| {
@@ -519,9 +519,9 @@ mod tests {
 
     #[test]
     fn a_dead_login_stays_dead_while_the_endpoint_is_away() {
-        let dead = || Meaning::Dead(End::Grant);
+        let dead = || Meaning::Dead(End::Grant, "HTTP 400: invalid_grant".into());
         let away = || Meaning::Away("HTTP 503".into());
-        let (tokens, script, _dir) = bench(NOW, vec![dead, away, || Meaning::Doubtful("?"), dead]);
+        let (tokens, script, _dir) = bench(NOW, vec![dead, away, || Meaning::Doubtful("?".into()), dead]);
         for calls in 1..=4 {
             tokens.state().next_try = None;
             let no = tokens.access(NOW).unwrap_err();
@@ -558,7 +558,7 @@ mod tests {
 
     #[test]
     fn a_doubtful_refusal_is_believed_the_third_time() {
-        let (tokens, script, _dir) = bench(NOW, vec![|| Meaning::Doubtful("not accepted"), granted]);
+        let (tokens, script, _dir) = bench(NOW, vec![|| Meaning::Doubtful("not accepted".into()), granted]);
         assert_eq!(tokens.access(NOW).unwrap_err().mend, None);
         let doubts = |tokens: &Tokens| {
             tokens.state().next_try = None;
@@ -566,7 +566,7 @@ mod tests {
         };
         assert_eq!(*doubts(&tokens).unwrap(), "new", "it passed by itself");
         assert_eq!(script.calls(), 2);
-        let (tokens, _, _dir) = bench(NOW, vec![|| Meaning::Doubtful("not accepted")]);
+        let (tokens, _, _dir) = bench(NOW, vec![|| Meaning::Doubtful("not accepted".into())]);
         let told: Vec<bool> = (0..4).map(|_| doubts(&tokens).unwrap_err().mend.is_some()).collect();
         assert_eq!(told, [false, false, true, true]);
     }

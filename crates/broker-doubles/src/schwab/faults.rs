@@ -25,6 +25,8 @@ pub enum Kind {
     RefreshHtml,
     /// The token call succeeds and names no refresh token.
     RefreshNoRefreshToken,
+    /// The token call succeeds with another success's status, as plain text, its numbers as texts and its words in capitals.
+    OddYes,
     /// Somebody logs in with the same application elsewhere: this refresh token is dead.
     OtherLogin,
     /// 429, no order.
