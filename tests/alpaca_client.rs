@@ -443,7 +443,7 @@ fn sessions_come_from_clock_calendar_and_table() {
     // The clock alone fails: the account still answers, so the table may stand in.
     double.fault(Fault::always("clock", Kind::ServerErrorBefore));
     assert_eq!(say("2026-11-27T15:00:00Z", Word::Agreed), half);
-    assert_eq!(say("2026-11-27T15:00:00Z", Word::Broker), "closed");
+    assert_eq!(say("2026-11-27T15:00:00Z", Word::Broker), "disputed");
     double.fault(Fault::always("any", Kind::ServerErrorBefore));
     assert!(say("2026-11-27T15:00:00Z", Word::Agreed).contains("500"));
     double.heal();

@@ -144,6 +144,12 @@ const BAD: &[(&str, Change, &str)] = &[
     ("broker_login", |w| w.process.login_error = Some((Mend::LogIn, "refused".into())), "only a person"),
     ("broker_login_lasts", |w| w.process.login_expires_at = Some(NOW.plus(3_600_000)), "in 1 h"),
     (
+        "market_calendar_lasts",
+        |w| w.process.calendar_ends_at = Some(NOW.plus(60 * 86_400_000)),
+        "ends in 60 days: install",
+    ),
+    ("broker_gate", |w| disputed(w, Millis(1_861_938_000_000)), "no order may go"),
+    (
         "halts",
         |w| w.facts().halts = vec![(None, HaltKind::Operator, "lunch".into())],
         "all tickers (operator)",
@@ -169,6 +175,14 @@ const BAD: &[(&str, Change, &str)] = &[
     ("dead_events", |w| w.facts().dead_total = 2, "2 logs"),
 ];
 
+/// The session as the built-in calendar tells it at that moment, which is after its end, and the gate it shuts.
+fn disputed(world: &mut World, moment: Millis) {
+    let session = Session::from(counterfill::broker::hours::session_at(moment));
+    let Session::Disputed { reason } = &session else { panic!("{session:?}") };
+    world.facts().gate = Some(reason.clone());
+    world.facts().session = Some(session);
+}
+
 /// Changes that must not disturb: the near side of every bound, and what is another check's business.
 const FINE: &[(&str, Change)] = &[
     ("engine spoke 10 s ago", |w| w.facts().at = NOW.plus(-10_000)),
@@ -178,6 +192,7 @@ const FINE: &[(&str, Change)] = &[
     ("a sweep under way for 10 s", |w| w.chain.unswept_since = Some(NOW.plus(-10_000))),
     ("64 blocks behind", |w| w.chain.head = Some(1_062)),
     ("node a little behind the ledger", |w| w.chain.head = Some(990)),
+    ("a calendar for two months more", |w| w.process.calendar_ends_at = Some(NOW.plus(60 * 86_400_000 + 1))),
     ("no login to end", |w| w.process.login_expires_at = None),
     ("sent 90 s ago", |w| w.live(IntentState::Sent, 90_000)),
     ("planned, and not for long in which an order could go", |w| {
@@ -263,6 +278,7 @@ fn names_and_weights_are_stable() {
             ("broker_gate", Ready),
             ("broker_login", Ready),
             ("broker_login_lasts", None),
+            ("market_calendar_lasts", None),
             ("halts", Ready),
             ("intents_certain", Ready),
             ("exposure_hedged", Ready),

@@ -266,6 +266,65 @@ fn a_read_is_asked_again_once_with_another_token() {
     assert_eq!((desk.calls("place"), desk.calls("token"), desk.double.orders().len()), (2, 2, 1));
 }
 
+/// Market data alone is refused to a token that trades: that road rests, with its words, and nothing else does.
+#[test]
+fn a_401_belongs_to_its_road() {
+    let desk = Desk::ready();
+    let tsla: [Symbol; 1] = ["TSLA".parse().unwrap()];
+    let now = Millis::now();
+    desk.double.fault(Fault::always("quotes", Kind::NotAuthorized));
+    let quotes = |at: Millis| desk.client.quotes(&tsla, at);
+    assert!(quotes(now).unwrap_err().0.contains("Client not authorized"));
+    assert_eq!((desk.calls("quotes"), desk.calls("token")), (2, 1), "another token is tried once");
+    for at in [now, now.plus(10_000), now.plus(59_000)] {
+        let no = quotes(at).unwrap_err().0;
+        assert!(no.contains("Client not authorized") && no.contains("Market Data Production"), "{no}");
+        assert!(desk.client.positions(at).is_ok() && desk.client.list(at, at).is_ok());
+    }
+    assert_eq!((desk.calls("quotes"), desk.calls("token")), (2, 1), "it rests");
+    // Asked once a minute, with the token that is taken elsewhere.
+    for minute in 1..=5 {
+        assert!(quotes(now.plus(minute * 60_000)).is_err());
+        assert!(desk.client.positions(now.plus(minute * 60_000)).is_ok());
+    }
+    assert_eq!((desk.calls("quotes"), desk.calls("token")), (7, 1));
+    let denied =
+        |desk: &Desk| desk.client.login_facts().denied.into_iter().map(|it| it.what).collect::<Vec<_>>();
+    assert_eq!(denied(&desk), ["quotes"]);
+    assert_eq!(desk.client.login_facts().mend, None);
+    desk.double.heal();
+    assert_eq!(quotes(now.plus(360_000)).unwrap().len(), 1);
+    assert_eq!(denied(&desk), [""; 0]);
+}
+
+#[test]
+fn a_road_that_refuses_a_token_does_not_take_it_from_the_others() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    desk.double.fault(Fault::always("quotes", Kind::NotAuthorized));
+    desk.double.fault(Fault::always("token", Kind::Unavailable { html: false }));
+    for _ in 0..3 {
+        assert!(desk.client.quotes(&["TSLA".parse().unwrap()], now).is_err());
+        assert!(desk.client.positions(now).is_ok(), "its token is good");
+    }
+    assert_eq!(word(&desk.place(&ticket(Side::Buy, "1", false))), "accepted");
+}
+
+#[test]
+fn orders_that_are_refused_to_every_token_rest_while_the_account_is_read() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    desk.double.fault(Fault::always("place", Kind::NotAuthorized));
+    let buy = || desk.place(&ticket(Side::Buy, "1", false));
+    assert_eq!(word(&buy()), "gate 2000");
+    assert_eq!(word(&buy()), "gate 60000", "the second token was fresh");
+    assert!(desk.client.positions(now).is_ok());
+    let Placed::NotSent(why) = buy() else { panic!("it rests") };
+    assert!(why.contains("Client not authorized") && why.contains("Accounts and Trading"), "{why}");
+    assert_eq!((desk.calls("place"), desk.calls("token")), (2, 1));
+    assert_eq!(desk.client.login_facts().denied[0].what, "orders");
+}
+
 #[test]
 fn the_list_reaches_the_brokers_present_where_our_clock_is_behind() {
     let desk = Desk::ready();
@@ -378,6 +437,48 @@ fn the_login_endpoint_may_be_away_or_wrong_for_a_while() {
     assert!(desk.client.list(now, now).is_ok());
     desk.double.fault(Fault::next("list", Kind::AccessRevokedEarly));
     assert!(desk.client.list(now, now).is_ok(), "the refresh token it had is still good");
+}
+
+/// A yes that is odd is a yes: the refresh token that it answers may be dead already.
+#[test]
+fn an_odd_yes_of_the_login_endpoint_loses_no_login() {
+    for rotate in [false, true] {
+        let desk = Desk::ready();
+        desk.double.rules(|rules| rules.rotate_refresh = rotate);
+        let now = Millis::now();
+        for _ in 0..2 {
+            desk.double.fault(Fault::next("token", Kind::OddYes));
+            desk.double.fault(Fault::next("list", Kind::AccessRevokedEarly));
+            assert_eq!(desk.client.list(now, now).unwrap(), []);
+        }
+        assert_eq!(desk.calls("token"), 2);
+    }
+}
+
+/// What the broker says is shown, with the call and its status, and without what was sent.
+#[test]
+fn a_refusal_is_told_in_the_brokers_words() {
+    let desk = Desk::new();
+    let now = Millis::now();
+    desk.double.fault(Fault::next("numbers", Kind::Refuse { status: 503, message: "maintenance".into() }));
+    let why = desk.client.account(now).unwrap_err().to_string();
+    assert!(why.starts_with("the list of accounts: HTTP 503: maintenance"), "{why}");
+    desk.double.fault(Fault::always("numbers", Kind::AccessRevokedEarly));
+    desk.double
+        .fault(Fault::next("token", Kind::Refuse { status: 500, message: "the vault is closed".into() }));
+    let why = desk.client.account(now).unwrap_err().to_string();
+    assert!(
+        why.starts_with("the token endpoint: HTTP 500: ") && why.contains("the vault is closed"),
+        "{why}"
+    );
+    let desk = Desk::ready();
+    desk.double.book(|book| book.shift_clock(7 * 86_400_000));
+    let why = desk.client.positions(now).unwrap_err().0;
+    assert!(
+        why.contains("HTTP 400: ") && why.contains("Refresh token is invalid, expired or revoked"),
+        "{why}"
+    );
+    assert!(why.contains("auth login") && !why.contains("CANARY"), "{why}");
 }
 
 #[test]
@@ -529,10 +630,28 @@ fn hours_come_from_the_broker_and_else_from_the_table() {
     // It answers, but not about its hours: with its word alone to go by, closed.
     let desk = Desk::ready();
     desk.double.fault(Fault::always("markets", Kind::Unavailable { html: false }));
-    assert!(matches!(desk.client.session(now).unwrap(), Session::Closed { .. }));
+    let Session::Disputed { reason } = desk.client.session(now).unwrap() else { panic!("not known") };
+    assert!(reason.contains("does not tell its hours: HTTP 503"), "{reason}");
     // It answers nothing at all: that is no session, and no table stands in.
     desk.double.fault(Fault::always("any", Kind::Unavailable { html: false }));
     assert!(desk.client.session(now).is_err());
+}
+
+/// The hours of a day that were told hold while the next answers fail, but not for long: a closing may come unplanned.
+#[test]
+fn hours_that_were_told_outlast_a_failure() {
+    let desk = Desk::ready();
+    let now = Millis::now();
+    // Their day is New York's, so that all of this is one day.
+    let noon = counterfill::broker::hours::date_of(now)
+        .and_then(|day| counterfill::broker::hours::moment_of(day, jiff::civil::time(12, 0, 0, 0)));
+    let noon = noon.unwrap();
+    let client = Schwab::new(options(&desk.double), vault(&desk.dir)).unwrap();
+    let open = |at: Millis| matches!(client.session(at).unwrap(), Session::Open { .. });
+    assert!(open(noon));
+    desk.double.fault(Fault::always("markets", Kind::Unavailable { html: false }));
+    assert!(open(noon.plus(299_000)) && open(noon.plus(1_799_000)));
+    assert!(matches!(client.session(noon.plus(1_800_000)).unwrap(), Session::Disputed { .. }));
 }
 
 #[test]

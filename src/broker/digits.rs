@@ -53,6 +53,14 @@ impl Digits {
         (digits && fraction.bytes().all(|byte| byte == b'0')).then(|| whole.to_owned())
     }
 
+    /// A whole number of either sign, with or without a point: `1800`, `"1800"`, `1800.0`.
+    #[must_use]
+    pub fn signed_whole(&self) -> Option<i64> {
+        let (sign, text) = self.0.strip_prefix('-').map_or((1, self.0.as_str()), |text| (-1, text));
+        let number: i64 = Self(text.to_owned()).whole()?.parse().ok()?;
+        Some(sign * number)
+    }
+
     fn amount<T: FromStr<Err = ParseError>>(&self) -> Result<T, ParseError> {
         plain(&self.0).unwrap_or(Cow::Borrowed(&self.0)).parse()
     }

@@ -4,7 +4,8 @@
 //! New York, 13:00 on an early close). Time zone rules come from the time zone database, never from a fixed offset. It
 //! knows nothing of orders and nothing of unplanned closings: a broker that says "closed" wins over it.
 //!
-//! Invariant: a session is half-open, `[opens, closes)`, and a moment outside the table's years is closed.
+//! Invariant: a session is half-open, `[opens, closes)`, and a moment outside the table's years is disputed: nothing leaves,
+//! and a person hears of it.
 
 use std::fmt;
 
@@ -130,7 +131,7 @@ pub enum Hours {
         /// The next session; none where it lies beyond the table.
         next: Option<Regular>,
     },
-    /// The table does not reach there: closed, because a guess could trade on a holiday.
+    /// The table does not reach there: nothing is open, because a guess could trade on a holiday.
     BeyondTable,
 }
 
@@ -144,8 +145,12 @@ impl From<Hours> for Session {
             Hours::Closed { why, next: None } => {
                 Self::Closed { reason: format!("market closed ({why}); the calendar ends with {YEAR_LAST}") }
             }
-            Hours::BeyondTable => Self::Closed {
-                reason: format!("the market calendar covers {YEAR_FIRST} to {YEAR_LAST}; closed outside it"),
+            // Not known is not closed: a person must hear of it, or nothing would ever be ordered again.
+            Hours::BeyondTable => Self::Disputed {
+                reason: format!(
+                    "this machine's clock is outside the years of this program's market calendar ({YEAR_FIRST} to \
+                     {YEAR_LAST}): set the clock if it is wrong, else install a newer version; closed until then"
+                ),
             },
         }
     }
@@ -172,6 +177,12 @@ fn look_up(now: Millis) -> Option<Hours> {
         Ok(regular) if now < regular.closes => Hours::Open(regular),
         Ok(_) => closed(Closure::AfterClose),
     })
+}
+
+/// The moment at which the table ends; `None` never.
+#[must_use]
+pub fn table_ends() -> Option<Millis> {
+    moment_of(date(YEAR_LAST + 1, 1, 1), time(0, 0, 0, 0))
 }
 
 /// New York's date at a moment; `None` for a moment that no calendar has.
@@ -320,6 +331,12 @@ mod tests {
         assert_eq!(reason, "market closed (Thanksgiving Day); opens 2026-11-27T14:30:00.000Z");
         let open = Session::from(session_at(at("2026-11-27T15:00:00Z")));
         assert_eq!(open, Session::Open { until: Some(at("2026-11-27T18:00:00Z")) });
-        assert!(matches!(Session::from(Hours::BeyondTable), Session::Closed { .. }));
+        let ends = table_ends().unwrap();
+        assert!(matches!(Session::from(session_at(ends.plus(-1))), Session::Closed { .. }));
+        for beyond in [ends, at("2024-12-31T15:00:00Z"), Millis(i64::MAX)] {
+            let session = Session::from(session_at(beyond));
+            let Session::Disputed { reason } = session else { panic!("{beyond}: {session:?}") };
+            assert!(reason.contains("2025 to 2028") && reason.contains("newer version"), "{reason}");
+        }
     }
 }

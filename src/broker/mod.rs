@@ -211,6 +211,17 @@ pub struct LoginFacts {
     pub trouble: Option<String>,
     /// What a person must do about that; none where it may pass by itself.
     pub mend: Option<Mend>,
+    /// What the broker does not open to this login although it is good.
+    pub denied: Vec<Denied>,
+}
+
+/// Something that a good login does not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// What, such as `quotes`; a name that does not change.
+    pub what: &'static str,
+    /// The broker's words and what a person may look at; no secret.
+    pub words: String,
 }
 
 /// What only a person can do about a login that is not good.
@@ -304,6 +315,11 @@ pub trait Broker: Send + Sync {
     /// # Errors
     /// When the broker could not be read.
     fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError>;
+
+    /// When the calendar of this program ends, where no session opens without its word; none where it needs none.
+    fn calendar_ends(&self) -> Option<Millis> {
+        None
+    }
 
     /// By how many milliseconds the broker's clock was ahead of ours (negative: behind) in its last answer that told;
     /// none where it does not say. It is asked after every read.

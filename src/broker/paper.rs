@@ -390,6 +390,10 @@ impl Broker for PaperBroker {
         })
     }
 
+    fn calendar_ends(&self) -> Option<Millis> {
+        hours::table_ends().filter(|_| self.options.sessions == PaperSessions::Nyse)
+    }
+
     /// What the next order of each ticker would trade at; a ticker that never traded here has no price yet.
     fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError> {
         self.read(now, |tx| {

@@ -8,7 +8,7 @@ use super::Session;
 use super::hours::Hours;
 use crate::units::Millis;
 
-/// Why it is closed where the broker has the only word and does not say it.
+/// How it begins to be said that the broker has the only word and does not say it.
 pub const UNTOLD: &str = "the broker does not tell its hours";
 
 /// Around an opening and a close the clocks differ for a moment without anything being wrong.
@@ -37,10 +37,12 @@ pub struct Clock {
 }
 
 /// Everything that was said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
-    /// The broker's clock; none where it gave no answer although the broker answers.
-    pub(super) clock: Option<Clock>,
+    /// This machine's clock.
+    pub(super) now: Millis,
+    /// The broker's clock; why there is none, where the broker answers but not that.
+    pub(super) clock: Result<Clock, String>,
     /// Today's session in the broker's calendar; the outer none where it gave no answer.
     pub(super) calendar: Option<Option<(Millis, Millis)>>,
     /// What the table says of now.
@@ -50,19 +52,34 @@ pub(super) struct Said {
 /// What follows from it.
 #[must_use]
 pub(super) fn judge(said: &Said, word: Word) -> Session {
-    let Some(clock) = &said.clock else {
+    let clock = match (&said.clock, word) {
+        (Ok(clock), _) => clock,
         // The broker answers, but not about its hours: the table is the second word.
-        return match word {
-            Word::Agreed => said.table.into(),
-            Word::Broker => Session::Closed { reason: UNTOLD.into() },
-        };
+        (Err(_), Word::Agreed) => return said.table.into(),
+        // Not known is not closed: nobody would look why nothing leaves in an open market.
+        (Err(why), Word::Broker) => return Session::Disputed { reason: format!("{UNTOLD}: {why}") },
     };
-    match (clock.is_open, word) {
+    let session = match (clock.is_open, word) {
         (true, Word::Broker) => Session::Open { until: clock.next_close },
         (false, Word::Broker) => closed(clock),
         (true, Word::Agreed) => open_if_all_agree(clock, said),
         (false, Word::Agreed) => closed_unless_the_table_differs(clock, said),
+    };
+    match session {
+        // The table was asked for the wrong moment: nothing is known of the exchange.
+        Session::Disputed { .. } if clock.at.since(said.now).saturating_abs() > EDGE_MS => {
+            Session::Disputed { reason: apart(said.now, clock.at) }
+        }
+        session => session,
     }
+}
+
+fn apart(ours: Millis, theirs: Millis) -> String {
+    format!(
+        "this machine's clock says {ours} and the broker's {theirs}, {} s apart: set this machine's clock (NTP); closed \
+         until they agree",
+        theirs.since(ours).saturating_abs() / 1_000
+    )
 }
 
 fn closed(clock: &Clock) -> Session {
@@ -101,6 +118,7 @@ fn closed_unless_the_table_differs(clock: &Clock, said: &Said) -> Session {
                           holiday it does not know; closed";
             Session::Disputed { reason: reason.into() }
         }
+        beyond @ Hours::BeyondTable => beyond.into(),
         _ => closed(clock),
     }
 }
@@ -131,10 +149,10 @@ mod tests {
         let asked = at(now);
         let clock = match clock.split_once(' ') {
             Some((_, end)) => {
-                Some(Clock { at: asked, is_open: true, next_close: Some(at(end)), next_open: None })
+                Ok(Clock { at: asked, is_open: true, next_close: Some(at(end)), next_open: None })
             }
-            None if clock == "-" => None,
-            None => Some(Clock { at: asked, is_open: false, next_close: None, next_open: None }),
+            None if clock == "-" => Err("HTTP 503".into()),
+            None => Ok(Clock { at: asked, is_open: false, next_close: None, next_open: None }),
         };
         let calendar = match calendar.split_once(' ') {
             Some((begin, end)) => Some(Some((at(begin), at(end)))),
@@ -142,7 +160,7 @@ mod tests {
             None => Some(None),
         };
         let table = session_at(asked);
-        let said = Said { clock, calendar, table };
+        let said = Said { now: asked, clock, calendar, table };
         match judge(&said, word) {
             Session::Open { until: Some(until) } => format!("open until {until}"),
             Session::Open { until: None } => "open".into(),
@@ -168,7 +186,8 @@ mod tests {
             (FRIDAY, open(HALF), "none", Agreed, "disputed"),
             (FRIDAY, "closed".into(), "none", Agreed, "disputed"),
             (FRIDAY, "-".into(), "-", Agreed, "open until 2026-11-27T18:00:00.000Z"),
-            (FRIDAY, "-".into(), "-", Broker, "closed"),
+            // Who has the only word does not say it: that is not known, and a person looks.
+            (FRIDAY, "-".into(), "-", Broker, "disputed"),
             // Thanksgiving: the table is closed.
             ("2026-11-26T15:00:00Z", open(HALF), "-", Agreed, "disputed"),
             ("2026-11-26T15:00:00Z", open(HALF), "-", Broker, "open until 2026-11-27T18:00:00.000Z"),
@@ -178,8 +197,9 @@ mod tests {
             ("2026-11-27T14:29:58Z", open(HALF), CALENDAR, Agreed, "closed"),
             ("2026-11-27T18:00:00Z", open(HALF), CALENDAR, Agreed, "closed"),
             ("2026-11-27T18:01:00Z", open(FULL), CALENDAR, Agreed, "disputed"),
-            // Beyond the table nothing leaves, unless the broker's word is enough.
-            ("2029-01-02T15:00:00Z", open("2029-01-02T21:00:00Z"), "-", Agreed, "closed"),
+            // Beyond the table nothing leaves, unless the broker's word is enough, and a person is told, day and night.
+            ("2029-01-02T15:00:00Z", open("2029-01-02T21:00:00Z"), "-", Agreed, "disputed"),
+            ("2029-01-02T23:00:00Z", "closed".into(), "-", Agreed, "disputed"),
             (
                 "2029-01-02T15:00:00Z",
                 open("2029-01-02T21:00:00Z"),
@@ -187,10 +207,39 @@ mod tests {
                 Broker,
                 "open until 2029-01-02T21:00:00.000Z",
             ),
-            ("2029-01-02T15:00:00Z", "-".into(), "-", Agreed, "closed"),
+            ("2029-01-02T15:00:00Z", "-".into(), "-", Agreed, "disputed"),
+            ("2024-12-31T15:00:00Z", "closed".into(), "-", Agreed, "disputed"),
         ];
         for (now, clock, calendar, word, said) in rows {
             assert_eq!(say(now, &clock, calendar, word), said, "{now} {clock} {calendar} {word:?}");
         }
+    }
+
+    /// A clock that is wrong is told as that, whichever way the words differ because of it.
+    #[test]
+    fn a_skewed_clock_is_no_unplanned_closing() {
+        let rows = [
+            // Three hours apart around the close, a day apart around a holiday, in another decade.
+            ("2026-11-25T20:00:00Z", "2026-11-25T23:00:00Z", false),
+            ("2026-11-25T23:00:00Z", "2026-11-25T20:00:00Z", true),
+            ("2026-11-26T17:00:00Z", "2026-11-25T17:00:00Z", true),
+            ("2026-11-25T17:00:00Z", "2026-11-26T17:00:00Z", false),
+            ("2031-11-25T17:00:00Z", "2026-11-25T17:00:00Z", true),
+            ("1970-01-01T00:00:01Z", "2026-11-25T23:00:00Z", false),
+        ];
+        for (ours, theirs, is_open) in rows {
+            let now = at(ours);
+            let clock = Clock { at: at(theirs), is_open, next_close: None, next_open: None };
+            let said = Said { now, clock: Ok(clock), calendar: None, table: session_at(now) };
+            let session = judge(&said, Word::Agreed);
+            let Session::Disputed { reason } = session else { panic!("{ours} {theirs}: {session:?}") };
+            assert!(reason.contains("NTP") && reason.contains(&now.to_string()), "{reason}");
+        }
+        // Of one moment it is the exchange that differs.
+        let now = at("2026-11-25T17:00:00Z");
+        let clock = Clock { at: now.plus(1_000), is_open: false, next_close: None, next_open: None };
+        let said = Said { now, clock: Ok(clock), calendar: None, table: session_at(now) };
+        let Session::Disputed { reason } = judge(&said, Word::Agreed) else { panic!("disputed") };
+        assert!(reason.contains("unplanned closing"), "{reason}");
     }
 }

@@ -243,8 +243,8 @@ fn session(answer: Result<Session, ReadError>) -> Finding {
     match answer {
         Ok(Session::Open { until: Some(until) }) => Finding::ok(format!("open until {until}")),
         Ok(Session::Open { until: None }) => Finding::ok("open"),
-        Ok(Session::Closed { reason }) if reason == UNTOLD => Finding::failed(
-            format!("{reason}, and MARKET_HOURS=broker takes nobody else's word: no order leaves"),
+        Ok(Session::Disputed { reason }) if reason.starts_with(UNTOLD) => Finding::failed(
+            format!("{reason}; and MARKET_HOURS=broker takes nobody else's word: no order leaves"),
             "Try again; where it stays so, take MARKET_HOURS away: then the built-in calendar stands in",
         ),
         Ok(Session::Closed { reason }) => Finding::ok(reason),
@@ -272,6 +272,7 @@ mod tests {
             ends_at: Some(at.plus(168 * HOUR_MS)),
             trouble: trouble.map(str::to_owned),
             mend,
+            denied: Vec::new(),
         };
         let after = |hours: i64| at.plus(hours * HOUR_MS);
         let rows = [

@@ -55,6 +55,8 @@ struct Told {
     /// How many of the stages before and at the end.
     stages: usize,
     needs_person: bool,
+    /// What the broker does not open to it.
+    denied: Vec<&'static str>,
 }
 
 impl Told {
@@ -83,6 +85,14 @@ impl Told {
             news.push((Level::Warn, format!("no order leaves and none is read until a person acts: {why}")));
         }
         self.needs_person = facts.mend.is_some();
+        let denied: Vec<&'static str> = facts.denied.iter().map(|denied| denied.what).collect();
+        for new in facts.denied.iter().filter(|denied| !self.denied.contains(&denied.what)) {
+            news.push((Level::Warn, format!("the broker keeps from us {}", new.words)));
+        }
+        for what in self.denied.iter().filter(|what| !denied.contains(*what)) {
+            news.push((Level::Warn, format!("the broker opens {what} to us again")));
+        }
+        self.denied = denied;
         news
     }
 }
@@ -90,7 +100,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::Mend;
+    use crate::broker::{Denied, Mend};
 
     const AT: Millis = Millis(1_800_000_000_000);
     const END: Millis = AT.plus(7 * 24 * HOUR_MS);
@@ -101,6 +111,7 @@ mod tests {
             ends_at: Some(END),
             trouble: trouble.map(str::to_owned),
             mend: trouble.map(|_| Mend::LogIn),
+            denied: Vec::new(),
         }
     }
 
@@ -133,6 +144,16 @@ mod tests {
     fn a_start_near_the_end_says_the_last_stage_only() {
         let all = said(&mut Told::default(), &facts(None), &[5, 5, 4]);
         assert_eq!(all[1..], ["WARN the broker's login ends in 5 h"]);
+    }
+
+    #[test]
+    fn what_a_good_login_does_not_open_is_said_once_and_so_is_its_end() {
+        let mut told = Told::default();
+        let quotes = Denied { what: "quotes", words: "quotes, refused: HTTP 401".into() };
+        let denied = LoginFacts { denied: vec![quotes], ..facts(None) };
+        assert_eq!(said(&mut told, &denied, &[100, 99, 98])[1..], ["WARN the broker keeps from us quotes"]);
+        assert_eq!(said(&mut told, &facts(None), &[97, 96]), ["WARN the broker opens quotes to us again"]);
+        assert_eq!(said(&mut told, &denied, &[95, 94]).len(), 1);
     }
 
     #[test]

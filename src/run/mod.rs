@@ -4,6 +4,7 @@
 //! the broker (`desk`). Nothing mutable is shared: they speak through channels. The first essential part that ends,
 //! ends the process, with its exit code; the bot never ends because chain or broker is away.
 
+mod calendar;
 pub(crate) mod desk;
 mod line;
 mod login;
@@ -233,6 +234,12 @@ async fn start(
     let heartbeat = std::mem::take(&mut parts.heartbeat);
     windows.spawn(async move {
         vigil::watch(looked_at, alerts, heartbeat).await;
+        Ok(())
+    });
+    let (watched, told) = (Arc::clone(&parts.broker), published.process.clone());
+    let alerts = parts.alerts.clone();
+    windows.spawn(async move {
+        calendar::watch(watched, told, alerts).await;
         Ok(())
     });
     let stamped = Ledger::stamped_chain_id(&parts.database)?;

@@ -22,6 +22,8 @@ use crate::units::Millis;
 /// No order leaves in the last 15 s of a session (`protocol.md` 4), so a gate shut by then is the session's.
 const SESSION_TAIL_MS: i64 = 15_000;
 
+const DAY_MS: i64 = 86_400_000;
+
 /// The bounds that facts are held against. The default is right for every chain and broker except
 /// [`Limits::head_age_max_ms`], which is `HEAD_AGE_MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct Limits {
     pub working_age_max_ms: i64,
     /// A broker login that ends sooner than this wants a person (two days: a weekend).
     pub login_left_min_ms: i64,
+    /// A market calendar that ends sooner than this wants a newer version of the program (60 days).
+    pub calendar_left_min_ms: i64,
 }
 
 impl Default for Limits {
@@ -61,6 +65,7 @@ impl Default for Limits {
             sent_age_max_ms: 90_000,
             working_age_max_ms: 300_000,
             login_left_min_ms: 48 * 3_600_000,
+            calendar_left_min_ms: 60 * DAY_MS,
         }
     }
 }
@@ -79,6 +84,8 @@ pub struct ProcessFacts {
     pub login_expires_at: Option<Millis>,
     /// Why no call to the broker is possible before a person does this, if so.
     pub login_error: Option<(Mend, String)>,
+    /// When the program's market calendar ends, where no session opens without its word.
+    pub calendar_ends_at: Option<Millis>,
     /// What a start waits for that may take as long as it likes: a ledger that is to be born needs to hear of its chain
     /// and its account first.
     pub start_waits_for: Option<&'static str>,
@@ -230,6 +237,7 @@ const TABLE: [Row; 18] = [
     row("broker_gate", CriticalFor::Ready, Look::Engine(broker_gate)),
     row("broker_login", CriticalFor::Ready, Look::Outside(broker_login)),
     row("broker_login_lasts", CriticalFor::None, Look::Outside(broker_login_lasts)),
+    row("market_calendar_lasts", CriticalFor::None, Look::Outside(market_calendar_lasts)),
     row("halts", CriticalFor::Ready, Look::Engine(halts)),
     row("intents_certain", CriticalFor::Ready, Look::Engine(intents_certain)),
     row("exposure_hedged", CriticalFor::Ready, Look::Engine(exposure_hedged)),
@@ -426,6 +434,16 @@ fn broker_login_lasts(scene: &Scene<'_>) -> Finding {
 
 fn login_left(scene: &Scene<'_>) -> Option<i64> {
     scene.process.login_expires_at.map(|end| end.since(scene.now))
+}
+
+fn market_calendar_lasts(scene: &Scene<'_>) -> Finding {
+    let Some(end) = scene.process.calendar_ends_at else { return Finding::of(true, "no end", "") };
+    let left = end.since(scene.now);
+    let days = left.div_euclid(DAY_MS);
+    let detail = format!(
+        "the program's market calendar ends in {days} days: install a newer version of counterfill in time"
+    );
+    Finding::of(left > scene.limits.calendar_left_min_ms, format!("{days} days"), detail)
 }
 
 fn halts(_: &Scene<'_>, facts: &Facts) -> Finding {

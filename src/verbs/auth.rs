@@ -198,12 +198,14 @@ impl Attempt<'_> {
 
     /// Once: a code is used up by it, whatever comes of it.
     fn exchange(&self, code: &Secret) -> Result<Granted, Failure> {
-        match self.endpoint.ask(&grant::exchange_body(code, &self.config.callback)) {
+        match self.endpoint.ask(&grant::exchange_form(code, &self.config.callback)) {
             Meaning::Granted(granted) if granted.refresh.is_some() => Ok(granted),
             Meaning::Granted(_) => Err(failed(exit::AWAY, "the broker gave no refresh token; try once more")),
-            Meaning::Dead(End::Application) => Err(failed(exit::CONFIGURATION, End::Application.of_code())),
-            Meaning::Dead(end) => Err(failed(exit::NOT_CLEAN, end.of_code())),
-            Meaning::Doubtful(_) => Err(failed(exit::AWAY, End::Grant.of_code())),
+            Meaning::Dead(end @ End::Application, said) => {
+                Err(failed(exit::CONFIGURATION, end.of_code(&said)))
+            }
+            Meaning::Dead(end, said) => Err(failed(exit::NOT_CLEAN, end.of_code(&said))),
+            Meaning::Doubtful(said) => Err(failed(exit::AWAY, End::Grant.of_code(&said))),
             Meaning::Away(words) => {
                 let words = format!("{words}; the code may be used up: open the address once more");
                 Err(failed(exit::AWAY, words))

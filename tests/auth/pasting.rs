@@ -70,8 +70,11 @@ fn what_is_no_answer_to_this_login_is_told_and_asked_for_again() {
     // A code alone does as well, encoded or not.
     let mut begun = desk.begin(&[]);
     let back = desk.browse(&begun.address);
+    // And an odd yes to it is a yes: the code is used up.
+    desk.double.fault(Fault::next("token", Kind::OddYes));
     begun.paste(back.split("code=").nth(1).unwrap().split('&').next().unwrap());
     assert_eq!(begun.ends(&desk).code, 0);
+    assert_eq!(desk.asked("token"), 2);
     desk.nothing_leaked();
 }
 
@@ -128,6 +131,13 @@ fn a_broker_that_is_away_or_knows_nobody_is_told_apart() {
             (69, true),
             "{kind:?} {said:?}"
         );
+        // Which call it was, and what came of it.
+        let words = match kind {
+            Kind::ServerErrorBefore => "the token endpoint: HTTP 500: message: Internal Server Error",
+            Kind::RefreshHtml => "the token endpoint: HTTP 403: <html>",
+            _ => "the token endpoint: ",
+        };
+        assert!(said.err.contains(words), "{kind:?} {said:?}");
     }
     let mut begun = desk.begin(&[]);
     let back = desk.browse(&begun.address);
@@ -142,6 +152,10 @@ fn a_broker_that_is_away_or_knows_nobody_is_told_apart() {
     begun.paste(&back);
     let said = begun.ends(&desk);
     assert_eq!((said.code, said.err.contains("APP_SECRET")), (78, true), "{said:?}");
+    assert!(
+        said.err.contains("HTTP 401: error: invalid_client, error_description: Unauthorized"),
+        "{said:?}"
+    );
     assert!(!said.err.contains("CANARY"));
 
     // Somebody in between, with a certificate of their own.

@@ -299,16 +299,20 @@ fn what_schwab_answers_that_its_double_never_does() {
         ("accounts that there are not", none, "the broker says there is no such thing"),
         ("and so no list", none_below, "the broker says there is no such thing"),
         ("accounts that are none", unreadable, "the account numbers: Data error"),
-        ("a login's accounts, refused", http(no_schwab(403)), "HTTP 403: no"),
+        ("a login's accounts, refused", http(no_schwab(403)), "the list of accounts: HTTP 403: no"),
         ("a login's accounts, without an answer", hung_up(http(None)), "in words"),
         ("a read without an answer", hung_up(said(silent.list(NOW, NOW))), "in words"),
         ("the list of no account", said(gone.list(NOW, NOW)), "the broker does not know the account"),
         ("the positions of no account", said(gone.positions(NOW)), "the broker does not know the account"),
-        ("no hours", said(gone.session(NOW)), "Closed { reason: \"the broker does not tell its hours\" }"),
+        (
+            "no hours",
+            said(gone.session(NOW)),
+            "Disputed { reason: \"the broker does not tell its hours: the broker has no hours\" }",
+        ),
         (
             "a token that is never taken",
             said(refusing.list(NOW, NOW)),
-            "the broker does not take a token that it has just given",
+            "the account, refused to a login that is good: HTTP 401: no; the application needs the product Accounts and Trading Production, and the login the account",
         ),
         (
             "a full list",

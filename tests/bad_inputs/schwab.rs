@@ -416,7 +416,7 @@ fn meant(status: u16, body: &str) -> String {
             let refresh = if granted.refresh.is_some() { "and a refresh token" } else { "alone" };
             format!("a token for {} s, {refresh}", granted.expires_in_s)
         }
-        Meaning::Dead(end) => format!("dead: {}", end.of_refresh()),
+        Meaning::Dead(end, said) => format!("dead: {}", end.of_refresh(&said)),
         Meaning::Doubtful(words) => format!("doubtful: {words}"),
         Meaning::Away(words) => format!("away: {words}"),
     }
@@ -446,76 +446,64 @@ fn what_the_token_endpoint_answers_is_tokens_or_a_reason() {
         (
             "an empty token",
             yes("/access_token", json!("")),
-            "away: the token endpoint said yes and its answer can not be read",
+            "away: HTTP 200: a yes whose answer can not be read",
         ),
-        (
-            "no token",
-            yes("/access_token", Value::Null),
-            "away: the token endpoint said yes and its answer can not be read",
-        ),
-        (
-            "a life in words",
-            yes("/expires_in", json!("CANARY")),
-            "away: the token endpoint said yes and its answer can not be read",
-        ),
+        ("no token", yes("/access_token", Value::Null), "away: HTTP 200: a yes whose answer can not be read"),
+        ("a life in words", yes("/expires_in", json!("CANARY")), "a token for 1800 s, and a refresh token"),
         (
             "a yes that is a page",
             meant(200, "<html>CANARY</html>"),
-            "away: the token endpoint said yes and its answer can not be read",
+            "away: HTTP 200: a yes whose answer can not be read",
         ),
-        ("nothing", meant(200, ""), "away: the token endpoint said yes and its answer can not be read"),
-        ("another yes", meant(204, "{}"), "away: the token endpoint answered HTTP 204"),
+        ("nothing", meant(200, ""), "away: HTTP 200: a yes whose answer can not be read"),
+        ("another yes", meant(204, "{}"), "away: HTTP 204: a yes whose answer can not be read"),
         (
             "a wrong key",
             meant(401, r#"{"error":"invalid_client"}"#),
-            "dead: the broker does not know this APP_KEY with this APP_SECRET; set the right ones and start the bot again",
+            "dead: the broker does not know this APP_KEY with this APP_SECRET (HTTP 401: error: invalid_client); set the right ones and start the bot again",
         ),
         (
             "a key without this right",
             meant(400, r#"{"error":"unauthorized_client"}"#),
-            "dead: the broker does not know this APP_KEY with this APP_SECRET; set the right ones and start the bot again",
+            "dead: the broker does not know this APP_KEY with this APP_SECRET (HTTP 400: error: unauthorized_client); set the right ones and start the bot again",
         ),
         (
             "a dead login",
             meant(400, r#"{"error":"invalid_grant"}"#),
-            "dead: the login has ended: seven days are over, or there was another login or a new password; type `auth login`",
+            "dead: the login has ended: seven days are over, or there was another login or a new password (HTTP 400: error: invalid_grant); type `auth login`",
         ),
         (
             "a dead login, told within",
             meant(400, &nested("invalid_grant")),
-            "dead: the login has ended: seven days are over, or there was another login or a new password; type `auth login`",
+            "dead: the login has ended: seven days are over, or there was another login or a new password (HTTP 400: error: unsupported_token_type, error_description: 400 Bad Request: error: invalid_grant); type `auth login`",
         ),
         (
             "a refusal that may pass",
             meant(400, &nested("refresh_token_authentication_error")),
-            "doubtful: the broker did not accept the refresh token",
+            "doubtful: HTTP 400: error: unsupported_token_type, error_description: 400 Bad Request: error: refresh_token_authentication_error",
         ),
         (
             "a refusal of an unknown kind",
             meant(400, r#"{"error":"unsupported_token_type"}"#),
-            "doubtful: the broker did not accept the refresh token",
+            "doubtful: HTTP 400: error: unsupported_token_type",
         ),
         (
             "another address",
             meant(400, r#"{"error":"invalid_request"}"#),
-            "dead: the broker does not accept the login's address: REDIRECT_URI must be the registered one; type `auth login`",
+            "dead: the broker does not accept the login's address: REDIRECT_URI must be the registered one (HTTP 400: error: invalid_request); type `auth login`",
         ),
-        ("a no without a reason", meant(400, "{}"), "away: the token endpoint answered HTTP 400"),
+        ("a no without a reason", meant(400, "{}"), "away: HTTP 400, without a word"),
         (
             "a page that names a reason",
             meant(400, "<html>invalid_grant</html>"),
-            "away: the token endpoint answered HTTP 400",
+            "away: HTTP 400: <html>invalid_grant</html>",
         ),
-        ("an edge", meant(403, r#"{"error":"invalid_grant"}"#), "away: the token endpoint answered HTTP 403"),
-        (
-            "a rate limit",
-            meant(429, r#"{"error":"invalid_grant"}"#),
-            "away: the token endpoint answered HTTP 429",
-        ),
+        ("an edge", meant(403, r#"{"error":"invalid_grant"}"#), "away: HTTP 403: error: invalid_grant"),
+        ("a rate limit", meant(429, r#"{"error":"invalid_grant"}"#), "away: HTTP 429: error: invalid_grant"),
         (
             "the endpoint's own trouble",
             meant(503, r#"{"error":"invalid_grant"}"#),
-            "away: the token endpoint answered HTTP 503",
+            "away: HTTP 503: error: invalid_grant",
         ),
     ]);
 }

@@ -479,12 +479,12 @@ impl Broker for Alpaca {
         let clock =
             self.get_some("/v2/clock", &[], now).and_then(|body| wire::clock(&body).map_err(ReadError));
         let clock = match clock {
-            Ok(clock) => Some(clock),
+            Ok(clock) => Ok(clock),
             Err(error) => {
                 // The table may only stand in where the broker answers at all: this answer counts as a read of it.
                 self.read_account(now).map_err(|_| error.clone())?;
                 log::warn!("the broker does not tell its hours: {error}");
-                None
+                Err(error.0)
             }
         };
         let calendar = match self.options.word {
@@ -492,7 +492,7 @@ impl Broker for Alpaca {
             Word::Broker => None,
         };
         let table = hours::session_at(now);
-        let said = Said { clock, calendar, table };
+        let said = Said { now, clock, calendar, table };
         Ok(session::judge(&said, self.options.word))
     }
     fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError> {
@@ -507,6 +507,10 @@ impl Broker for Alpaca {
             quotes.extend(wire::quotes(&body, now).map_err(ReadError)?);
         }
         Ok(quotes)
+    }
+
+    fn calendar_ends(&self) -> Option<Millis> {
+        hours::table_ends().filter(|_| self.options.word == Word::Agreed)
     }
 
     fn clock_ahead_ms(&self) -> Option<i64> {

@@ -4,19 +4,32 @@
 //! Pure. It refuses to know where tokens are kept and when one is asked for. The endpoint nests one error in another and
 //! does not always escape the inner one, so words are looked for, not fields.
 //!
-//! Invariant: no error and no `Debug` of this file holds a code or a token.
+//! A yes is used if a token is in it, whatever else is odd about it: the refresh token before it may be dead already, and
+//! a code is good once.
+//!
+//! Invariant: no error and no `Debug` of this file holds a code or a token; of the endpoint's own words none that looks
+//! like one is kept.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::broker::Mend;
-use crate::broker::http::Answer;
+use crate::broker::digits::Digits;
+use crate::broker::http::{Answer, one_line};
 pub use crate::broker::secret::Secret;
 
 /// Where a person logs in.
 pub const AUTHORIZE_PATH: &str = "/v1/oauth/authorize";
 /// Where codes and refresh tokens are exchanged.
 pub const TOKEN_PATH: &str = "/v1/oauth/token";
+
+/// An access token lives so long where the endpoint does not say it, in seconds: half an hour, as documented.
+const LIFE_USUAL_S: i64 = 1_800;
+/// What is kept of the endpoint's words.
+const SAID_BYTES_MAX: usize = 200;
+/// A run of so many letters and digits may be a token, and no word has a digit in it.
+const TOKEN_CHARS_MIN: usize = 16;
 
 /// What the endpoint gave.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,80 +75,145 @@ impl End {
         }
     }
 
-    /// In words with the remedy, after a refresh.
+    /// In words with the endpoint's own and the remedy, after a refresh.
     #[must_use]
-    pub fn of_refresh(self) -> String {
+    pub fn of_refresh(self, said: &str) -> String {
         let remedy = match self {
             Self::Application => "set the right ones and start the bot again",
             Self::Grant | Self::Callback => "type `auth login`",
         };
-        format!("{}; {remedy}", self.words())
+        format!("{} ({said}); {remedy}", self.words())
     }
 
-    /// In words, after a code.
+    /// Which end the words of [`End::of_refresh`] are of.
     #[must_use]
-    pub const fn of_code(self) -> &'static str {
+    pub fn told_by(words: &str) -> Option<Self> {
+        let all = [Self::Application, Self::Grant, Self::Callback];
+        all.into_iter().find(|end| words.starts_with(end.words()))
+    }
+
+    /// In words with the endpoint's own, after a code.
+    #[must_use]
+    pub fn of_code(self, said: &str) -> String {
         match self {
-            Self::Grant => {
-                "the broker did not take the code: it is good once, for 30 seconds, and REDIRECT_URI must be the \
+            Self::Grant => format!(
+                "the broker did not take the code ({said}): it is good once, for 30 seconds, and REDIRECT_URI must be the \
                  registered one; open the address once more"
-            }
-            other => other.words(),
+            ),
+            other => format!("{} ({said})", other.words()),
         }
     }
 }
 
-/// What an answer of the token endpoint means.
+/// What an answer of the token endpoint means. What it says itself is one line, without what looks like a token.
 pub enum Meaning {
     /// Tokens.
     Granted(Granted),
-    /// Only a person can help: a new login, or another key.
-    Dead(End),
-    /// A refusal that was seen to pass by itself.
-    Doubtful(&'static str),
-    /// No statement about the token at all.
+    /// Only a person can help: a new login, or another key; and what the endpoint says.
+    Dead(End, String),
+    /// A refusal that was seen to pass by itself; what the endpoint says.
+    Doubtful(String),
+    /// No statement about the token at all; in words.
     Away(String),
+}
+
+impl Meaning {
+    /// The same, without these texts in its words.
+    #[must_use]
+    pub fn without(self, secrets: &[&str]) -> Self {
+        let hide = |said: String| {
+            let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+            secrets.fold(said, |said, secret| said.replace(*secret, "…"))
+        };
+        match self {
+            Self::Granted(granted) => Self::Granted(granted),
+            Self::Dead(end, said) => Self::Dead(end, hide(said)),
+            Self::Doubtful(said) => Self::Doubtful(hide(said)),
+            Self::Away(words) => Self::Away(hide(words)),
+        }
+    }
 }
 
 /// Reads an answer of the token endpoint.
 #[must_use]
 pub fn meaning(answer: &Answer) -> Meaning {
-    #[derive(Deserialize)]
-    struct Wire {
-        access_token: Secret,
-        refresh_token: Option<Secret>,
-        expires_in: i64,
+    if (200..300).contains(&answer.status) {
+        // Its words could be tokens.
+        let unread = || Meaning::Away(format!("HTTP {}: a yes whose answer can not be read", answer.status));
+        return granted(&answer.body).map_or_else(unread, Meaning::Granted);
     }
     let text = String::from_utf8_lossy(&answer.body);
-    if answer.status == 200 {
-        return match serde_json::from_slice::<Wire>(&answer.body) {
-            Ok(wire) if !wire.access_token.is_empty() => Meaning::Granted(Granted {
-                access: wire.access_token,
-                refresh: wire.refresh_token.filter(|token| !token.is_empty()),
-                expires_in_s: wire.expires_in.clamp(0, 86_400),
-            }),
-            // Its words could be tokens.
-            _ => Meaning::Away("the token endpoint said yes and its answer can not be read".into()),
-        };
-    }
     let says = |word: &str| text.contains(word);
     let by_the_endpoint = matches!(answer.status, 400 | 401) && text.trim_start().starts_with('{');
+    let said = said(answer.status, &text);
     if !by_the_endpoint {
-        return Meaning::Away(format!("the token endpoint answered HTTP {}", answer.status));
+        return Meaning::Away(said);
     }
     if says("invalid_client") || says("unauthorized_client") {
-        return Meaning::Dead(End::Application);
+        return Meaning::Dead(End::Application, said);
     }
     if says("invalid_grant") {
-        return Meaning::Dead(End::Grant);
+        return Meaning::Dead(End::Grant, said);
     }
     if says("unsupported_token_type") || says("refresh_token_authentication_error") {
-        return Meaning::Doubtful("the broker did not accept the refresh token");
+        return Meaning::Doubtful(said);
     }
     if says("invalid_request") {
-        return Meaning::Dead(End::Callback);
+        return Meaning::Dead(End::Callback, said);
     }
-    Meaning::Away(format!("the token endpoint answered HTTP {}", answer.status))
+    Meaning::Away(said)
+}
+
+/// The tokens in a yes; an odd field beside the access token costs that field alone.
+fn granted(body: &[u8]) -> Option<Granted> {
+    #[derive(Deserialize)]
+    struct Wire<'a> {
+        access_token: Secret,
+        #[serde(borrow)]
+        refresh_token: Option<&'a RawValue>,
+        #[serde(borrow)]
+        expires_in: Option<&'a RawValue>,
+    }
+    fn usual<'a, T: Deserialize<'a>>(odd: Option<&'a RawValue>) -> Option<T> {
+        serde_json::from_str(odd?.get()).ok()
+    }
+    let wire: Wire<'_> = serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).ok()?;
+    let seconds = usual::<Digits>(wire.expires_in).and_then(|digits| digits.signed_whole());
+    Some(Granted {
+        access: Some(wire.access_token).filter(|token| !token.is_empty())?,
+        refresh: usual::<Secret>(wire.refresh_token).filter(|token| !token.is_empty()),
+        expires_in_s: seconds.map_or(LIFE_USUAL_S, |seconds| seconds.clamp(0, 86_400)),
+    })
+}
+
+/// What a refusal says: its status and its words, whatever form they come in, without what looks like a token.
+fn said(status: u16, text: &str) -> String {
+    // One error is nested in another, with and without escapes: what is left without quotes is fit to be read.
+    let bare = text.replace('\\', "").replace("\":", ": ").replace("\",", ", ").replace(['{', '}', '"'], "");
+    let words = one_line(&masked(&bare), SAID_BYTES_MAX);
+    if words.is_empty() {
+        format!("HTTP {status}, without a word")
+    } else {
+        format!("HTTP {status}: {words}")
+    }
+}
+
+/// The text with a mark in place of every run of characters that may be a token.
+#[must_use]
+pub fn masked(text: &str) -> String {
+    let of_token = |c: char| c.is_ascii_alphanumeric() || "+/_=.~@%-".contains(c);
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c| !of_token(c)).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        let may_be = run.len() >= TOKEN_CHARS_MIN && run.bytes().any(|byte| byte.is_ascii_digit());
+        kept.push_str(if may_be { "…" } else { run });
+        let next = after.find(of_token).unwrap_or(after.len());
+        kept.push_str(&after[..next]);
+        rest = &after[next..];
+    }
+    kept
 }
 
 /// The address a person opens in a browser.
@@ -150,20 +228,27 @@ pub fn authorize_url(base: &str, key: &str, redirect: &str, state: &str) -> Stri
     )
 }
 
-/// The body that exchanges a code.
-#[must_use]
-pub fn exchange_body(code: &str, redirect: &str) -> Secret {
-    Secret::from(format!(
-        "grant_type=authorization_code&code={}&redirect_uri={}",
-        encode(code),
-        encode(redirect)
-    ))
+/// A form for the token endpoint.
+pub struct Form {
+    /// As it is sent.
+    pub body: Secret,
+    /// The code or the token in it.
+    pub secret: Secret,
 }
 
-/// The body that asks for a new access token.
+/// Exchanges a code.
 #[must_use]
-pub fn refresh_body(token: &str) -> Secret {
-    Secret::from(format!("grant_type=refresh_token&refresh_token={}", encode(token)))
+pub fn exchange_form(code: &str, redirect: &str) -> Form {
+    let body =
+        format!("grant_type=authorization_code&code={}&redirect_uri={}", encode(code), encode(redirect));
+    Form { body: Secret::from(body), secret: Secret::from(code) }
+}
+
+/// Asks for a new access token.
+#[must_use]
+pub fn refresh_form(token: &str) -> Form {
+    let body = format!("grant_type=refresh_token&refresh_token={}", encode(token));
+    Form { body: Secret::from(body), secret: Secret::from(token) }
 }
 
 /// Why what was pasted is no answer to the login.
@@ -255,7 +340,7 @@ mod tests {
                 granted.refresh.as_ref().map_or("-", |token| token.as_str()),
                 granted.expires_in_s
             ),
-            Meaning::Dead(end) => format!("dead {end:?}"),
+            Meaning::Dead(end, _) => format!("dead {end:?}"),
             Meaning::Doubtful(_) => "doubtful".into(),
             Meaning::Away(_) => "away".into(),
         }
@@ -272,6 +357,15 @@ mod tests {
             (200, r#"{"access_token":"A","expires_in":1800}"#, "granted A - 1800"),
             (200, r#"{"access_token":"","expires_in":1800}"#, "away"),
             (200, "{", "away"),
+            // Odd, and usable: a code is used up by it, and a refresh token may be.
+            (201, yes, "granted A@ R@ 1800"),
+            (202, r#"{"access_token":"A","expires_in":"900","refresh_token":null}"#, "granted A - 900"),
+            (200, r#"{"access_token":"A","expires_in":1799.0}"#, "granted A - 1799"),
+            (200, r#"{"access_token":"A","expires_in":"soon","refresh_token":7}"#, "granted A - 1800"),
+            (200, r#"{"token_type":"BEARER","access_token":"A","scope":["api"]}"#, "granted A - 1800"),
+            (200, "\u{feff} {\"access_token\":\"A\",\"expires_in\":1}", "granted A - 1"),
+            (200, r#"{"access_token":7,"expires_in":1800}"#, "away"),
+            (302, yes, "away"),
             (400, raw_dead, "dead Grant"),
             (400, escaped_dead, "dead Grant"),
             (400, flaky, "doubtful"),
@@ -289,6 +383,37 @@ mod tests {
         for (status, body, meaning) in rows {
             assert_eq!(said(status, body), meaning, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_endpoints_words_without_what_may_be_a_token() {
+        let rows = [
+            (
+                400,
+                r#"{"error":"unsupported_token_type","error_description":"400 Bad Request: \"{"error_description":"Exception while authenticating refresh token [tokenDigest=q83vEjRWeJA=, Exception=Failed]","error":"refresh_token_authentication_error"}\""}"#,
+                "HTTP 400: error: unsupported_token_type, error_description: 400 Bad Request: error_description: Exception while authenticating refresh token […, Exception=Failed], error: refresh_token_authentication_error",
+            ),
+            (403, "<HTML><TITLE>Access Denied</TITLE>", "HTTP 403: <HTML><TITLE>Access Denied</TITLE>"),
+            (
+                400,
+                r#"{"error":"invalid_grant","code":"C0.b2F1dGgyLmJkYw.x%40"}"#,
+                "HTTP 400: error: invalid_grant, code: …",
+            ),
+            (503, "", "HTTP 503, without a word"),
+        ];
+        for (status, body, words) in rows {
+            assert_eq!(super::said(status, body), words);
+        }
+        assert!(super::said(400, &"ab ".repeat(500)).len() <= SAID_BYTES_MAX + 10);
+        let dead = Meaning::Dead(End::Grant, "HTTP 400: my-code and doubleCANARYsecr".into());
+        let Meaning::Dead(_, said) = dead.without(&["my-code", "", "doubleCANARYsecr"]) else {
+            panic!("dead")
+        };
+        assert_eq!(said, "HTTP 400: … and …");
+        for end in [End::Application, End::Grant, End::Callback] {
+            assert_eq!(End::told_by(&end.of_refresh("HTTP 400: x")), Some(end));
+        }
+        assert_eq!(End::told_by("the broker did not accept the refresh token"), None);
     }
 
     #[test]
@@ -312,12 +437,13 @@ mod tests {
             let code = code_in(pasted, state);
             assert_eq!(code.as_ref().map(|code| code.as_str()), expected.as_ref().copied(), "{pasted}");
         }
-        let body = exchange_body("C0.b.c@", "https://127.0.0.1:8182");
+        let Form { body, secret } = exchange_form("C0.b.c@", "https://127.0.0.1:8182");
+        assert_eq!(*secret, "C0.b.c@");
         assert_eq!(
             *body,
             "grant_type=authorization_code&code=C0.b.c%40&redirect_uri=https%3A%2F%2F127.0.0.1%3A8182"
         );
-        assert_eq!(*refresh_body("R0.x@"), "grant_type=refresh_token&refresh_token=R0.x%40");
+        assert_eq!(*refresh_form("R0.x@").body, "grant_type=refresh_token&refresh_token=R0.x%40");
         assert_eq!(decode("100%"), "100%");
     }
 

@@ -11,6 +11,7 @@
 //! once, with a new token.
 
 pub mod grant;
+mod routes;
 pub mod tokens;
 pub mod vault;
 pub mod wire;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use self::grant::{Meaning, Secret};
+use self::routes::{Route, Routes};
 use self::tokens::{Endpoint, NoToken, Tokens};
 use super::http::{Answer, Clocks, Http, Trouble, http_date};
 use super::pace::Pace;
@@ -41,6 +43,10 @@ pub const URL: &str = "https://api.schwabapi.com";
 pub const LOT: Shares = Shares::from_atoms(1_000_000_000_000_000_000);
 /// Which accounts there are.
 const ACCOUNTS_PATH: &str = "/trader/v1/accounts/accountNumbers";
+/// The market's hours of a day.
+const HOURS_PATH: &str = "/marketdata/v1/markets";
+/// The market's prices.
+const QUOTES_PATH: &str = "/marketdata/v1/quotes";
 /// How often a live order is read.
 const POLL_MS: i64 = 2_000;
 /// Requests a minute that an application has for everything but orders.
@@ -65,6 +71,8 @@ const TOKEN_WAIT_MAX: Duration = Duration::from_secs(5);
 const DENIED_GATE_MS: i64 = 60_000;
 /// The hours of a day are asked for again after so long.
 const HOURS_MS: i64 = 300_000;
+/// Once told they hold for so long where the next answer fails: longer would miss a closing that nobody planned.
+const HOURS_KEPT_MS: i64 = 1_800_000;
 
 /// What the client is told once.
 #[derive(Debug, Clone)]
@@ -99,6 +107,8 @@ struct Learnt {
     hash: Option<String>,
     pace: Pace,
     clocks: Clocks,
+    /// What a token that is good elsewhere does not open.
+    routes: Routes,
     /// The regular sessions of a day by the broker, and when they were asked for.
     hours: Option<(Date, Millis, Vec<Regular>)>,
 }
@@ -122,6 +132,8 @@ impl std::fmt::Debug for Schwab {
 pub struct TokenEndpoint {
     http: Arc<Http>,
     basic: Secret,
+    /// The application's key and secret: in no word of the endpoint's.
+    pair: [Secret; 2],
 }
 
 impl TokenEndpoint {
@@ -129,22 +141,30 @@ impl TokenEndpoint {
     #[must_use]
     pub fn new(http: Arc<Http>, key: &str, secret: &str) -> Self {
         let pair = Secret::from(format!("{key}:{secret}"));
-        Self { http, basic: Secret::from(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))) }
+        let basic = Secret::from(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
+        Self { http, basic, pair: [key, secret].map(Secret::from) }
     }
 
     /// Sends one form, once. The endpoint is asked again by whoever keeps the pauses.
     #[must_use]
-    pub fn ask(&self, form: &Secret) -> Meaning {
-        match self.http.send_form(grant::TOKEN_PATH, form, &[("Authorization", &self.basic)]) {
-            Ok(answer) => grant::meaning(&answer),
-            Err(trouble) => Meaning::Away(trouble.into_words()),
-        }
+    pub fn ask(&self, form: &grant::Form) -> Meaning {
+        let meaning =
+            match self.http.send_form(grant::TOKEN_PATH, &form.body, &[("Authorization", &self.basic)]) {
+                Ok(answer) => grant::meaning(&answer),
+                Err(trouble) => Meaning::Away(trouble.into_words()),
+            };
+        let meaning = match meaning {
+            Meaning::Away(words) => Meaning::Away(format!("the token endpoint: {words}")),
+            other => other,
+        };
+        let [key, secret] = &self.pair;
+        meaning.without(&[key, secret, &form.secret])
     }
 }
 
 impl Endpoint for TokenEndpoint {
     fn refresh(&self, token: &Secret) -> Meaning {
-        self.ask(&grant::refresh_body(token))
+        self.ask(&grant::refresh_form(token))
     }
 }
 
@@ -154,11 +174,13 @@ impl Endpoint for TokenEndpoint {
 /// In words.
 pub fn accounts(http: &Http, access: &Secret) -> Result<Vec<wire::AccountNumber>, String> {
     let bearer = Secret::from(format!("Bearer {}", **access));
-    let answer = http.read(ACCOUNTS_PATH, &[], &[("Authorization", &bearer)]).map_err(Trouble::into_words)?;
+    let failed = |words: String| format!("{}: {words}", Route::Accounts.name());
+    let answer = http.read(ACCOUNTS_PATH, &[], &[("Authorization", &bearer)]);
+    let answer = answer.map_err(|trouble| failed(trouble.into_words()))?;
     if answer.status == 200 && answer.whole {
         wire::account_numbers(&answer.body)
     } else {
-        Err(wire::refusal(&answer))
+        Err(failed(wire::refusal(&answer)))
     }
 }
 
@@ -200,6 +222,9 @@ impl Schwab {
 
     /// Reads, within the application's limits and with a token that is taken. `None` is the broker's own "there is none".
     fn get(&self, path: &str, query: &[(&str, &str)], now: Millis) -> Result<Option<Vec<u8>>, ReadError> {
+        let route = Route::of(path);
+        let failed = |words: String| ReadError(format!("{}: {words}", route.name()));
+        let mut refused = self.learnt().routes.may_ask(route, now).map_err(ReadError)?;
         for _ in 0..2 {
             let wait = {
                 let mut learnt = self.learnt();
@@ -209,30 +234,42 @@ impl Schwab {
             };
             // The lock is not held while waiting: an order call must not wait for reads.
             std::thread::sleep(wait);
-            let token = self.tokens.access(now).map_err(|no| ReadError(no.words))?;
+            let token = self.tokens.access_but(now, refused.as_ref()).map_err(|no| ReadError(no.words))?;
             let bearer = Secret::from(format!("Bearer {}", *token));
             let asked = self.learnt().clocks.at(now);
             let answer = self.http.read(path, query, &[("Authorization", &bearer)]);
-            let answer = answer.map_err(|trouble| ReadError(trouble.into_words()))?;
+            let answer = answer.map_err(|trouble| failed(trouble.into_words()))?;
             self.learnt().clocks.heed(&answer, asked, now);
+            self.took(route, &token, &answer);
             if answer.status != 200 && wire::refusal(&answer).contains(ACCOUNT_UNKNOWN) {
                 // It is looked for anew next time.
                 self.learnt().hash = None;
-                return Err(ReadError(wire::refusal(&answer)));
+                return Err(failed(wire::refusal(&answer)));
             }
             match answer.status {
                 200 if answer.whole => return Ok(Some(answer.body)),
-                200 => return Err(ReadError("an answer that ends before its end".into())),
-                401 => self.tokens.refused(&token),
+                200 => return Err(failed("an answer that ends before its end".into())),
+                401 => {
+                    let words = wire::refusal(&answer);
+                    self.learnt().routes.refuse(route, &token, &words, now).map_err(ReadError)?;
+                    refused = Some(token);
+                }
                 404 if serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok() => return Ok(None),
                 429 => {
                     self.learnt().pace.rest(now, rate_gate_ms(&answer, now), "the broker's rate limit");
-                    return Err(ReadError(wire::refusal(&answer)));
+                    return Err(failed(wire::refusal(&answer)));
                 }
-                _ => return Err(ReadError(wire::refusal(&answer))),
+                _ => return Err(failed(wire::refusal(&answer))),
             }
         }
         Err(ReadError("the broker does not take a token that it has just given".into()))
+    }
+
+    /// An answer behind the door shows that the token opens it.
+    fn took(&self, route: Route, token: &Secret, answer: &Answer) {
+        if matches!(answer.status, 200..=299 | 400 | 404 | 422) {
+            self.learnt().routes.take(route, token);
+        }
     }
 
     /// As [`Self::get`], where there must be something.
@@ -277,10 +314,10 @@ impl Schwab {
                 Some(order) => Placed::Accepted(order),
                 None => Placed::Unknown("a yes that names no order".into()),
             },
-            401 => {
-                self.tokens.refused(token);
-                gate(reason, TOKEN_GATE_MS)
-            }
+            401 => match self.learnt().routes.refuse(Route::Orders, token, &reason, now) {
+                Ok(()) => gate(reason, TOKEN_GATE_MS),
+                Err(words) => gate(words, routes::REST_MS),
+            },
             429 => {
                 let ms = rate_gate_ms(answer, now);
                 gate(reason, ms)
@@ -295,33 +332,42 @@ impl Schwab {
         }
     }
 
-    /// The regular sessions of today, by the broker; none where it gave no answer.
-    fn sessions(&self, now: Millis) -> Option<Vec<Regular>> {
-        let day = hours::date_of(now)?;
-        if let Some((known, asked, sessions)) = &self.learnt().hours
-            && *known == day
-            && (0..HOURS_MS).contains(&now.since(*asked))
-        {
-            return Some(sessions.clone());
+    /// A token that orders are not refused for.
+    fn order_token(&self, now: Millis) -> Result<Secret, String> {
+        let refused = self.learnt().routes.may_ask(Route::Orders, now)?;
+        self.tokens.access_but(now, refused.as_ref()).map_err(|NoToken { words, .. }| words)
+    }
+
+    /// The regular sessions of today, by the broker; why there is none where it gave no answer.
+    fn sessions(&self, now: Millis) -> Result<Vec<Regular>, String> {
+        let day = hours::date_of(now).ok_or("this machine's clock shows no date")?;
+        let known = self.learnt().hours.clone().filter(|(known, ..)| *known == day);
+        let told_within = |ms| known.clone().filter(|(_, asked, _)| (0..ms).contains(&now.since(*asked)));
+        if let Some((_, _, sessions)) = told_within(HOURS_MS) {
+            return Ok(sessions);
         }
         let date = day.to_string();
         let query = [("markets", "equity"), ("date", date.as_str())];
-        let body = self.get("/marketdata/v1/markets", &query, now);
-        let sessions = match body {
+        let sessions = match self.get(HOURS_PATH, &query, now) {
             Ok(Some(body)) => wire::hours(&body),
             Ok(None) => Err("the broker has no hours".into()),
             Err(ReadError(words)) => Err(words),
         };
-        let sessions =
-            sessions.inspect_err(|why| log::warn!("the broker does not tell its hours: {why}")).ok()?;
+        if let Err(why) = &sessions {
+            log::warn!("the broker does not tell its hours: {why}");
+            if let Some((_, _, sessions)) = told_within(HOURS_KEPT_MS) {
+                return Ok(sessions);
+            }
+        }
+        let sessions = sessions?;
         self.learnt().hours = Some((day, now, sessions.clone()));
-        Some(sessions)
+        Ok(sessions)
     }
 
     /// How it stands with the login.
     #[must_use]
     pub fn login_facts(&self) -> LoginFacts {
-        self.tokens.facts()
+        LoginFacts { denied: self.learnt().routes.denied(), ..self.tokens.facts() }
     }
 }
 
@@ -388,9 +434,9 @@ impl Broker for Schwab {
             return Placed::Refused { reason, gate_ms: None };
         }
         let begun = Instant::now();
-        let token = match self.tokens.access(now) {
+        let token = match self.order_token(now) {
             Ok(token) => token,
-            Err(NoToken { words, .. }) => return Placed::NotSent(words),
+            Err(words) => return Placed::NotSent(words),
         };
         if begun.elapsed() > TOKEN_WAIT_MAX {
             // What allowed this order (the session, a quote, the position) was looked at before the wait.
@@ -423,6 +469,7 @@ impl Broker for Schwab {
                         super::http::words(number)
                     );
                 }
+                self.took(Route::Orders, &token, &answer);
                 self.outcome(&answer, &token, now)
             }
             Err(Trouble::NotSent(words)) => Placed::NotSent(words),
@@ -467,12 +514,11 @@ impl Broker for Schwab {
     }
 
     fn session(&self, now: Millis) -> Result<Session, ReadError> {
-        let sessions = self.sessions(now);
-        let clock = match &sessions {
-            Some(sessions) => {
+        let clock = match self.sessions(now) {
+            Ok(sessions) => {
                 let at = now.plus(self.learnt().clocks.ahead_ms().unwrap_or(0));
                 let within = sessions.iter().find(|(start, end)| *start <= at && at < *end);
-                Some(Clock {
+                Ok(Clock {
                     at,
                     is_open: within.is_some(),
                     next_close: within.map(|(_, end)| *end),
@@ -480,12 +526,12 @@ impl Broker for Schwab {
                 })
             }
             // The table may stand in only where the broker answers at all; with a dead login it does not.
-            None => {
+            Err(why) => {
                 self.get_some(ACCOUNTS_PATH, &[], now)?;
-                None
+                Err(why)
             }
         };
-        let said = Said { clock, calendar: None, table: hours::session_at(now) };
+        let said = Said { now, clock, calendar: None, table: hours::session_at(now) };
         Ok(session::judge(&said, self.options.word))
     }
 
@@ -493,7 +539,11 @@ impl Broker for Schwab {
         let all: Vec<String> = symbols.iter().map(wire::spelled).collect();
         let symbols = all.join(",");
         let query = [("symbols", symbols.as_str()), ("fields", "quote"), ("indicative", "false")];
-        wire::quotes(&self.get_some("/marketdata/v1/quotes", &query, now)?).map_err(ReadError)
+        wire::quotes(&self.get_some(QUOTES_PATH, &query, now)?).map_err(ReadError)
+    }
+
+    fn calendar_ends(&self) -> Option<Millis> {
+        hours::table_ends().filter(|_| self.options.word == Word::Agreed)
     }
 
     fn clock_ahead_ms(&self) -> Option<i64> {

@@ -66,8 +66,6 @@ struct State {
     login: Option<Login>,
     /// Until when the access token is good by the clock that nobody sets; none after a start: then the wall's decides.
     fresh_until: Option<Instant>,
-    /// An access token that the broker did not take.
-    refused: Option<Secret>,
     trouble: Option<NoToken>,
     next_try: Option<Instant>,
     doubts: u32,
@@ -102,7 +100,6 @@ impl Tokens {
             endpoint,
             login: None,
             fresh_until: None,
-            refused: None,
             trouble: None,
             next_try: None,
             doubts: 0,
@@ -128,15 +125,19 @@ impl Tokens {
     /// # Errors
     /// [`NoToken`].
     pub fn access(&self, now: Millis) -> Result<Secret, NoToken> {
-        let mut state = self.state();
-        let access = state.access(now);
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = state.facts(access.as_ref().err());
-        access
+        self.access_but(now, None)
     }
 
-    /// The broker did not take this token: the next question goes out for another, unless that has happened already.
-    pub fn refused(&self, token: &Secret) {
-        self.state().refused = Some(token.clone());
+    /// As [`Tokens::access`], but not `refused`, which the broker did not take where it was needed: goes out for another
+    /// one, unless that has happened already. It stays good for everybody else.
+    ///
+    /// # Errors
+    /// [`NoToken`].
+    pub fn access_but(&self, now: Millis, refused: Option<&Secret>) -> Result<Secret, NoToken> {
+        let mut state = self.state();
+        let access = state.access(now, refused);
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = state.facts(access.as_ref().err());
+        access
     }
 
     /// How it stood when a token was last asked for.
@@ -155,10 +156,11 @@ impl State {
             ends_at: logged_in_at.map(|at| at.plus(REFRESH_LIFE_MS)),
             trouble: trouble.map(|trouble| trouble.words.clone()),
             mend: trouble.and_then(|trouble| trouble.mend),
+            denied: Vec::new(),
         }
     }
 
-    fn access(&mut self, now: Millis) -> Result<Secret, NoToken> {
+    fn access(&mut self, now: Millis, refused: Option<&Secret>) -> Result<Secret, NoToken> {
         if let Some(renewal) = self.unsaved.take() {
             self.keep(renewal)?;
         }
@@ -167,7 +169,7 @@ impl State {
             let words = "nobody is logged in to the broker; type `auth login`".to_owned();
             return Err(NoToken { words, mend: Some(Mend::LogIn) });
         };
-        let refused = self.refused.as_ref() == Some(&login.access);
+        let refused = refused == Some(&login.access);
         if !refused && self.is_fresh(&login, now) {
             return Ok(login.access);
         }
@@ -184,8 +186,8 @@ impl State {
         let asked = Instant::now();
         match self.endpoint.refresh(&login.refresh) {
             Meaning::Granted(granted) => self.keep(Renewal::of(login, granted, asked, now)),
-            Meaning::Dead(end) => {
-                self.dead(&login, end.mend(), &end.of_refresh(), now);
+            Meaning::Dead(end, said) => {
+                self.dead(&login, end.mend(), &end.of_refresh(&said), now);
                 self.failed(&login, refused, now)
             }
             // Of a login that is dead neither says anything new.
@@ -193,12 +195,13 @@ impl State {
                 self.next_try = Some(Instant::now() + DEAD_PAUSE);
                 self.failed(&login, refused, now)
             }
-            Meaning::Doubtful(words) => {
+            Meaning::Doubtful(said) => {
+                let words = format!("the broker did not accept the refresh token ({said})");
                 self.doubts += 1;
                 if self.doubts >= DOUBTS_MAX {
                     self.dead(&login, Mend::LogIn, &format!("{words}; type `auth login`"), now);
                 } else {
-                    self.note(AWAY_PAUSE * self.doubts, words.to_owned(), None);
+                    self.note(AWAY_PAUSE * self.doubts, words, None);
                 }
                 self.failed(&login, refused, now)
             }
@@ -231,8 +234,7 @@ impl State {
                 && now >= at
             {
                 // The file keeps the sentence alone.
-                let of_application = why == End::Application.of_refresh();
-                let mend = if of_application { Mend::Application } else { Mend::LogIn };
+                let mend = End::told_by(&why).map_or(Mend::LogIn, End::mend);
                 self.note(Duration::from_millis(rest), why, Some(mend));
             }
         }
@@ -423,17 +425,25 @@ mod tests {
     fn a_token_that_the_broker_did_not_take_is_renewed_once() {
         let (tokens, script, _dir) = bench(NOW.plus(1_800_000), vec![granted]);
         let old = tokens.access(NOW).unwrap();
-        tokens.refused(&old);
-        assert_eq!(*tokens.access(NOW).unwrap(), "new");
+        assert_eq!(*tokens.access_but(NOW, Some(&old)).unwrap(), "new");
         // A second thread comes late with the same complaint.
-        tokens.refused(&old);
+        assert_eq!(*tokens.access_but(NOW, Some(&old)).unwrap(), "new");
         assert_eq!(*tokens.access(NOW).unwrap(), "new");
         assert_eq!(script.calls(), 1);
     }
 
     #[test]
+    fn a_token_that_one_road_refuses_stays_good_for_the_others_while_no_other_is_to_be_had() {
+        let (tokens, script, _dir) = bench(NOW.plus(1_800_000), vec![|| Meaning::Away("HTTP 503".into())]);
+        let old = tokens.access(NOW).unwrap();
+        assert!(tokens.access_but(NOW, Some(&old)).is_err());
+        assert_eq!(*tokens.access(NOW).unwrap(), "old");
+        assert_eq!(script.calls(), 1);
+    }
+
+    #[test]
     fn a_dead_login_is_asked_about_once_a_minute_and_a_new_one_is_seen_at_once() {
-        let dead = || Meaning::Dead(End::Grant);
+        let dead = || Meaning::Dead(End::Grant, "HTTP 400: invalid_grant".into());
         let (tokens, script, dir) = bench(NOW, vec![dead]);
         for _ in 0..100 {
             let no = tokens.access(NOW).unwrap_err();
@@ -450,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_started_again_does_not_ask_again_at_once() {
-        let dead = || Meaning::Dead(End::Grant);
+        let dead = || Meaning::Dead(End::Grant, "HTTP 400: invalid_grant".into());
         let (tokens, script, dir) = bench(NOW, vec![dead]);
         tokens.access(NOW).unwrap_err();
         let again = |at: Millis| {
@@ -509,9 +519,9 @@ mod tests {
 
     #[test]
     fn a_dead_login_stays_dead_while_the_endpoint_is_away() {
-        let dead = || Meaning::Dead(End::Grant);
+        let dead = || Meaning::Dead(End::Grant, "HTTP 400: invalid_grant".into());
         let away = || Meaning::Away("HTTP 503".into());
-        let (tokens, script, _dir) = bench(NOW, vec![dead, away, || Meaning::Doubtful("?"), dead]);
+        let (tokens, script, _dir) = bench(NOW, vec![dead, away, || Meaning::Doubtful("?".into()), dead]);
         for calls in 1..=4 {
             tokens.state().next_try = None;
             let no = tokens.access(NOW).unwrap_err();
@@ -524,12 +534,11 @@ mod tests {
     #[test]
     fn a_broker_that_takes_no_token_does_not_storm_the_endpoint() {
         let (tokens, script, _dir) = bench(NOW.plus(1_800_000), vec![granted]);
+        let mut refused = tokens.access(NOW).unwrap();
         for _ in 0..20 {
-            if let Ok(token) = tokens.access(NOW) {
-                tokens.refused(&token);
-            }
+            refused = tokens.access_but(NOW, Some(&refused)).unwrap_or(refused);
         }
-        let no = tokens.access(NOW).unwrap_err();
+        let no = tokens.access_but(NOW, Some(&refused)).unwrap_err();
         assert!(no.mend.is_none() && no.words.contains("just given"), "{no:?}");
         assert_eq!(script.calls(), 3);
     }
@@ -549,7 +558,7 @@ mod tests {
 
     #[test]
     fn a_doubtful_refusal_is_believed_the_third_time() {
-        let (tokens, script, _dir) = bench(NOW, vec![|| Meaning::Doubtful("not accepted"), granted]);
+        let (tokens, script, _dir) = bench(NOW, vec![|| Meaning::Doubtful("not accepted".into()), granted]);
         assert_eq!(tokens.access(NOW).unwrap_err().mend, None);
         let doubts = |tokens: &Tokens| {
             tokens.state().next_try = None;
@@ -557,7 +566,7 @@ mod tests {
         };
         assert_eq!(*doubts(&tokens).unwrap(), "new", "it passed by itself");
         assert_eq!(script.calls(), 2);
-        let (tokens, _, _dir) = bench(NOW, vec![|| Meaning::Doubtful("not accepted")]);
+        let (tokens, _, _dir) = bench(NOW, vec![|| Meaning::Doubtful("not accepted".into())]);
         let told: Vec<bool> = (0..4).map(|_| doubts(&tokens).unwrap_err().mend.is_some()).collect();
         assert_eq!(told, [false, false, true, true]);
     }

@@ -15,6 +15,8 @@ use crate::queue;
 pub enum Kind {
     /// Every access token dies before its time; this call is answered with 401.
     AccessRevokedEarly,
+    /// 401 to a token that is good elsewhere: the application was not given this product, or the login not this account.
+    NotAuthorized,
     /// The seven days are over.
     RefreshExpired,
     /// A good refresh token is refused, this time.
@@ -23,6 +25,8 @@ pub enum Kind {
     RefreshHtml,
     /// The token call succeeds and names no refresh token.
     RefreshNoRefreshToken,
+    /// The token call succeeds with another success's status, as plain text, its numbers as texts and its words in capitals.
+    OddYes,
     /// Somebody logs in with the same application elsewhere: this refresh token is dead.
     OtherLogin,
     /// 429, no order.
