@@ -17,6 +17,7 @@ mod secret;
 pub mod settings;
 pub mod shards;
 pub mod sources;
+mod strangers;
 mod values;
 mod webhook;
 mod words;
@@ -152,6 +153,8 @@ impl Config {
         let alert_webhook_url = reader.optional("ALERT_WEBHOOK_URL");
         let logs = Logs::read(reader);
         let ssl_cert_file = certificates(reader);
+        reader.strangers();
+        real::must_name_its_broker(reader);
 
         if let (Ok(equities), Ok(Some(cash))) = (&equities, &cash)
             && let Some(symbol) = BTreeMap::get(equities, cash)
@@ -232,6 +235,13 @@ impl Config {
             self.schwab.as_ref().is_some_and(|schwab| Some(&schwab.keys.key) == example.as_ref()),
             "ENCRYPTION_KEY is the example's, which everybody knows: make one with `openssl rand -hex 32`",
         );
+        if self.broker == BrokerKind::Paper {
+            let unused = real::given(sources);
+            warn(
+                !unused.is_empty(),
+                &format!("{} is set and not used: BROKER is paper, and no order leaves", unused.join(", ")),
+            );
+        }
         let listed: BTreeSet<&Symbol> = self.equities.values().collect();
         for symbol in self.symbols.iter().flatten() {
             if !listed.is_empty() && !listed.contains(symbol) {
