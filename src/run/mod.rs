@@ -27,7 +27,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::alerts::Alerts;
 use crate::broker::{AccountError, Broker, Profile};
-use crate::chain::{self, ChainConfig, ChainFacts, ChainStop};
+use crate::chain::{self, ChainConfig, ChainFacts, ChainStop, ChainView};
 use crate::crash::{self, Point};
 use crate::engine::{Engine, Facts, Input, Policy, Stop};
 use crate::exit;
@@ -297,7 +297,7 @@ async fn start(
     });
 
     let ended_first = tokio::select! {
-        stopped = chain::run(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell) => {
+        stopped = read_chain(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell, &parts.alerts) => {
             // The line's own reason counts, and it is about to say it.
             (stopped != ChainStop::EngineGone).then(|| ended_by_chain(&stopped, &parts.database))
         }
@@ -318,6 +318,40 @@ async fn start(
     });
     let line_exit = closed.await.unwrap_or_else(|_| Exit::bug("the line did not stop in time"));
     Ok(ended_first.unwrap_or(line_exit))
+}
+
+/// Reads the chain, after a look at where reading begins. A first backfill waits for what that finds, for what it passes
+/// over no later sweep reads; any other is told of it beside.
+async fn read_chain(
+    config: ChainConfig,
+    chain_id: u64,
+    inputs: mpsc::Sender<Input>,
+    view: watch::Receiver<ChainView>,
+    facts: watch::Sender<ChainFacts>,
+    bell: Arc<Notify>,
+    alerts: &Alerts,
+) -> ChainStop {
+    let cursor = view.borrow().cursor;
+    let from = cursor.map_or(config.deployment_block, |cursor| cursor.number.saturating_add(1));
+    let (looked_at, seen) = (config.clone(), facts.clone());
+    let look = async {
+        for text in chain::at_start(&looked_at, from, cursor.is_none(), &seen).await? {
+            log::warn!("ALERT {text}");
+            alerts.raise(&text);
+        }
+        Ok::<(), ChainStop>(())
+    };
+    let read = chain::run(config, chain_id, inputs, view, facts, bell);
+    if cursor.is_none() {
+        return match look.await {
+            Ok(()) => read.await,
+            Err(stop) => stop,
+        };
+    }
+    tokio::select! {
+        stopped = read => stopped,
+        stop = async { match look.await { Err(stop) => stop, Ok(()) => std::future::pending().await } } => stop,
+    }
 }
 
 /// The end that the chain side asked for. It knows no files; what to type at a ledger that must be put back is said here.
