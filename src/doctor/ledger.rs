@@ -38,6 +38,14 @@ pub(super) fn examine(subject: &Subject, chain_id: Option<u64>, account: Option<
     })
 }
 
+/// Where reading goes on, and whether there are fills; as for a new ledger where none can be read.
+pub(super) fn standing(path: &Path, deployment_block: u64) -> (u64, bool) {
+    let examined = Examined::at(path).ok().flatten();
+    let cursor = examined.as_ref().and_then(|ledger| ledger.cursor().ok().flatten());
+    let from = cursor.map_or(deployment_block, |cursor| cursor.number.saturating_add(1));
+    (from, examined.is_some_and(|ledger| ledger.has_fills().unwrap_or(false)))
+}
+
 /// Whether a bot answers beside this ledger. One that still waits to open it does not.
 #[must_use]
 pub fn a_bot_runs_on(ledger: &Path) -> bool {
