@@ -555,6 +555,22 @@ fn a_brokers_keys_without_broker_do_not_stay_at_paper() {
     );
 }
 
+/// Real tags are TA_, the letters of an e-mail address, and ten digits; nobody can guess one.
+#[test]
+fn a_tag_that_schwab_does_not_write_is_doubted() {
+    let doubted = |tag: &str| {
+        let given = schwab(&[("APP_TAG", tag)]);
+        given.config().warnings(&given).iter().any(|warning| warning.starts_with("APP_TAG has not the shape"))
+    };
+    for tag in ["TA_MyHedgeBot", "TA_my-desk", "TA_1700000001", "janeexamplecom1700000001", "TA_jane170000000"] {
+        assert!(doubted(tag), "{tag}");
+    }
+    for tag in ["TA_janeexamplecom1700000001", ""] {
+        assert!(!doubted(tag), "{tag}");
+    }
+    assert!(!doubted(settings::named("APP_TAG").unwrap().example));
+}
+
 fn schwab(more: &[(&str, &str)]) -> Given {
     let mut given = Given::complete()
         .variable("BROKER", "schwab")

@@ -242,6 +242,12 @@ impl Config {
                 &format!("{} is set and not used: BROKER is paper, and no order leaves", unused.join(", ")),
             );
         }
+        let strange = self.app_tag.as_deref().filter(|tag| self.schwab.is_some() && !schwab::writes(tag));
+        warn(
+            strange.is_some(),
+            "APP_TAG has not the shape of what Schwab writes (TA_, the letters of an e-mail address, ten digits): leave \
+             it unset, and the bot learns it from its first order",
+        );
         let listed: BTreeSet<&Symbol> = self.equities.values().collect();
         for symbol in self.symbols.iter().flatten() {
             if !listed.is_empty() && !listed.contains(symbol) {

@@ -183,7 +183,8 @@ fn status_as_json() {
             r#""account":"paper","deployment_block":100,"hedge_from_block":null,"born_at":"2026-11-18T11:06:40.000Z","#,
             r#""cursor":{{"number":109,"hash":"{}"}},"last_commit":"2026-11-18T11:06:44.000Z","fills":3,"reversals":1,"#,
             r#""skipped":1,"dead":1,"hedges":1,"live":0,"#,
-            r#""halts":[{{"symbol":"TSLA","kind":"rejects","reason":"broker said\u0007 no"}}]}}"#,
+            r#""halts":[{{"symbol":"TSLA","kind":"rejects","reason":"broker said\u0007 no"}}],"#,
+            r#""skipped_by":{{"foreign_pair":1}},"app_tag":null}}"#,
             "\n"
         ),
         place.path().display(),
