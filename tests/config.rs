@@ -562,7 +562,9 @@ fn a_tag_that_schwab_does_not_write_is_doubted() {
         let given = schwab(&[("APP_TAG", tag)]);
         given.config().warnings(&given).iter().any(|warning| warning.starts_with("APP_TAG has not the shape"))
     };
-    for tag in ["TA_MyHedgeBot", "TA_my-desk", "TA_1700000001", "janeexamplecom1700000001", "TA_jane170000000"] {
+    for tag in
+        ["TA_MyHedgeBot", "TA_my-desk", "TA_1700000001", "janeexamplecom1700000001", "TA_jane170000000"]
+    {
         assert!(doubted(tag), "{tag}");
     }
     for tag in ["TA_janeexamplecom1700000001", ""] {

@@ -63,7 +63,15 @@ fn look(path: &Path, mut ours: Stamp, unknown: &[&str]) -> Result<Finding, Ledge
     if unknown.contains(&ACCOUNT) {
         ours.account.clone_from(&examined.stamp.account);
     }
-    let warnings = examined.must_be_ours(&ours)?;
+    let warnings = match examined.must_be_ours(&ours) {
+        Err(LedgerError::ForeignStamp { .. }) if examined.is_unused()? => {
+            return Ok(Finding::warning(
+                format!("{shown} belongs to another configuration, and holds no fill and no hedge"),
+                "Nothing must be done if the settings are right now: `bot run` keeps a backup and stamps it anew",
+            ));
+        }
+        compared => compared?,
+    };
     examined.must_be_whole()?;
     let running = if a_bot_runs_on(path) { "a bot runs on it" } else { "no bot runs on it" };
     let schema = examined.schema;

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::LedgerError;
-use super::{Stamp, load, open, place, stamp};
+use super::{Stamp, load, open, place, stamp, unused};
 use crate::units::BlockRef;
 
 /// What a path may hold in SQLite's URIs as it is.
@@ -49,6 +49,14 @@ impl Examined {
     /// [`LedgerError::Sql`].
     pub fn cursor(&self) -> Result<Option<BlockRef>, LedgerError> {
         load::cursor(&self.conn).map_err(|error| LedgerError::sql(&self.path, "was read", error))
+    }
+
+    /// Whether it holds nothing that matters, so that `bot run` stamps it anew for another configuration.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub fn is_unused(&self) -> Result<bool, LedgerError> {
+        unused::is_unused(&self.conn).map_err(|error| LedgerError::sql(&self.path, "was read", error))
     }
 
     /// Whether it has fills.

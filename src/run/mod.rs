@@ -215,7 +215,12 @@ async fn start(
         proof::watch(chain_facts, alerts).await;
         Ok(())
     });
-    let stamped = Ledger::stamped_chain_id(&parts.database)?;
+    let profile = parts.broker.profile();
+    let ours = stamp_of(&parts.chain, parts.chain.chain_id.unwrap_or(0), profile.name, &profile.account);
+    let kept = Ledger::stamp_to_keep(&parts.database, &ours)?;
+    let stamped = kept.as_ref().map(|(stamp, _)| stamp.chain_id);
+    // An unused ledger may have been born with other keys.
+    let stamped_account = kept.filter(|(_, unused)| !unused).map(|(stamp, _)| stamp.account);
     parts.chain.stamped_chain_id = stamped;
     let waits_for = |what| published.process.send_modify(|facts| facts.start_waits_for = what);
     let chain_id = match (parts.chain.chain_id, stamped) {
@@ -232,7 +237,7 @@ async fn start(
     };
     waits_for(Some("the broker"));
     let account = tokio::select! {
-        known = account(&parts.broker, &parts.database) => known?,
+        known = account(&parts.broker, stamped_account) => known?,
         () = asked_to_stop(stop) => return Ok(Exit::done()),
     };
     // From here on the time that a start may take counts.
@@ -452,12 +457,12 @@ fn must_keep_tickers(loaded: &Loaded, symbols: Option<&BTreeSet<Symbol>>) -> Res
 
 /// The account the ledger is or will be stamped with. A known ledger needs no broker to be opened: it says which account
 /// the broker must confirm. One that is to be born waits for the broker, however long that takes.
-async fn account(broker: &Arc<dyn Broker>, database: &Path) -> Result<String, Exit> {
+async fn account(broker: &Arc<dyn Broker>, stamped: Option<String>) -> Result<String, Exit> {
     let known = broker.profile().account.clone();
     if !known.is_empty() {
         return Ok(known);
     }
-    if let Some(stamped) = Ledger::stamped_account(database)? {
+    if let Some(stamped) = stamped {
         broker.expect_account(&stamped);
         return Ok(stamped);
     }

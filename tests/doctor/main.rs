@@ -220,6 +220,12 @@ fn a_foreign_a_damaged_and_an_empty_ledger() {
     let mut ward = Ward::paper();
     ward.give_birth(|stamp| stamp.chain_id = 1);
     let told = ward.examine(&[]);
+    let (verdict, found, next) = told.row("ledger");
+    assert_eq!((told.code, verdict), (0, "warning"), "{}", told.text);
+    assert!(found.ends_with("belongs to another configuration, and holds no fill and no hedge"), "{found}");
+    assert!(next.ends_with("`bot run` keeps a backup and stamps it anew"), "{next}");
+    ward.halt();
+    let told = ward.examine(&[]);
     assert_eq!(told.ill(), BTreeSet::from(["ledger"]), "{}", told.text);
     assert!(told.row("ledger").1.contains("belongs to another configuration"), "{}", told.text);
 

@@ -9,7 +9,8 @@ use alloy::primitives::{Address, address};
 use broker_doubles::alpaca::{AlpacaDouble, KEY, SECRET};
 use broker_doubles::tls::Authority;
 use counterfill::broker::paper::PaperOptions;
-use counterfill::ledger::{Ledger, Stamp};
+use counterfill::hedges::HaltKind;
+use counterfill::ledger::{Ledger, Stamp, Write};
 use counterfill::sim::{SimChain, SimNode};
 use counterfill::units::Millis;
 use serde_json::Value;
@@ -153,6 +154,15 @@ impl Ward {
         let told = self.examine(&[]);
         assert_eq!(told.row(name), (verdict, found, next), "{}", told.text);
         assert_eq!(told.ill(), BTreeSet::from([name]), "{}", told.text);
+    }
+
+    /// The operator's word, in a ledger that has nothing else.
+    pub fn halt(&self) {
+        let mut ledger = Ledger::open_as_stamped(&self.data().join("bot.db"), Millis::now()).unwrap();
+        let halt =
+            Write::Halt { symbol: None, kind: HaltKind::Operator, reason: "x".into(), who: "me".into() };
+        ledger.commit(Millis::now(), &[halt]).unwrap();
+        ledger.close().unwrap();
     }
 
     pub fn give_birth(&self, change: impl FnOnce(&mut Stamp)) {
