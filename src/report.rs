@@ -308,12 +308,15 @@ fn status_text(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         ("read up to", cursor),
         ("last commit", cell(summary.last_commit.as_ref())),
         ("fills", format!("{} ({} reversals)", summary.fills, summary.reversals)),
-        ("skipped", summary.skipped.to_string()),
+        ("skipped", skipped(summary)),
         ("not understood", summary.dead.to_string()),
         ("hedges", format!("{} ({} live)", summary.hedges, summary.live)),
     ];
     for (name, value) in rows {
         writeln!(out, "{name:<15} {}", table::plain(&value))?;
+    }
+    if let Some(tag) = &summary.app_tag {
+        writeln!(out, "{:<15} {} (the broker writes it on our orders)", "tag", table::plain(tag))?;
     }
     match summary.halts.as_slice() {
         [] => writeln!(out, "{:<15} none", "halts"),
@@ -325,6 +328,28 @@ fn broker(summary: &Summary) -> String {
     let mode = Mode::of_stamp(&summary.broker, &summary.account).as_str();
     let mode = if mode == summary.broker { String::new() } else { format!(" {mode}") };
     format!("{}{mode}, account {}", summary.broker, summary.account)
+}
+
+/// How many trades of ours are no fills, and why.
+fn skipped(summary: &Summary) -> String {
+    let reasons: Vec<String> =
+        summary.skipped_by.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    match reasons.as_slice() {
+        [] => summary.skipped.to_string(),
+        reasons => format!("{} ({})", summary.skipped, reasons.join(", ")),
+    }
+}
+
+/// What the ledger adds to what a running bot says of itself, for its screen.
+///
+/// # Errors
+/// When `out` is closed.
+pub fn beside(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\nskipped  {}", table::plain(&skipped(summary)))?;
+    match &summary.app_tag {
+        Some(tag) => writeln!(out, "tag      {} (the broker writes it on our orders)", table::plain(tag)),
+        None => Ok(()),
+    }
 }
 
 fn halt_line(halt: &HaltRow, out: &mut dyn Write) -> io::Result<()> {

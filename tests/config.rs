@@ -78,6 +78,10 @@ impl Sources for Given {
         self.variables.get(name).cloned()
     }
 
+    fn variable_names(&self) -> Vec<String> {
+        self.variables.keys().cloned().collect()
+    }
+
     fn read_file(&self, path: &Path, _bytes_max: u64) -> io::Result<Vec<u8>> {
         self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -416,7 +420,7 @@ fn every_wrong_value_is_told_with_its_place_and_a_way_out() {
                 assert_eq!(setting.carries, Carries::Secret);
                 continue;
             }
-            let given = Given::complete().file("/not.pem", "nothing");
+            let given = Given::complete().variable("BROKER", "paper").file("/not.pem", "nothing");
             let given = if by_flag { given.flag(name, value) } else { given.variable(name, value) };
             let errors = Config::from_sources(&given).expect_err(value);
             let [problem] = errors.problems() else { panic!("{name}={value}: {errors}") };
@@ -474,8 +478,13 @@ fn alpaca_needs_its_keys_and_live_trading_its_account() {
     let names = |given: Given| given.problems().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     let bare = Given::complete().variable("BROKER", "alpaca");
     assert_eq!(names(bare), ["ALPACA_API_KEY", "ALPACA_API_SECRET"]);
-    assert_eq!(names(alpaca(&[("ALPACA_TRADING_MODE", "live")])), ["LIVE_ACCOUNT"]);
-    let live = |url| alpaca(&[("ALPACA_TRADING_MODE", "live"), ("LIVE_ACCOUNT", "4321"), ("BASE_URL", url)]);
+    let other = [("ALPACA_TRADING_MODE", "live"), ("ALPACA_API_KEY", "AKCANARY")];
+    assert_eq!(names(alpaca(&other)), ["LIVE_ACCOUNT"]);
+    let live = |url| {
+        let live =
+            [("ALPACA_TRADING_MODE", "live"), ("LIVE_ACCOUNT", "4321"), ("ALPACA_API_KEY", "AKCANARY")];
+        alpaca(&live).variable("BASE_URL", url)
+    };
     for url in
         ["https://api.alpaca.markets", "https://api.alpaca.markets/", "http://127.0.0.1:9", "https://[::1]:9"]
     {
@@ -489,6 +498,85 @@ fn alpaca_needs_its_keys_and_live_trading_its_account() {
         assert_eq!(names(live(url)), ["BASE_URL"], "{url}");
         assert!(alpaca(&[("BASE_URL", url)]).config().alpaca.is_some(), "paper keys may go there: {url}");
     }
+}
+
+/// A key of the other mode would be refused by Alpaca only when the first order leaves.
+#[test]
+fn a_key_of_the_other_mode_is_refused() {
+    let told = |mode: &str, key: &str| {
+        let given =
+            alpaca(&[("ALPACA_TRADING_MODE", mode), ("LIVE_ACCOUNT", "4321"), ("ALPACA_API_KEY", key)]);
+        Config::from_sources(&given).err().map(|errors| errors.to_string()).unwrap_or_default()
+    };
+    for (mode, key) in [("live", "PKCANARY"), ("paper", "AKCANARY")] {
+        let told = told(mode, key);
+        assert!(
+            told.contains("ALPACA_API_KEY") && told.contains(&format!("ALPACA_TRADING_MODE is {mode}")),
+            "{told}"
+        );
+        assert!(!told.contains("CANARY"), "{told}");
+    }
+    for (mode, key) in
+        [("live", "AKCANARY"), ("paper", "PKCANARY"), ("live", "CKCANARY"), ("paper", "CANARY")]
+    {
+        assert_eq!(told(mode, key), "", "{mode} {key}");
+    }
+}
+
+/// With `BROKR=alpaca` orders would stay at paper, with `MAX_ORDER_SHARE=5` up to 1,000 shares would leave.
+#[test]
+fn a_misspelt_setting_is_refused_with_the_name_that_was_meant() {
+    let given = Given::complete()
+        .variable("BROKER", "paper")
+        .variable("BROKR", "alpaca")
+        .variable("MAX_ORDER_SHARE", "5")
+        .variable("DATABASE_UR", "")
+        .variable("PATH", "/usr/bin");
+    let names: Vec<&str> = given.problems().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["BROKER", "MAX_ORDER_SHARES"]);
+    let told = Config::from_sources(&given).unwrap_err().to_string();
+    assert!(told.contains("  BROKER is perhaps meant by BROKR, which the environment holds"), "{told}");
+    assert!(told.contains("MAX_ORDER_SHARES=… in place of MAX_ORDER_SHARE=…"), "{told}");
+    assert!(!told.contains("alpaca"), "a value may be a key: {told}");
+}
+
+#[test]
+fn a_brokers_keys_without_broker_do_not_stay_at_paper() {
+    let told = |more: &[(&str, &str)]| {
+        let given = more.iter().fold(Given::complete(), |given, (name, value)| given.variable(name, value));
+        Config::from_sources(&given).err().map(|errors| errors.to_string()).unwrap_or_default()
+    };
+    let alpaca = told(&[("ALPACA_API_KEY", "PKCANARY"), ("ALPACA_API_SECRET", "CANARY")]);
+    assert!(alpaca.contains("BROKER is not set, and ALPACA_API_KEY, ALPACA_API_SECRET is"), "{alpaca}");
+    assert!(alpaca.contains("BROKER=alpaca, or BROKER=paper") && !alpaca.contains("CANARY"), "{alpaca}");
+    assert!(told(&[("ALPACA_TRADING_MODE", "live")]).contains("BROKER=alpaca"));
+    assert!(told(&[("LIVE_ACCOUNT", "4321")]).contains("BROKER=alpaca or schwab"));
+    assert!(told(&[("APP_SECRET", "x")]).contains("BROKER=schwab"));
+    // Whoever says paper means it, and is reminded.
+    let paper = Given::complete().variable("BROKER", "paper").variable("ALPACA_TRADING_MODE", "live");
+    let warnings = paper.config().warnings(&paper);
+    assert!(
+        warnings.iter().any(|warning| warning.contains("ALPACA_TRADING_MODE is set and not used")),
+        "{warnings:?}"
+    );
+}
+
+/// Real tags are TA_, the letters of an e-mail address, and ten digits; nobody can guess one.
+#[test]
+fn a_tag_that_schwab_does_not_write_is_doubted() {
+    let doubted = |tag: &str| {
+        let given = schwab(&[("APP_TAG", tag)]);
+        given.config().warnings(&given).iter().any(|warning| warning.starts_with("APP_TAG has not the shape"))
+    };
+    for tag in
+        ["TA_MyHedgeBot", "TA_my-desk", "TA_1700000001", "janeexamplecom1700000001", "TA_jane170000000"]
+    {
+        assert!(doubted(tag), "{tag}");
+    }
+    for tag in ["TA_janeexamplecom1700000001", ""] {
+        assert!(!doubted(tag), "{tag}");
+    }
+    assert!(!doubted(settings::named("APP_TAG").unwrap().example));
 }
 
 fn schwab(more: &[(&str, &str)]) -> Given {
@@ -635,8 +723,8 @@ fn a_flag_beats_the_environment_which_beats_the_default() {
     assert_eq!(given.config().confirmations, 3);
     let given = given.flag("CONFIRMATIONS", "5");
     assert_eq!(given.config().confirmations, 5);
-    // Names that look like ours are somebody else's.
-    let given = given.variable("CONFIRMATION", "7").variable("BOT_CONFIRMATIONS", "9");
+    // A name that only holds one of ours is somebody else's.
+    let given = given.variable("CONFIRMATIONS_SEEN", "7").variable("BOT_CONFIRMATIONS", "9");
     assert_eq!(given.config().confirmations, 5);
 }
 

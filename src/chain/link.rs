@@ -26,7 +26,7 @@ use crate::fills::{self, Book, Event, TokenFact};
 use crate::units::{BlockRef, Millis};
 
 /// First pause before connecting again; doubles.
-const PAUSE_MS_MIN: Duration = Duration::from_millis(250);
+pub(super) const PAUSE_MS_MIN: Duration = Duration::from_millis(250);
 /// Of so many transactions that are read again, the log says how far it is.
 const TRADES_TOLD: usize = 100;
 /// Longest such pause.
@@ -355,7 +355,7 @@ pub(super) fn note(facts: &watch::Sender<ChainFacts>, change: impl FnOnce(&mut C
 }
 
 /// Says why, waits at least as long as the node asks for, and makes the next pause longer.
-async fn wait(facts: &watch::Sender<ChainFacts>, lost: Lost, pause: &mut Duration) {
+pub(super) async fn wait(facts: &watch::Sender<ChainFacts>, lost: Lost, pause: &mut Duration) {
     let Lost { why, pause: told } = lost;
     let now = next_pause(*pause, told);
     log::warn!("the chain is away: {why}; connecting again in {} ms", now.as_millis());

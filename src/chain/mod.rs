@@ -6,6 +6,7 @@
 
 pub mod abi;
 pub(crate) mod backend;
+pub(crate) mod beginning;
 pub mod bloom;
 pub(crate) mod by_hand;
 pub(crate) mod frame;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::beginning::at_start;
 pub use self::link::{TransactionError, identify, passed_over, run, transaction};
 pub use self::socket::shown;
 use crate::fills::{Book, Event, Listing, TokenFact};
@@ -146,6 +148,18 @@ pub enum ChainStop {
     /// The chain says something else of a token than the ledger.
     #[error("{0}")]
     TokenChanged(String),
+    /// The node no longer has the logs where a first backfill begins.
+    #[error(
+        "the node has pruned the logs of block {block}, where reading is to begin ({words}): fills there would never be \
+         found. Take a node that keeps all logs (an archive node) for WS_RPC_URL, or, if there are none to hedge, a higher \
+         DEPLOYMENT_BLOCK"
+    )]
+    Pruned {
+        /// The first block that shows it.
+        block: u64,
+        /// How it shows.
+        words: String,
+    },
     /// The engine has ended; its reason counts.
     #[error("the engine has ended")]
     EngineGone,
@@ -158,7 +172,7 @@ impl ChainStop {
         match self {
             Self::DeepReorg(_) => 65,
             Self::EngineGone => 70,
-            Self::WrongChain { .. } | Self::NoCode { .. } | Self::TokenChanged(_) => 78,
+            Self::WrongChain { .. } | Self::NoCode { .. } | Self::TokenChanged(_) | Self::Pruned { .. } => 78,
         }
     }
 }

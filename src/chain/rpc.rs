@@ -16,7 +16,7 @@ use alloy::pubsub::RawSubscription;
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::RpcError as AlloyError;
 use alloy::transports::{TransportError, TransportErrorKind};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -293,6 +293,16 @@ impl Rpc {
         topics: &[B256],
     ) -> Result<Vec<RawLog>, RpcError> {
         self.logs(json!([{ "blockHash": hash, "address": books, "topics": [topics] }])).await
+    }
+
+    /// How many logs one block shows, by its hash and without any filter.
+    ///
+    /// # Errors
+    /// Any [`RpcError`].
+    pub async fn logs_of_block(&self, hash: B256) -> Result<usize, RpcError> {
+        let logs =
+            self.call::<Option<Vec<IgnoredAny>>>("eth_getLogs", json!([{ "blockHash": hash }])).await?;
+        Ok(logs.map_or(0, |logs| logs.len()))
     }
 
     /// Logs of the blocks `from ..= to`.

@@ -229,6 +229,13 @@ impl Tokens {
     }
 }
 
+/// What a token calls itself, and which share that is; none where its name is no share's.
+pub(super) async fn named(rpc: &Rpc, token: Address) -> Result<Option<(String, Symbol)>, RpcError> {
+    let symbol = read(rpc, token, &symbolCall {}, At::Latest).await?;
+    let symbol = symbol.as_deref().and_then(sound).unwrap_or_default();
+    Ok(fills::ticker_of(&symbol).map(|(ticker, _)| (symbol, ticker)))
+}
+
 /// `convertToAssets(amount)` in the state of that block.
 async fn converted(
     rpc: &Rpc,

@@ -46,6 +46,7 @@ impl AlpacaConfig {
             return Ok(None);
         }
         let key = reader.needed("ALPACA_API_KEY", key);
+        let key = key.and_then(|key| must_be_of(reader, mode.ok(), key));
         let secret = reader.needed("ALPACA_API_SECRET", secret);
         let live = mode.is_ok_and(|mode| mode == TradingMode::Live);
         let live_account = real.live_account.clone();
@@ -63,6 +64,24 @@ impl AlpacaConfig {
             hours: real.hours?,
         }))
     }
+}
+
+/// Alpaca's own key ids say whose they are by their first letters: PK for paper, AK for live. Others are not judged.
+/// Source: the keys' page of Alpaca's dashboard, and every capture of one.
+fn must_be_of(reader: &mut Reader<'_>, mode: Option<TradingMode>, key: Secret) -> Result<Secret, Reported> {
+    let (letters, whose, other) = match mode {
+        Some(TradingMode::Live) => ("PK", "paper", "live"),
+        Some(TradingMode::Paper) => ("AK", "live", "paper"),
+        None => return Ok(key),
+    };
+    if !key.expose().as_str().starts_with(letters) {
+        return Ok(key);
+    }
+    let why = format!(
+        "begins with {letters}, as the keys of {whose} trading do, but ALPACA_TRADING_MODE is {other}: each has keys of its \
+         own"
+    );
+    Err(reader.refuse("ALPACA_API_KEY", &why))
 }
 
 /// Alpaca counts in 1e-9 shares and takes no fraction of a share that is not there.

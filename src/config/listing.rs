@@ -83,6 +83,10 @@ mod tests {
             (name == "SOME_SECRET").then(|| "CANARY".into())
         }
 
+        fn variable_names(&self) -> Vec<String> {
+            vec!["SOME_SECRET".to_owned()]
+        }
+
         fn read_file(&self, _path: &Path, _bytes_max: u64) -> io::Result<Vec<u8>> {
             Ok(b"CANARY".to_vec())
         }

@@ -17,6 +17,7 @@ mod secret;
 pub mod settings;
 pub mod shards;
 pub mod sources;
+mod strangers;
 mod values;
 mod webhook;
 mod words;
@@ -158,6 +159,8 @@ impl Config {
         let heartbeat_url = reader.optional("HEARTBEAT_URL");
         let logs = Logs::read(reader);
         let ssl_cert_file = certificates(reader);
+        reader.strangers();
+        real::must_name_its_broker(reader);
 
         if let (Ok(equities), Ok(Some(cash))) = (&equities, &cash)
             && let Some(symbol) = BTreeMap::get(equities, cash)
@@ -239,6 +242,19 @@ impl Config {
         warn(
             self.schwab.as_ref().is_some_and(|schwab| Some(&schwab.keys.key) == example.as_ref()),
             "ENCRYPTION_KEY is the example's, which everybody knows: make one with `openssl rand -hex 32`",
+        );
+        if self.broker == BrokerKind::Paper {
+            let unused = real::given(sources);
+            warn(
+                !unused.is_empty(),
+                &format!("{} is set and not used: BROKER is paper, and no order leaves", unused.join(", ")),
+            );
+        }
+        let strange = self.app_tag.as_deref().filter(|tag| self.schwab.is_some() && !schwab::writes(tag));
+        warn(
+            strange.is_some(),
+            "APP_TAG has not the shape of what Schwab writes (TA_, the letters of an e-mail address, ten digits): leave \
+             it unset, and the bot learns it from its first order",
         );
         let listed: BTreeSet<&Symbol> = self.equities.values().collect();
         for symbol in self.symbols.iter().flatten() {

@@ -62,6 +62,17 @@ impl Problem {
         Self { name: setting.name, wrong: "is missing".to_owned(), origin: None, hint: hint(setting, None) }
     }
 
+    /// The environment has a name that is no setting, and looks as if this one was meant; `right` is how it is spelt.
+    pub(super) fn misspelt(setting: &Setting, name: &str, right: &str) -> Self {
+        let name = shown(name);
+        Self {
+            name: setting.name,
+            wrong: format!("is perhaps meant by {name}, which the environment holds and nothing reads"),
+            origin: None,
+            hint: format!("{right}=… in place of {name}=…  (or `unset {name}`, if it is another program's)"),
+        }
+    }
+
     /// The setting was not found in one piece.
     pub(super) fn lost(setting: &Setting, lost: Lost) -> Self {
         let hint = hint(setting, lost.origin.as_ref());

@@ -5,6 +5,7 @@
 use super::problems::{ConfigErrors, Problem, Wrong};
 use super::settings;
 use super::sources::{self, Sources};
+use super::strangers;
 use super::values::Value;
 
 /// A problem was written down; nothing is left to say.
@@ -72,6 +73,18 @@ impl<'a> Reader<'a> {
             Some(Problem::malformed(setting, &found.text, &found.origin, Wrong::whole(why)))
         });
         self.report(problem)
+    }
+
+    /// Names in the environment that were probably meant as settings.
+    pub(super) fn strangers(&mut self) {
+        self.report(strangers::problems(self.sources));
+    }
+
+    /// A setting without which another one makes no sense.
+    pub(super) fn missing_beside(&mut self, name: &'static str, why: String) {
+        let problem =
+            settings::named(name).map(|setting| Problem { wrong: why, ..Problem::missing(setting) });
+        self.report(problem);
     }
 
     fn report(&mut self, problems: impl IntoIterator<Item = Problem>) -> Reported {

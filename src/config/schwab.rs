@@ -15,6 +15,16 @@ use super::values::{Callback, LastDigits};
 use super::{BrokerKind, ConfigErrors, MarketHours, certificates, database_file};
 use crate::broker::schwab::{LOT, URL, vault};
 
+/// Digits at the end of a tag of Schwab's: seconds since 1970, as two captured orders of 2025 and 2026 have them.
+const TAG_DIGITS: usize = 10;
+
+/// Whether a tag has the shape of those that Schwab writes on orders.
+pub(super) fn writes(tag: &str) -> bool {
+    let Some(rest) = tag.strip_prefix("TA_").filter(|rest| rest.len() > TAG_DIGITS) else { return false };
+    let digits = rest.bytes().rev().take_while(u8::is_ascii_digit).count();
+    digits >= TAG_DIGITS
+}
+
 /// The application that is registered at Schwab.
 #[derive(Debug, Clone)]
 pub struct Application {

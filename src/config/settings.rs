@@ -197,8 +197,8 @@ pub static GROUPS: [Group; 4] = [
             optional(
                 "APP_TAG",
                 Form::Tag,
-                "TA_my-desk",
-                "What the broker writes on orders of this application; learnt from the first one where absent",
+                "TA_janeexamplecom1700000001",
+                "What the broker writes on orders of this application: best left unset, for it is learnt from the first order; at Schwab TA_, the letters of an e-mail address and ten digits, not the application's name",
             ),
             optional(
                 "ABSENT_AFTER",

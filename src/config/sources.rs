@@ -24,6 +24,9 @@ pub trait Sources {
     /// An environment variable.
     fn variable(&self, name: &str) -> Option<OsString>;
 
+    /// The names of all environment variables, as far as they are text.
+    fn variable_names(&self) -> Vec<String>;
+
     /// A file's content.
     ///
     /// # Errors
@@ -53,6 +56,10 @@ impl Sources for Process {
 
     fn variable(&self, name: &str) -> Option<OsString> {
         std::env::var_os(name)
+    }
+
+    fn variable_names(&self) -> Vec<String> {
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
     }
 
     fn read_file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {

@@ -38,6 +38,14 @@ pub(super) fn examine(subject: &Subject, chain_id: Option<u64>, account: Option<
     })
 }
 
+/// Where reading goes on, and whether there are fills; as for a new ledger where none can be read.
+pub(super) fn standing(path: &Path, deployment_block: u64) -> (u64, bool) {
+    let examined = Examined::at(path).ok().flatten();
+    let cursor = examined.as_ref().and_then(|ledger| ledger.cursor().ok().flatten());
+    let from = cursor.map_or(deployment_block, |cursor| cursor.number.saturating_add(1));
+    (from, examined.is_some_and(|ledger| ledger.has_fills().unwrap_or(false)))
+}
+
 /// Whether a bot answers beside this ledger. One that still waits to open it does not.
 #[must_use]
 pub fn a_bot_runs_on(ledger: &Path) -> bool {
@@ -55,7 +63,15 @@ fn look(path: &Path, mut ours: Stamp, unknown: &[&str]) -> Result<Finding, Ledge
     if unknown.contains(&ACCOUNT) {
         ours.account.clone_from(&examined.stamp.account);
     }
-    let warnings = examined.must_be_ours(&ours)?;
+    let warnings = match examined.must_be_ours(&ours) {
+        Err(LedgerError::ForeignStamp { .. }) if examined.is_unused()? => {
+            return Ok(Finding::warning(
+                format!("{shown} belongs to another configuration, and holds no fill and no hedge"),
+                "Nothing must be done if the settings are right now: `bot run` keeps a backup and stamps it anew",
+            ));
+        }
+        compared => compared?,
+    };
     examined.must_be_whole()?;
     let running = if a_bot_runs_on(path) { "a bot runs on it" } else { "no bot runs on it" };
     let schema = examined.schema;

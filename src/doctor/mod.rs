@@ -12,9 +12,11 @@ mod broker;
 mod disk;
 mod hours;
 mod ledger;
+mod needs;
 mod net;
 mod node;
 pub mod table;
+mod trades;
 
 pub use ledger::a_bot_runs_on;
 
@@ -96,7 +98,7 @@ pub struct Check {
 }
 
 /// Every check, in the order of the answer. Those of `order book` come once for each.
-pub const NAMES: [&str; 22] = [
+pub const NAMES: [&str; 29] = [
     "disk",
     "ledger",
     "time zone",
@@ -106,8 +108,15 @@ pub const NAMES: [&str; 22] = [
     "chain id",
     "head",
     "logs",
+    "block logs",
+    "receipts",
+    "history",
+    "old state",
+    "trades",
+    "tokens",
     "pushes",
     "order book",
+    "calls",
     "broker dns",
     "broker tls",
     "login",
@@ -180,7 +189,8 @@ pub fn examine<E>(subject: &Subject, tell: &mut dyn FnMut(&Check) -> Result<(), 
     };
     let database = subject.database.clone();
     told(within("disk", Duration::from_secs(10), move || disk::look(&database)))?;
-    let node = node::examine(&subject.chain);
+    let node =
+        node::examine(&subject.chain, ledger::standing(&subject.database, subject.chain.deployment_block));
     let known = broker::examine(&subject.broker, &quoted(&subject.chain), subject.chain.cert_file.as_deref());
     told(ledger::examine(subject, node.chain_id, known.account.as_deref()))?;
     told(within("time zone", Duration::from_secs(5), hours::zone))?;

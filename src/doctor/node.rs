@@ -5,17 +5,21 @@
 use std::time::{Duration, Instant};
 
 use alloy::primitives::Address;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::net::{self, Server};
-use super::{Check, Finding, made};
-use crate::chain::abi::topics;
+use super::{Check, Finding, made, needs, trades};
+use crate::chain::abi::TOPICS;
 use crate::chain::rpc::{Rpc, RpcError};
+use crate::chain::wire::Header;
 use crate::chain::{ChainConfig, shown};
 use crate::units::Millis;
 
 /// One answer's own limit is 10 s, and a question may take two.
 const LIMIT: Duration = Duration::from_secs(15);
+/// A question that is refused for its rate is asked so often, with such a pause where the node names none.
+const TRIES_MAX: u32 = 4;
+const RATE_PAUSE: Duration = Duration::from_millis(500);
 /// Blocks whose logs are asked for where the node does not give as many as a bot asks for: it halves its range then.
 const FEW_BLOCKS: u64 = 10;
 
@@ -28,7 +32,8 @@ pub(super) struct Node {
     pub(super) head_ahead_s: Option<i64>,
 }
 
-pub(super) fn examine(chain: &ChainConfig) -> Node {
+/// `standing`: the first block that is to be read, and whether the ledger has fills.
+pub(super) fn examine(chain: &ChainConfig, standing: (u64, bool)) -> Node {
     let mut node = Node { checks: Vec::new(), chain_id: None, head_ahead_s: None };
     let servers = Vec::from_iter(Server::of(&chain.ws_url));
     node.checks.push(net::names("node dns", &servers, "WS_RPC_URL"));
@@ -37,7 +42,7 @@ pub(super) fn examine(chain: &ChainConfig) -> Node {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
-            runtime.block_on(ask(chain, &mut node));
+            runtime.block_on(ask(chain, standing, &mut node));
             // A name whose look-up hangs is left behind.
             runtime.shutdown_background();
         }
@@ -53,7 +58,7 @@ pub(super) fn examine(chain: &ChainConfig) -> Node {
     node
 }
 
-async fn ask(chain: &ChainConfig, node: &mut Node) {
+async fn ask(chain: &ChainConfig, standing: (u64, bool), node: &mut Node) {
     let begun = Instant::now();
     // It keeps its own time.
     let rpc = match Rpc::connect(&chain.ws_url, chain.cert_file.as_deref()).await {
@@ -72,47 +77,107 @@ async fn ask(chain: &ChainConfig, node: &mut Node) {
     node.checks.push(made("node", begun, Finding::ok(words)));
 
     let begun = Instant::now();
-    let answer = within(rpc.chain_id()).await;
+    let answer = within(|| rpc.chain_id()).await;
     node.chain_id = answer.as_ref().ok().copied();
     node.checks.push(made("chain id", begun, chain_id(answer, chain.chain_id)));
 
     let begun = Instant::now();
-    let head = within(rpc.head()).await;
+    let head = within(|| rpc.head()).await;
     let now_s = u64::try_from(Millis::now().0 / 1_000).unwrap_or(0);
     node.head_ahead_s = head.as_ref().ok().map(|head| signed(head.timestamp, now_s));
     let found = head.as_ref().map(|head| (head.number, signed(now_s, head.timestamp)));
     node.checks.push(made("head", begun, head_age(found, chain.head_age_max)));
 
-    let begun = Instant::now();
     match &head {
-        Err(_) => node.checks.push(made("logs", begun, Finding::after("head"))),
-        Ok(head) => {
-            let blocks = chain.log_range_blocks.max(1);
-            let all = count_logs(&rpc, chain, head.number, blocks).await;
-            let few = match &all {
-                Err(_) if blocks > FEW_BLOCKS => Some(count_logs(&rpc, chain, head.number, FEW_BLOCKS).await),
-                _ => None,
-            };
-            node.checks.push(made("logs", begun, logs_of(all, few, blocks, head.number)));
+        Err(_) => {
+            let begun = Instant::now();
+            node.checks.extend(OF_BLOCKS.map(|name| made(name, begun, Finding::after("head"))));
         }
+        Ok(head) => of_blocks(&rpc, chain, head, standing, node).await,
     }
     let begun = Instant::now();
-    let pushes = within(rpc.subscribe_logs(&chain.orderbooks, &topics())).await.map(drop);
+    let pushes = within(|| rpc.subscribe_logs(&chain.orderbooks, &TOPICS)).await.map(drop);
     node.checks.push(made("pushes", begun, pushed(pushes)));
     for book in &chain.orderbooks {
         let begun = Instant::now();
-        let code = within(rpc.code(*book)).await.map(|code| code.len());
+        let code = within(|| rpc.code(*book)).await.map(|code| code.len());
         node.checks.push(made("order book", begun, order_book(*book, code)));
     }
+    // Last, for what it uses up nobody else needs.
+    let begun = Instant::now();
+    let found = match &head {
+        Ok(head) => needs::calls(&rpc, chain, head).await,
+        Err(_) => Finding::after("head"),
+    };
+    node.checks.push(made("calls", begun, found));
 }
 
-async fn within<T>(call: impl Future<Output = Result<T, RpcError>>) -> Result<T, RpcError> {
-    timeout(LIMIT, call).await.unwrap_or(Err(RpcError::Timeout("the question")))
+/// What is asked of blocks, and depends on a head.
+const OF_BLOCKS: [&str; 7] = ["logs", "block logs", "receipts", "history", "old state", "trades", "tokens"];
+
+async fn of_blocks(
+    rpc: &Rpc,
+    chain: &ChainConfig,
+    head: &Header,
+    (from, has_fills): (u64, bool),
+    node: &mut Node,
+) {
+    let mut told = |name, begun, finding| node.checks.push(made(name, begun, finding));
+    let begun = Instant::now();
+    let blocks = chain.log_range_blocks.max(1);
+    let all = count_logs(rpc, chain, head.number, blocks).await;
+    let few = match &all {
+        Err(_) if blocks > FEW_BLOCKS => Some(count_logs(rpc, chain, head.number, FEW_BLOCKS).await),
+        _ => None,
+    };
+    let range = match (&all, &few) {
+        (Ok(_), _) => Some(blocks),
+        (_, Some(Ok(_))) => Some(FEW_BLOCKS),
+        _ => None,
+    };
+    told("logs", begun, logs_of(all, few, blocks, head.number));
+    let begun = Instant::now();
+    told("block logs", begun, needs::block_logs(rpc, chain, head).await);
+    let begun = Instant::now();
+    told("receipts", begun, needs::receipts(rpc, head).await);
+    let begun = Instant::now();
+    told("history", begun, needs::history(rpc, from, head).await);
+    let begun = Instant::now();
+    told("old state", begun, needs::old_state(rpc, &chain.equities, from, head).await);
+    let begun = Instant::now();
+    let found = match (range, node.chain_id.or(chain.chain_id)) {
+        (None, _) => Finding::after("logs"),
+        (_, None) => Finding::after("chain id"),
+        (Some(blocks), Some(chain_id)) => {
+            trades::look(rpc, chain, chain_id, (head.number, blocks), has_fills).await
+        }
+    };
+    told("trades", begun, found);
+    let begun = Instant::now();
+    told("tokens", begun, needs::tokens(rpc, &chain.equities).await);
+}
+
+/// Asks until there is an answer; a node that wants to be asked later is asked later, for its rate has a row of its own.
+pub(super) async fn within<T, F: Future<Output = Result<T, RpcError>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, RpcError> {
+    timeout(LIMIT, async {
+        for _ in 1..TRIES_MAX {
+            match ask().await {
+                Err(RpcError::Limited { pause, .. }) => sleep(pause.unwrap_or(RATE_PAUSE)).await,
+                other => return other,
+            }
+        }
+        ask().await
+    })
+    .await
+    .unwrap_or(Err(RpcError::Timeout("the question")))
 }
 
 fn not_reached(chain: &ChainConfig, node: &mut Node, begun: Instant) {
     let books = chain.orderbooks.iter().map(|_| "order book");
-    for name in ["chain id", "head", "logs", "pushes"].into_iter().chain(books) {
+    let names = ["chain id", "head"].into_iter().chain(OF_BLOCKS).chain(["pushes"]);
+    for name in names.chain(books).chain(["calls"]) {
         node.checks.push(made(name, begun, Finding::after("node")));
     }
 }
@@ -121,7 +186,7 @@ fn signed(later: u64, earlier: u64) -> i64 {
     i64::try_from(i128::from(later) - i128::from(earlier)).unwrap_or(i64::MAX)
 }
 
-fn refused(error: &RpcError) -> Finding {
+pub(super) fn refused(error: &RpcError) -> Finding {
     Finding::failed(error.to_string(), "Ask the node's provider, or take another node for WS_RPC_URL")
 }
 
@@ -156,7 +221,7 @@ fn head_age(found: Result<(u64, i64), &RpcError>, age_max: Duration) -> Finding 
 /// How many logs of ours the last `blocks` up to `head` hold.
 async fn count_logs(rpc: &Rpc, chain: &ChainConfig, head: u64, blocks: u64) -> Result<usize, RpcError> {
     let from = head.saturating_add(1).saturating_sub(blocks);
-    within(rpc.logs_between(from, head, &chain.orderbooks, &topics())).await.map(|logs| logs.len())
+    within(|| rpc.logs_between(from, head, &chain.orderbooks, &TOPICS)).await.map(|logs| logs.len())
 }
 
 /// The answer to as many blocks as a bot asks for at once, and to a few where that is none.
@@ -169,7 +234,7 @@ fn logs_of(
     match (all, few) {
         (Ok(count), _) => {
             let from = head.saturating_add(1).saturating_sub(blocks);
-            Finding::ok(format!("eth_getLogs answers for blocks {from} to {head}: {count} of ours"))
+            Finding::ok(format!("eth_getLogs answers for blocks {from} to {head}: {count} of the order book"))
         }
         (Err(error), Some(Ok(_))) => Finding::warning(
             format!(

@@ -42,6 +42,10 @@ impl Sources for Given {
         self.variables.get(name).cloned()
     }
 
+    fn variable_names(&self) -> Vec<String> {
+        self.variables.keys().cloned().collect()
+    }
+
     fn read_file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         let content = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
         let fits = u64::try_from(content.len()).is_ok_and(|length| length <= bytes_max);

@@ -9,7 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::LedgerError;
-use super::{Stamp, open, place, stamp};
+use super::{Stamp, load, open, place, stamp, unused};
+use crate::units::BlockRef;
 
 /// What a path may hold in SQLite's URIs as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
@@ -40,6 +41,31 @@ impl Examined {
         let schema = open::must_be_readable(&conn, &path)?;
         let stamp = stamp::read(&conn, &path)?;
         Ok(Some(Self { conn, path, schema, stamp }))
+    }
+
+    /// The last block whose fills are all in it; none before the first sweep.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub fn cursor(&self) -> Result<Option<BlockRef>, LedgerError> {
+        load::cursor(&self.conn).map_err(|error| LedgerError::sql(&self.path, "was read", error))
+    }
+
+    /// Whether it holds nothing that matters, so that `bot run` stamps it anew for another configuration.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub fn is_unused(&self) -> Result<bool, LedgerError> {
+        unused::is_unused(&self.conn).map_err(|error| LedgerError::sql(&self.path, "was read", error))
+    }
+
+    /// Whether it has fills.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub fn has_fills(&self) -> Result<bool, LedgerError> {
+        let fills = load::count(&self.conn, "SELECT EXISTS (SELECT 1 FROM fills)");
+        fills.map(|fills| fills > 0).map_err(|error| LedgerError::sql(&self.path, "was read", error))
     }
 
     /// SQLite's own check of every page; takes seconds for a large ledger.

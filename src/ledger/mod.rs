@@ -14,6 +14,7 @@ mod read;
 mod row;
 mod stamp;
 mod trace;
+mod unused;
 mod write;
 
 use alloy::primitives::Address;

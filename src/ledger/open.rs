@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::error::LedgerError;
 use super::lock::Lock;
-use super::{Stamp, place, row, stamp};
+use super::{Stamp, place, row, stamp, unused};
 use crate::crash::{self, Point};
 use crate::units::Millis;
 
@@ -167,11 +167,24 @@ impl Ledger {
             give_birth(path, stamp, now, migrations)?;
         }
         must_not_be_empty(path)?;
-        let conn = connect(path)?;
+        let mut conn = connect(path)?;
         crash::point(Point::OpenConnected);
         let back_up_first =
             |conn: &Connection, schema: i64| back_up(conn, path, &name_of_backup(path, schema, now));
-        Self::trusted(conn, path, stamp, migrations, back_up_first, Some(lock))
+        let schema = must_be_known(&conn, path, migrations)?;
+        let differs = unused::differs(&conn, path, stamp, schema == newest(migrations))?;
+        if differs.is_some() {
+            must_be_whole(&conn, path)?;
+            back_up_first(&conn, schema)?;
+            unused::stamp_anew(&mut conn, path, stamp, now, migrations)?;
+        }
+        let mut ledger = Self::trusted(conn, path, stamp, migrations, back_up_first, Some(lock))?;
+        ledger.warnings.extend(differs.map(|words| {
+            format!(
+                "the ledger held no fill and no hedge and was stamped anew ({words}); a backup is beside it"
+            )
+        }));
+        Ok(ledger)
     }
 
     /// A ledger that was connected and prepared, if it is whole, known and ours; migrated where it is old, and backed up
@@ -506,7 +519,12 @@ fn watch_statements(_: &mut Connection, _: bool) -> rusqlite::Result<()> {
 }
 
 /// Makes a complete new ledger under another name, then gives it its own.
-fn give_birth(path: &Path, stamp: &Stamp, now: Millis, migrations: &[Migration]) -> Result<(), LedgerError> {
+pub(super) fn give_birth(
+    path: &Path,
+    stamp: &Stamp,
+    now: Millis,
+    migrations: &[Migration],
+) -> Result<(), LedgerError> {
     for suffix in ["-wal", "-journal"] {
         let orphan = place::beside(path, suffix);
         if fs::metadata(&orphan).is_ok_and(|found| found.len() > 0) {

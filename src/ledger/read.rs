@@ -183,6 +183,10 @@ pub struct Summary {
     pub live: u64,
     /// Halts in force.
     pub halts: Vec<HaltRow>,
+    /// The skipped trades by their reason; those that count after all are not among them.
+    pub skipped_by: BTreeMap<String, u64>,
+    /// What the broker writes on our orders, as it was learnt from the first one.
+    pub app_tag: Option<String>,
 }
 
 /// A read-only connection.
@@ -333,6 +337,14 @@ impl Reader {
                 .into_iter()
                 .map(|(symbol, kind, reason)| HaltRow { symbol, kind, reason })
                 .collect(),
+            skipped_by: conn
+                .prepare(
+                    "SELECT reason, count(*) FROM skipped_fills s WHERE NOT EXISTS (SELECT 1 FROM skipped_answers a \
+                     WHERE a.skipped = s.skipped AND a.counted = 1) GROUP BY reason",
+                )?
+                .query_map([], |r| Ok((r.get(0)?, row::number(r, 1)?)))?
+                .collect::<rusqlite::Result<_>>()?,
+            app_tag: conn.query_row("SELECT app_tag FROM stamp", [], |r| r.get(0))?,
         })
     }
 

@@ -30,7 +30,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::alerts::{Alerts, Heartbeat};
 use crate::broker::{AccountError, Broker, Profile};
-use crate::chain::{self, ChainConfig, ChainFacts, ChainStop};
+use crate::chain::{self, ChainConfig, ChainFacts, ChainStop, ChainView};
 use crate::crash::{self, Point};
 use crate::engine::{Engine, Facts, Input, Policy, Stop};
 use crate::exit;
@@ -242,7 +242,12 @@ async fn start(
         calendar::watch(watched, told, alerts).await;
         Ok(())
     });
-    let stamped = Ledger::stamped_chain_id(&parts.database)?;
+    let profile = parts.broker.profile();
+    let ours = stamp_of(&parts.chain, parts.chain.chain_id.unwrap_or(0), profile.name, &profile.account);
+    let kept = Ledger::stamp_to_keep(&parts.database, &ours)?;
+    let stamped = kept.as_ref().map(|(stamp, _)| stamp.chain_id);
+    // An unused ledger may have been born with other keys.
+    let stamped_account = kept.filter(|(_, unused)| !unused).map(|(stamp, _)| stamp.account);
     parts.chain.stamped_chain_id = stamped;
     let waits_for = |what| published.process.send_modify(|facts| facts.start_waits_for = what);
     let chain_id = match (parts.chain.chain_id, stamped) {
@@ -259,7 +264,7 @@ async fn start(
     };
     waits_for(Some("the broker"));
     let account = tokio::select! {
-        known = account(&parts.broker, &parts.database) => known?,
+        known = account(&parts.broker, stamped_account) => known?,
         () = asked_to_stop(stop) => return Ok(Exit::done()),
     };
     // From here on the time that a start may take counts.
@@ -326,7 +331,7 @@ async fn start(
     });
 
     let ended_first = tokio::select! {
-        stopped = chain::run(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell) => {
+        stopped = read_chain(parts.chain, chain_id, inputs.clone(), viewed, published.chain.clone(), bell, &parts.alerts) => {
             // The line's own reason counts, and it is about to say it.
             (stopped != ChainStop::EngineGone).then(|| ended_by_chain(&stopped, &parts.database))
         }
@@ -347,6 +352,40 @@ async fn start(
     });
     let line_exit = closed.await.unwrap_or_else(|_| Exit::bug("the line did not stop in time"));
     Ok(ended_first.unwrap_or(line_exit))
+}
+
+/// Reads the chain, after a look at where reading begins. A first backfill waits for what that finds, for what it passes
+/// over no later sweep reads; any other is told of it beside.
+async fn read_chain(
+    config: ChainConfig,
+    chain_id: u64,
+    inputs: mpsc::Sender<Input>,
+    view: watch::Receiver<ChainView>,
+    facts: watch::Sender<ChainFacts>,
+    bell: Arc<Notify>,
+    alerts: &Alerts,
+) -> ChainStop {
+    let cursor = view.borrow().cursor;
+    let from = cursor.map_or(config.deployment_block, |cursor| cursor.number.saturating_add(1));
+    let (looked_at, seen) = (config.clone(), facts.clone());
+    let look = async {
+        for text in chain::at_start(&looked_at, from, cursor.is_none(), &seen).await? {
+            log::warn!("ALERT {text}");
+            alerts.raise(&text);
+        }
+        Ok::<(), ChainStop>(())
+    };
+    let read = chain::run(config, chain_id, inputs, view, facts, bell);
+    if cursor.is_none() {
+        return match look.await {
+            Ok(()) => read.await,
+            Err(stop) => stop,
+        };
+    }
+    tokio::select! {
+        stopped = read => stopped,
+        stop = async { match look.await { Err(stop) => stop, Ok(()) => std::future::pending().await } } => stop,
+    }
 }
 
 /// The end that the chain side asked for. It knows no files; what to type at a ledger that must be put back is said here.
@@ -447,12 +486,12 @@ fn must_keep_tickers(loaded: &Loaded, symbols: Option<&BTreeSet<Symbol>>) -> Res
 
 /// The account the ledger is or will be stamped with. A known ledger needs no broker to be opened: it says which account
 /// the broker must confirm. One that is to be born waits for the broker, however long that takes.
-async fn account(broker: &Arc<dyn Broker>, database: &Path) -> Result<String, Exit> {
+async fn account(broker: &Arc<dyn Broker>, stamped: Option<String>) -> Result<String, Exit> {
     let known = broker.profile().account.clone();
     if !known.is_empty() {
         return Ok(known);
     }
-    if let Some(stamped) = Ledger::stamped_account(database)? {
+    if let Some(stamped) = stamped {
         broker.expect_account(&stamped);
         return Ok(stamped);
     }

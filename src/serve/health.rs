@@ -223,7 +223,7 @@ const fn row(name: &'static str, critical_for: CriticalFor, look: Look) -> Row {
 }
 
 /// Every check there is. Names are stable: alerts and dashboards are built on them.
-const TABLE: [Row; 18] = [
+const TABLE: [Row; 19] = [
     row("engine_loop", CriticalFor::Live, Look::Outside(engine_loop)),
     row("clock", CriticalFor::Ready, Look::Engine(clock)),
     row("ledger", CriticalFor::Ready, Look::Outside(ledger)),

@@ -124,6 +124,10 @@ pub struct Faults {
     pub wrong_chain_id: Option<u64>,
     /// An address that has no code.
     pub no_code: Option<Address>,
+    /// Logs of blocks below this one are gone: `eth_getLogs` answers nothing, as if there had never been any.
+    pub logs_pruned_below: Option<u64>,
+    /// State of blocks below this one is gone: `eth_call` there is −32000.
+    pub state_pruned_below: Option<u64>,
     /// A method that this node does not have (−32601).
     pub missing_methods: Vec<String>,
 }

@@ -295,7 +295,9 @@ fn logs(view: &View<'_>, faults: &mut Faults, filter: &Value) -> Result<Value, R
         }
         hash => vec![view.by_hash(read(hash)?).ok_or_else(|| RpcError::new(-32000, "unknown block"))?],
     };
-    let placed = blocks.into_iter().flat_map(SimBlock::logs).filter(|placed| wanted.matches(placed.log));
+    let kept = faults.logs_pruned_below.unwrap_or(0);
+    let blocks = blocks.into_iter().filter(|block| block.number >= kept);
+    let placed = blocks.flat_map(SimBlock::logs).filter(|placed| wanted.matches(placed.log));
     let mut found: Vec<Value> = placed.map(|placed| wire::log(&placed, false)).collect();
     if faults.range_logs_max.is_some_and(|max| found.len() > max) {
         return Err(RpcError::new(-32005, "query returned more than the allowed number of results"));
@@ -318,6 +320,9 @@ fn logs(view: &View<'_>, faults: &mut Faults, filter: &Value) -> Result<Value, R
 
 fn call(view: &View<'_>, faults: &Faults, request: &Value, place: &Value) -> Result<Value, RpcError> {
     let at = view.block(place)?.ok_or_else(|| RpcError::new(-32000, "header not found"))?;
+    if faults.state_pruned_below.is_some_and(|kept| at.number < kept) {
+        return Err(RpcError::new(-32000, "missing trie node"));
+    }
     let to: Address = read(&request["to"])?;
     let input = if request["input"].is_null() { &request["data"] } else { &request["input"] };
     let input: Bytes = if input.is_null() { Bytes::new() } else { read(input)? };

@@ -47,6 +47,10 @@ pub(super) fn status(database: &Path, json: bool, out: &mut dyn Write) -> Ended 
             let report: StatusReport =
                 serde_json::from_value(value).map_err(|error| Failure::bug(&error.to_string()))?;
             write!(out, "{report}")?;
+            // A ledger that can not be read beside its bot is no reason to keep the bot's own words back.
+            if let Ok(summary) = Reader::open(database).and_then(|reader| reader.summary()) {
+                report::beside(&summary, out)?;
+            }
         }
         Err(ControlError::NoBot { .. }) => {
             let reader = Reader::open(database)?;

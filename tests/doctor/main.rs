@@ -2,6 +2,7 @@
 //! scripted webhook: well once, then each failure by itself with its exact text, and never an order call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
+mod needs;
 #[path = "../floor/node.rs"]
 mod node;
 mod schwab;
@@ -57,7 +58,7 @@ fn all_is_well_over_tls_and_nothing_is_ordered() {
     assert_eq!(code, 0, "{table}");
     assert!(table.contains("\nchain id      ok        8453, as CHAIN_ID says\n"), "{table}");
     let last = table.lines().last().unwrap();
-    assert!(last.starts_with("21 ok, 1 warning"), "{table}");
+    assert!(last.starts_with("28 ok, 1 warning"), "{table}");
     assert!(table.contains("→ Set ALERT_WEBHOOK_URL_FILE"), "{table}");
 }
 
@@ -90,7 +91,7 @@ fn the_nodes_failures_each_by_itself() {
 
     ward.node.without_method("eth_getLogs");
     let told = ward.examine(&[]);
-    assert_eq!(told.ill(), BTreeSet::from(["logs"]), "{}", told.text);
+    assert_eq!(told.ill(), BTreeSet::from(["logs", "block logs", "trades", "calls"]), "{}", told.text);
     assert!(told.row("logs").1.starts_with("the node refuses eth_getLogs: "), "{}", told.text);
     assert_eq!(told.row("logs").2, NODE);
     ward.node.heal();
@@ -98,7 +99,7 @@ fn the_nodes_failures_each_by_itself() {
     // As many blocks at once as a bot asks for; a node that gives fewer slows its backfill and no more.
     let told = ward.examine(&[]);
     let head: u64 = told.row("head").1["block ".len()..].split(',').next().unwrap().parse().unwrap();
-    let found = format!("eth_getLogs answers for blocks {} to {head}: 0 of ours", head - 999);
+    let found = format!("eth_getLogs answers for blocks {} to {head}: 0 of the order book", head - 999);
     assert_eq!(told.row("logs"), ("ok", found.as_str(), ""));
     ward.node.range_max_blocks(Some(500));
     let told = ward.examine(&[]);
@@ -107,7 +108,7 @@ fn the_nodes_failures_each_by_itself() {
     assert!(found.starts_with("not for 1000 blocks at once, which is LOG_RANGE_BLOCKS: "), "{found}");
     assert!(found.ends_with("max block range 500; for 10 it answers"), "{found}");
     ward.node.range_max_blocks(Some(5));
-    assert_eq!(ward.examine(&[]).ill(), BTreeSet::from(["logs"]));
+    assert_eq!(ward.examine(&[]).ill(), BTreeSet::from(["logs", "trades"]));
     ward.node.heal();
 
     ward.node.rpc_errors_of("eth_subscribe", RpcFault::RateLimited, true);
@@ -139,8 +140,10 @@ fn a_node_that_is_not_there_and_a_name_that_is_none() {
     let mut ward = Ward::paper();
     ward.set("WS_RPC_URL", "ws://127.0.0.1:1/CANARY");
     let told = ward.examine(&[]);
-    let ill = ["node tls", "node", "chain id", "head", "logs", "pushes", "order book", "clock"];
-    assert_eq!(told.ill(), BTreeSet::from(ill), "{}", told.text);
+    let ill =
+        ["node tls", "node", "chain id", "head", "logs", "block logs", "receipts", "history", "old state"];
+    let ill = ill.into_iter().chain(["trades", "tokens", "pushes", "order book", "calls", "clock"]);
+    assert_eq!(told.ill(), ill.collect(), "{}", told.text);
     let refused = "127.0.0.1:1 takes no connection: Connection refused (os error 111)";
     assert_eq!(told.row("node tls").1, refused);
     let after = ("not_done", "not looked at, because `node` failed", "Mend `node` first");
@@ -216,6 +219,12 @@ fn an_entitlement_that_is_missing_is_named() {
 fn a_foreign_a_damaged_and_an_empty_ledger() {
     let mut ward = Ward::paper();
     ward.give_birth(|stamp| stamp.chain_id = 1);
+    let told = ward.examine(&[]);
+    let (verdict, found, next) = told.row("ledger");
+    assert_eq!((told.code, verdict), (0, "warning"), "{}", told.text);
+    assert!(found.ends_with("belongs to another configuration, and holds no fill and no hedge"), "{found}");
+    assert!(next.ends_with("`bot run` keeps a backup and stamps it anew"), "{next}");
+    ward.halt();
     let told = ward.examine(&[]);
     assert_eq!(told.ill(), BTreeSet::from(["ledger"]), "{}", told.text);
     assert!(told.row("ledger").1.contains("belongs to another configuration"), "{}", told.text);

@@ -9,7 +9,8 @@ use alloy::primitives::{Address, address};
 use broker_doubles::alpaca::{AlpacaDouble, KEY, SECRET};
 use broker_doubles::tls::Authority;
 use counterfill::broker::paper::PaperOptions;
-use counterfill::ledger::{Ledger, Stamp};
+use counterfill::hedges::HaltKind;
+use counterfill::ledger::{Ledger, Stamp, Write};
 use counterfill::sim::{SimChain, SimNode};
 use counterfill::units::Millis;
 use serde_json::Value;
@@ -18,7 +19,7 @@ use crate::node::serve;
 
 pub const BOT: &str = env!("CARGO_BIN_EXE_bot");
 pub const BOOK: Address = address!("e522cB4a5fCb2eb31a52Ff41a4653d85A4fd7C9D");
-const OWNER: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
+pub const OWNER: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 pub const CHAIN_ID: u64 = 8453;
 
 /// A world in which all is well, and a doctor.
@@ -130,7 +131,7 @@ impl Ward {
         }
         let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let names: BTreeSet<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
-        assert_eq!(names.len(), 22, "every check is there whatever fails: {names:?} {errors}");
+        assert_eq!(names.len(), 29, "every check is there whatever fails: {names:?} {errors}");
         for row in &rows {
             assert_eq!(row["verdict"] == "ok", row["next"].is_null(), "a remedy where it is needed: {row}");
         }
@@ -153,6 +154,15 @@ impl Ward {
         let told = self.examine(&[]);
         assert_eq!(told.row(name), (verdict, found, next), "{}", told.text);
         assert_eq!(told.ill(), BTreeSet::from([name]), "{}", told.text);
+    }
+
+    /// The operator's word, in a ledger that has nothing else.
+    pub fn halt(&self) {
+        let mut ledger = Ledger::open_as_stamped(&self.data().join("bot.db"), Millis::now()).unwrap();
+        let halt =
+            Write::Halt { symbol: None, kind: HaltKind::Operator, reason: "x".into(), who: "me".into() };
+        ledger.commit(Millis::now(), &[halt]).unwrap();
+        ledger.close().unwrap();
     }
 
     pub fn give_birth(&self, change: impl FnOnce(&mut Stamp)) {

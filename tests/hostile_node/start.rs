@@ -57,3 +57,41 @@ fn a_stop_while_the_node_is_away() {
         bench.stop();
     }
 }
+
+/// A node that keeps no old logs answers nothing for them, without an error: every fill there would be passed over.
+#[test]
+fn pruned_logs_end_a_first_backfill_and_are_told_of_later() {
+    let mut bench = Bench::new();
+    bench.mine(&[sell(0, 3_000)]);
+    bench.mine(&[sell(1, 3_000)]);
+    let kept = bench.node.mine_empty(300).number - 100;
+    bench.node.set_faults(|faults| faults.logs_pruned_below = Some(kept));
+    bench.start();
+    let ended = bench.ends();
+    assert_eq!(ended.code, 78, "{}", ended.log);
+    assert!(ended.log.contains("the node has pruned the logs of block"), "{}", ended.log);
+    assert!(ended.log.contains("(an archive node) for WS_RPC_URL"), "{}", ended.log);
+    // Another node, and the same ledger.
+    bench.node.heal();
+    bench.start();
+    bench.becomes_ready();
+    bench.settles();
+    bench.stop();
+    // What is missed later is a person's: the bot goes on with what the node has.
+    bench.mine(&[sell(2, 1_000)]);
+    bench.mine(&[sell(2, 1_000)]);
+    let kept = bench.node.mine_empty(300).number;
+    bench.node.set_faults(|faults| faults.logs_pruned_below = Some(kept));
+    bench.start();
+    bench.until("a person is told", || bench.log().contains("ALERT the node has pruned its old logs"));
+    bench.stop();
+}
+
+#[test]
+fn a_beginning_that_is_not_there_yet_is_said_at_once() {
+    let mut bench = Bench::new();
+    bench.set(&[("DEPLOYMENT_BLOCK", "41686926")]);
+    bench.start();
+    bench.until("a person is told", || bench.log().contains("ALERT reading is to begin at block 41686926"));
+    bench.stop();
+}

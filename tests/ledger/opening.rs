@@ -4,13 +4,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use alloy::primitives::Address;
 use counterfill::fills::Fill;
 use counterfill::hedges::{HaltKind, IntentState};
 use counterfill::ledger::{Closed, Filter, Ledger, LedgerError, Reader, Stamp, Write, migrations};
 use counterfill::units::{Millis, Shares, Side};
 use refinery::Migration;
 
-use super::book::{BORN, Place, at, counting, fill, intent, stamp, step, symbol};
+use super::book::{
+    BORN, Place, at, block, counting, dead, fill, intent, skipped, stamp, step, symbol, token,
+};
 
 fn one_fill() -> Fill {
     fill(1, "TSLA", Side::Buy, "1", "1")
@@ -135,6 +138,85 @@ fn another_configuration_is_refused_field_by_field() {
         "{error}"
     );
     assert_eq!(error.exit_code(), 78);
+}
+
+/// Another owner, broker, account, chain and beginning than [`stamp`].
+fn other() -> Stamp {
+    Stamp {
+        chain_id: 1,
+        owners: vec![Address::repeat_byte(0xbb)],
+        broker: "alpaca".into(),
+        account: "alpaca-live-1234".into(),
+        hedge_from_block: Some(5),
+        deployment_block: 9,
+        ..stamp()
+    }
+}
+
+/// Whoever corrects a wrong setting before the first fill has nothing that could be hedged in another book's name.
+#[test]
+fn a_ledger_that_holds_nothing_is_stamped_anew() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    // All of this is read again from the chain, or is of the account that is left.
+    ledger
+        .commit(
+            at(1),
+            &[
+                Write::Token(token()),
+                Write::Skipped(skipped()),
+                Write::Dead(dead()),
+                Write::Cursor { cursor: block(107, 7), window: vec![block(107, 7)] },
+                Write::Compared(at(1)),
+            ],
+        )
+        .unwrap();
+    ledger.close().unwrap();
+    let reading = Reader::open(&place.path()).unwrap();
+    assert_eq!(reading.summary().unwrap().skipped, 1);
+    assert_eq!(Ledger::stamp_to_keep(&place.path(), &other()).unwrap(), None);
+
+    let ledger = Ledger::open(&place.path(), &other(), at(2)).unwrap();
+    assert!(
+        ledger.warnings()[0].contains("was stamped anew (CHAIN_ID was 8453, ORDER_OWNER was 0xaa"),
+        "{:?}",
+        ledger.warnings()
+    );
+    let summary = Reader::open(&place.path()).unwrap().summary().unwrap();
+    assert_eq!((summary.chain_id, summary.broker.as_str(), summary.deployment_block), (1, "alpaca", 9));
+    assert_eq!((summary.cursor, summary.skipped, summary.dead, summary.born_at), (None, 0, 0, at(2)));
+    assert!(ledger.load().unwrap().chain.tokens.is_empty());
+    assert_eq!(reading.summary().unwrap(), summary, "who had it open reads the same file");
+    ledger.close().unwrap();
+    drop(reading);
+    // What it was is kept, and nothing else is left.
+    let names = place.names();
+    let backup = names.iter().find(|name| name.starts_with("bot.db.backup-")).expect("a backup");
+    let kept = Reader::open(&place.path().with_file_name(backup)).unwrap().summary().unwrap();
+    assert_eq!((kept.chain_id, kept.skipped), (8453, 1));
+    assert!(!names.iter().any(|name| name.contains(".anew") || name.contains(".birth")), "{names:?}");
+    // It is an ordinary ledger from then on.
+    let mut ledger = Ledger::open(&place.path(), &other(), at(3)).unwrap();
+    assert_eq!(ledger.warnings(), [""; 0]);
+    ledger.commit(at(4), &counting(&one_fill())).unwrap();
+    ledger.close().unwrap();
+    assert!(matches!(refusal(&place.path(), &stamp()), LedgerError::ForeignStamp { .. }));
+}
+
+#[test]
+fn a_ledger_that_holds_anything_keeps_its_stamp() {
+    let halt = Write::Halt { symbol: None, kind: HaltKind::Operator, reason: "x".into(), who: "me".into() };
+    let answered = Write::Answered { id: skipped().id, counted: false, reason: "x".into(), who: "me".into() };
+    for writes in [counting(&one_fill()), vec![halt], vec![Write::Skipped(skipped()), answered]] {
+        let place = Place::new();
+        let mut ledger = place.open();
+        ledger.commit(at(1), &writes).unwrap();
+        ledger.close().unwrap();
+        assert!(matches!(refusal(&place.path(), &other()), LedgerError::ForeignStamp { .. }), "{writes:?}");
+        let (kept, unused) = Ledger::stamp_to_keep(&place.path(), &other()).unwrap().expect("a stamp");
+        assert_eq!((kept.chain_id, unused), (8453, false));
+        assert!(!place.names().iter().any(|name| name.contains("backup")), "{:?}", place.names());
+    }
 }
 
 #[test]

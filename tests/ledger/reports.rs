@@ -192,6 +192,7 @@ fn status_as_json() {
         "cursor": { "number": 109, "hash": long("09") }, "last_commit": "2026-11-18T11:06:44.000Z",
         "fills": 3, "reversals": 1, "skipped": 1, "dead": 1, "hedges": 1, "live": 0,
         "halts": [{ "symbol": "TSLA", "kind": "rejects", "reason": "broker said\u{7} no" }],
+        "skipped_by": { "foreign_pair": 1 }, "app_tag": null,
     });
     assert_eq!(told["ledger"], ledger);
     let identity = json!({
