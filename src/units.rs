@@ -388,6 +388,23 @@ impl fmt::Display for BlockRef {
     }
 }
 
+/// Where a log stands: the name of a log that a node pushed, whatever it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LogId {
+    /// The block that holds it, as the node said.
+    pub block: BlockRef,
+    /// Hash of the transaction.
+    pub tx_hash: B256,
+    /// The log's index within its block, as the RPC says it.
+    pub log_index: u64,
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "log {} in {} (block {})", self.log_index, self.tx_hash, self.block)
+    }
+}
+
 /// A fill's name (`protocol.md` 1.4). Two fills with the same name are the same fill, with equal content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FillId {
@@ -401,6 +418,15 @@ pub struct FillId {
     pub log_index: u64,
     /// The owner's onchain side; tells apart the two legs of a clear whose both owners are ours.
     pub side: Side,
+}
+
+impl FillId {
+    /// Where the fill's log stands, in the block of this height.
+    #[must_use]
+    pub const fn log_at(&self, number: u64) -> LogId {
+        let block = BlockRef { number, hash: self.block_hash };
+        LogId { block, tx_hash: self.tx_hash, log_index: self.log_index }
+    }
 }
 
 impl fmt::Display for FillId {

@@ -171,6 +171,7 @@ fn line(event: &Event) -> String {
             let symbol = skipped.symbol.as_ref().map_or("-", |symbol| symbol.as_str());
             format!("log {index}: {side} {} {symbol} skipped: {}", skipped.shares, skipped.reason.as_str())
         }
+        Event::Pending(pending) => format!("log {} waits: {}", pending.id.log_index, pending.reason),
         Event::Dead(dead) => format!("log {} dead: {}", dead.log_index, dead.reason),
     }
 }

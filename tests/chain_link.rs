@@ -17,7 +17,7 @@ use counterfill::engine::Input;
 use counterfill::fills::{DeadEvent, Event, Fill, TokenFact};
 use counterfill::sim::logs::{Asset, BookKind, Leg, OrderBook};
 use counterfill::sim::{self, DropPushes, Faults, RpcFault, SimChain, SimNode, Token};
-use counterfill::units::{BlockRef, FillId, ONE};
+use counterfill::units::{BlockRef, FillId, LogId, ONE};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -99,6 +99,7 @@ struct Book {
     tokens: BTreeMap<Address, TokenFact>,
     connected: Vec<BlockRef>,
     pushed: BTreeSet<FillId>,
+    evidence: BTreeSet<LogId>,
     sweeps: u64,
     refuted: u64,
     refused: u64,
@@ -113,6 +114,7 @@ impl Book {
             window: self.window.clone(),
             standing: standing.map(|(fill, _)| (fill.block_number, fill.id)).collect(),
             late_from: None,
+            evidence: self.evidence.iter().copied().collect(),
             tokens: self.tokens.values().cloned().collect(),
             dropped_sweeps: self.refused,
         }
@@ -123,6 +125,10 @@ impl Book {
             Input::Connected { head } => self.connected.push(head),
             Input::Push(push) => {
                 self.learn(push.tokens);
+                let above = |block: BlockRef| self.cursor.is_none_or(|cursor| block.number > cursor.number);
+                let reached =
+                    push.evidence.iter().filter(|log| above(log.block) || self.window.contains(&log.block));
+                self.evidence.extend(reached.copied().collect::<Vec<_>>());
                 for event in push.events {
                     let Event::Fill(fill) = event else { panic!("only fills are pushed: {event:?}") };
                     let above = self.cursor.is_none_or(|cursor| fill.block_number > cursor.number);
@@ -173,6 +179,10 @@ impl Book {
                 *up = *canonical == id.block_hash && !refuted;
             }
         }
+        for log in self.evidence.iter().filter(|log| range.contains(&log.block.number)) {
+            assert!(sweep.settled.contains(log), "passed unsettled: {log}");
+        }
+        self.evidence.retain(|log| !sweep.settled.contains(log));
         let mut last = (0, 0);
         for event in sweep.events {
             let place = match event {
@@ -188,6 +198,7 @@ impl Book {
                     self.dead.push(dead);
                     place
                 }
+                Event::Pending(pending) => (pending.block_number, pending.id.log_index),
                 Event::Skipped(skipped) => (skipped.block_number, skipped.id.log_index),
             };
             assert!(range.contains(&place.0) && place >= last);

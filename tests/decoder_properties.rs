@@ -57,6 +57,7 @@ fn answer(logs: &[RawLog]) -> Result<usize, TestCaseError> {
                 prop_assert!(fill.price.is_none() || fill.cash.is_positive());
             }
             Event::Skipped(skipped) => prop_assert!(!skipped.shares.is_negative()),
+            Event::Pending(pending) => prop_assert!(false, "everything was answered: {pending:?}"),
             Event::Dead(dead) => prop_assert!(!dead.reason.is_empty()),
         }
     }

@@ -62,6 +62,7 @@ fn line(event: &Event) -> String {
         Event::Skipped(skipped) => {
             format!("skipped {}, log {}", skipped.reason.as_str(), skipped.id.log_index)
         }
+        Event::Pending(pending) => format!("waits: {}", pending.reason),
         Event::Dead(dead) => format!("dead: {}", dead.reason),
     }
 }

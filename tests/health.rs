@@ -57,6 +57,7 @@ impl World {
             gate: None,
             broker_answers: Some(true),
             session: Some(Session::Open { until: Some(NOW.plus(3_600_000)) }),
+            pending: vec![],
             unsettled: vec![],
         };
         let chain = ChainFacts {
@@ -172,6 +173,11 @@ const BAD: &[(&str, Change, &str)] = &[
         "TSLA (for 75.0 s)",
     ),
     ("orders_finish", |w| w.live(IntentState::Working, 300_001), "TSLA (for 300.0 s)"),
+    (
+        "amounts_known",
+        |w| w.facts().pending = vec![("AAPL (2)".into(), "block 7: missing trie node".into())],
+        "AAPL (2); this needs an archive node",
+    ),
     ("dead_events", |w| w.facts().dead_total = 2, "2 logs"),
 ];
 
@@ -282,6 +288,7 @@ fn names_and_weights_are_stable() {
             ("halts", Ready),
             ("intents_certain", Ready),
             ("exposure_hedged", Ready),
+            ("amounts_known", Ready),
             ("orders_finish", None),
             ("dead_events", None),
         ]

@@ -220,7 +220,7 @@ fn a_replayed_fill_of_a_block_that_the_window_has_otherwise_is_not_counted() {
     let mut late = orphan.clone();
     late.deals[0].tx += 7_000;
     let events = late.fills().into_iter().map(Event::Fill).collect();
-    let push = Push { events, tokens: vec![] };
+    let push = Push { events, ..Push::default() };
     world.input(Input::Replay { push, known: vec![], reply: 9 });
     let told = world.effects.iter().any(|effect| matches!(effect, Effect::Reply(9, Err(_))));
     assert!(told, "{:?}", world.effects);
@@ -241,7 +241,7 @@ fn a_transaction_that_stands_elsewhere_is_not_replayed_into_another_block() {
     world.settle();
     let elsewhere = FillId { block_hash: B256::repeat_byte(0x77), ..fill.id };
     let moved = Fill { id: elsewhere, block_number: fill.block_number - 1, ..fill.clone() };
-    let push = Push { events: vec![Event::Fill(moved)], tokens: vec![] };
+    let push = Push { events: vec![Event::Fill(moved)], ..Push::default() };
     let known = vec![FillState { fill, n: 0, standing: true, counted: true }];
     world.input(Input::Replay { push, known, reply: 7 });
     let refused = reply(&mut world).unwrap_err();
@@ -334,7 +334,7 @@ fn listed_later(ignored: bool) -> (World, Fill) {
 fn a_replay_counts_no_trade_that_a_person_ignored_or_has_yet_to_answer() {
     for ignored in [true, false] {
         let (mut world, trade) = listed_later(ignored);
-        let push = Push { events: vec![Event::Fill(trade)], tokens: vec![] };
+        let push = Push { events: vec![Event::Fill(trade)], ..Push::default() };
         world.input(Input::Replay { push, known: vec![], reply: 7 });
         let told = reply(&mut world).unwrap();
         assert!(told.contains("0 added") && told.contains("--count-skipped`: 1"), "{told}");
@@ -360,7 +360,7 @@ fn a_trade_that_a_fork_moves_while_it_is_counted_counts_where_it_stands() {
         let command = Command::CountSkipped {
             symbol: symbol(0),
             asked: asked.iter().map(|fill| fill.id).collect(),
-            push: Push { events: found.cloned().map(Event::Fill).into_iter().collect(), tokens: vec![] },
+            push: Push { events: found.cloned().map(Event::Fill).into_iter().collect(), ..Push::default() },
             known: vec![],
             reason: "tested".into(),
             who: "operator".into(),

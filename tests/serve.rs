@@ -48,6 +48,7 @@ fn facts() -> Facts {
         gate: None,
         broker_answers: Some(true),
         session: Some(Session::Open { until: None }),
+        pending: vec![],
         unsettled: vec![],
     }
 }

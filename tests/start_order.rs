@@ -3,8 +3,11 @@
 
 mod world;
 
+use alloy::primitives::{Address, B256};
 use counterfill::broker::{BrokerOrder, OrderStatus};
+use counterfill::chain::{Push, Sweep};
 use counterfill::engine::{Choice, Command, Effect, Input};
+use counterfill::fills::{Event, PendingFill};
 use counterfill::hedges::HaltKind;
 use counterfill::units::{ONE, Shares, Side};
 use world::{Deal, Mood, World, symbol, verdict};
@@ -190,6 +193,185 @@ fn a_late_fill_above_a_shorter_branch_is_not_looked_for() {
     );
     world.chain.mine(vec![]);
     world.chain.mine(vec![]);
+    world.settle();
+    verdict(&world);
+}
+
+#[test]
+fn a_pushed_log_holds_the_cursor_until_it_is_settled_and_outlives_a_restart() {
+    let mut world = World::new(0);
+    world.settle();
+    world.chain.mine(vec![sold(3)]);
+    let block = world.chain.head().clone();
+    world.push_evidence(&block);
+    let before = world.engine.view().cursor;
+    let pushed = world.engine.view().evidence;
+    assert_eq!(pushed.len(), 1);
+    // Answers that leave it out, as under a full bloom: such a sweep is not taken.
+    let silent = |world: &World| {
+        let sweep = world.chain.sweep(&world.engine.view(), 64).unwrap();
+        Input::Sweep(Sweep { events: vec![], settled: vec![], ..sweep })
+    };
+    let sweep = silent(&world);
+    world.input(sweep);
+    assert_eq!(world.engine.view().cursor, before, "the cursor passed what was pushed");
+    world.restart();
+    assert_eq!(world.engine.view().evidence, pushed, "a restart forgets nothing");
+    let sweep = silent(&world);
+    world.input(sweep);
+    assert_eq!(world.engine.view().cursor, before);
+    world.settle();
+    assert_eq!((world.engine.view().evidence.len(), posts(&world)), (0, 1));
+    verdict(&world);
+}
+
+#[test]
+fn a_log_pushed_after_its_block_was_read_is_looked_back_for() {
+    let mut world = World::new(0);
+    world.settle();
+    world.chain.mine(vec![]);
+    let mut block = world.chain.head().clone();
+    while world.sweep(64) {}
+    // The answers did not hold it: the cursor is there already.
+    block.deals = vec![sold(3)];
+    world.push_evidence(&block);
+    assert_eq!(world.engine.view().late_from, Some(block.number));
+    world.restart();
+    assert_eq!(world.engine.view().late_from, Some(block.number));
+    while world.sweep(64) {}
+    assert_eq!((world.engine.view().late_from, world.engine.view().evidence.len()), (None, 0));
+    // What the sweep has told of is not looked for again, whoever pushes it, and how often.
+    world.chain.mine(vec![sold(3)]);
+    while world.sweep(64) {}
+    let block = world.chain.head().clone();
+    world.push_evidence(&block);
+    assert_eq!((world.engine.view().late_from, world.engine.view().evidence.len()), (None, 0));
+    world.settle();
+    verdict(&world);
+}
+
+#[test]
+fn a_pushed_log_of_a_block_that_is_nowhere_holds_nothing() {
+    let mut world = World::new(0);
+    world.settle();
+    let mut block = world.chain.head().clone();
+    block.deals = vec![sold(3)];
+    // Another block at a height that was read, and one far above any head.
+    block.hash = B256::repeat_byte(0x66);
+    world.push_evidence(&block);
+    block.number += 10_000;
+    world.push_evidence(&block);
+    assert_eq!(world.engine.view().evidence, vec![]);
+    // One above the cursor waits for its height, and goes with it.
+    let mut ahead = world.chain.head().clone();
+    ahead.deals = vec![sold(3)];
+    (ahead.number, ahead.hash) = (ahead.number + 1, B256::repeat_byte(0x67));
+    world.push_evidence(&ahead);
+    assert_eq!(world.engine.view().evidence.len(), 1);
+    world.chain.mine(vec![]);
+    world.settle();
+    assert_eq!((world.engine.view().evidence.len(), posts(&world)), (0, 0));
+}
+
+/// A sweep in which the node could not tell the amounts of one ticker's fills.
+fn stateless(world: &World, ticker: usize) -> Option<Sweep> {
+    let sweep = world.chain.sweep(&world.engine.view(), 64)?;
+    let waits = |event: Event| match event {
+        Event::Fill(fill) if fill.symbol == symbol(ticker) => Event::Pending(PendingFill {
+            id: fill.id,
+            block_number: fill.block_number,
+            token: Address::repeat_byte(0x77),
+            symbol: Some(fill.symbol),
+            reason: "missing trie node".into(),
+        }),
+        event => event,
+    };
+    let events = sweep.events.into_iter().map(waits).collect();
+    Some(Sweep { events, ..sweep })
+}
+
+#[test]
+fn a_fill_whose_amount_is_not_to_be_had_waits_alone_and_is_counted_once_it_is() {
+    let mut world = World::new(0);
+    world.settle();
+    let other = Deal { ticker: 1, side: Side::Sell, atoms: 2 * ONE, tx: 2 };
+    world.chain.mine(vec![sold(3), other]);
+    let block = world.chain.head().clone();
+    let sweep = stateless(&world, 0).unwrap();
+    world.input(Input::Sweep(sweep));
+    world.settle();
+    // The other ticker is hedged, this one waits in the ledger and says why.
+    assert_eq!((posts(&world), world.shelf.pending.len()), (1, 1));
+    assert_eq!(world.shelf.executions.get(&symbol(1)), Some(&(2 * ONE)));
+    assert_eq!(world.engine.view().cursor, Some(block.at()));
+    let says = |world: &World| {
+        let facts = world.engine.facts();
+        let row = facts.tickers.into_iter().find(|row| row.symbol == symbol(0)).unwrap();
+        row.waiting.map(|why| format!("{why}: {}", row.remedy.unwrap_or_default())).unwrap_or_default()
+    };
+    assert!(says(&world).contains("archive"), "{}", says(&world));
+    world.restart();
+    assert!(says(&world).contains("archive"), "a restart forgets nothing");
+    world.settle();
+    assert_eq!((posts(&world), world.shelf.pending.len()), (1, 1));
+    // Told at last, twice over.
+    let push = || Push { events: block.fills().into_iter().map(Event::Fill).collect(), ..Push::default() };
+    world.input(Input::AskedAgain(push()));
+    world.input(Input::AskedAgain(push()));
+    world.settle();
+    assert_eq!((posts(&world), world.shelf.pending.len()), (2, 0));
+    assert_eq!(says(&world), "");
+    verdict(&world);
+}
+
+#[test]
+fn a_fill_that_waits_leaves_with_its_block() {
+    let mut world = World::new(0);
+    world.settle();
+    world.chain.mine(vec![sold(3)]);
+    let block = world.chain.head().clone();
+    let sweep = stateless(&world, 0).unwrap();
+    world.input(Input::Sweep(sweep));
+    assert_eq!(world.shelf.pending.len(), 1);
+    // A range that leaves it out without a word is not taken.
+    world.chain.mine(vec![]);
+    world.push_evidence(&block);
+    world.chain.unwind(2);
+    world.chain.mine(vec![]);
+    world.chain.mine(vec![]);
+    world.chain.mine(vec![]);
+    world.settle();
+    assert_eq!((posts(&world), world.shelf.pending.len()), (0, 0));
+    // And what comes too late for it is not booked.
+    let push = Push { events: block.fills().into_iter().map(Event::Fill).collect(), ..Push::default() };
+    world.input(Input::AskedAgain(push));
+    world.settle();
+    assert_eq!(posts(&world), 0);
+    verdict(&world);
+}
+
+#[test]
+fn what_is_known_of_a_fill_needs_no_answer() {
+    let mut world = World::new(0);
+    world.settle();
+    world.chain.mine(vec![sold(3)]);
+    let block = world.chain.head().clone();
+    world.push(&block);
+    // It stands; the sweep that comes by can not be told its amount.
+    let sweep = stateless(&world, 0).unwrap();
+    world.input(Input::Sweep(sweep));
+    assert_eq!((world.engine.view().cursor, world.shelf.pending.len()), (Some(block.at()), 0));
+    // It leaves the chain and comes back, and the node knows no more than before.
+    let gone = world.chain.unwind(1);
+    world.chain.mine(vec![]);
+    while world.sweep(64) {}
+    world.chain.unwind(1);
+    world.chain.put_back(gone);
+    world.chain.mine(vec![]);
+    while let Some(sweep) = stateless(&world, 0) {
+        world.input(Input::Sweep(sweep));
+    }
+    assert_eq!(world.shelf.pending.len(), 0);
     world.settle();
     verdict(&world);
 }

@@ -10,6 +10,8 @@
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::SolEvent;
 
+use crate::units::{BlockRef, LogId};
+
 use self::v4::{IOrderBookV4, IOrderBookV4Bytes32Context};
 use self::v5::IOrderBookV5;
 
@@ -78,6 +80,13 @@ pub struct RawLog {
 }
 
 impl RawLog {
+    /// Where it stands.
+    #[must_use]
+    pub const fn id(&self) -> LogId {
+        let block = BlockRef { number: self.block_number, hash: self.block_hash };
+        LogId { block, tx_hash: self.tx_hash, log_index: self.log_index }
+    }
+
     /// What kind of log its first topic says it is; `None` for a topic we do not read.
     #[must_use]
     pub fn kind(&self) -> Option<LogKind> {

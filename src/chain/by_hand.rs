@@ -13,16 +13,16 @@ use alloy::transports::IntoBoxTransport;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
+use super::abi::{RawLog, Trade};
 use super::link::{End, Greeting, check_chain, greet};
-use super::live::{self, Heard, take_of};
+use super::live::{self, Heard, settled_log};
 use super::reading::Trouble;
 use super::rpc::{Rpc, RpcError};
 use super::sweep::{Found, Memory, Survey, accounts_for};
 use super::tokens::Tokens;
-use super::wire::pushed_log;
 use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Push, Sweep};
 use crate::fills::{Book, TokenFact};
-use crate::units::{BlockRef, FillId, Millis};
+use crate::units::{BlockRef, Millis};
 
 /// What a process knows of the chain before it reads it.
 #[derive(Debug)]
@@ -89,15 +89,13 @@ pub(crate) enum Looked {
     Stop(ChainStop),
 }
 
-/// What pushed logs came to.
+/// What became of takes that the chain was asked about.
 #[derive(Debug)]
 pub(crate) enum Told {
-    /// Fills of ours.
+    /// Their fills.
     Push(Push),
-    /// A reason to look.
+    /// No answer: the sweep asks again.
     Bell,
-    /// Nothing of ours.
-    Nothing,
     /// The connection is over.
     Lost,
 }
@@ -167,38 +165,30 @@ impl Eye {
     }
 }
 
-/// Whether a range that was planned on fills `planned_on` may be handed over now that these stand.
-pub(crate) fn may_be_handed_over(
-    sweep: &Sweep,
-    planned_on: &[(u64, FillId)],
-    standing: &[(u64, FillId)],
-) -> bool {
-    accounts_for(sweep, planned_on, standing)
+/// Whether a range that was planned on one view may be handed over now that the engine has committed another.
+pub(crate) fn may_be_handed_over(sweep: &Sweep, planned_on: &ChainView, now: &ChainView) -> bool {
+    accounts_for(sweep, planned_on, now)
 }
 
 impl Ear {
-    /// Hears pushed logs, as they came: the fills of the takes among them, and whether the bell rang.
-    pub(crate) async fn hear(
-        mut self,
-        known: Vec<TokenFact>,
-        pushed: Vec<Box<RawValue>>,
-    ) -> (Self, bool, Told) {
-        let mut rung = false;
-        let mut takes = Vec::new();
-        for raw in &pushed {
-            match take_of(pushed_log(raw)) {
-                Some(take) => takes.push(take),
-                None => rung = true,
-            }
-        }
-        self.tokens.learn(&known);
-        let told = match live::heard(&self.rpc, &self.ground.book, &mut self.tokens, &takes).await {
-            Ok(Heard::Push(push)) => Told::Push(push),
-            Ok(Heard::Bell) => Told::Bell,
-            Ok(Heard::Nothing) => Told::Nothing,
+    /// Hears pushed logs, as they came: what is to be handed over at once, the takes that [`Ear::ask`] must be called
+    /// with, and whether the bell rang.
+    pub(crate) fn hear(&mut self, known: &[TokenFact], pushed: &[Box<RawValue>]) -> (Push, Vec<Trade>, bool) {
+        let logs: Vec<RawLog> = pushed.iter().filter_map(|raw| settled_log(raw)).collect();
+        self.tokens.learn(known);
+        let Heard { push, asking } = live::heard(&self.ground.book, &self.tokens, &logs);
+        (push, asking, logs.len() < pushed.len())
+    }
+
+    /// Asks the chain what these takes need.
+    pub(crate) async fn ask(self, takes: Vec<Trade>) -> (Self, Told) {
+        let Self { ground, rpc, tokens } = self;
+        let (tokens, answer) = live::weighed(&rpc, &ground.book, tokens, takes).await;
+        let told = match answer {
+            Ok(push) => Told::Push(push),
             Err(RpcError::Gone(_)) => Told::Lost,
             Err(_) => Told::Bell,
         };
-        (self, rung, told)
+        (Self { ground, rpc, tokens }, told)
     }
 }

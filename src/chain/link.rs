@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use super::live::{self, Listener};
+use super::pending::PendingFills;
 use super::refusal::LIMITED_PAUSE_S;
 use super::rpc::{Lost, Rpc, RpcError};
 use super::socket::shown;
@@ -205,7 +206,7 @@ pub async fn passed_over(
 }
 
 /// What one transaction holds, from its receipt, if its block is on the chain.
-async fn events_of(
+pub(super) async fn events_of(
     rpc: &Rpc,
     book: &Book,
     tokens: &mut Tokens,
@@ -217,11 +218,11 @@ async fn events_of(
         return Err(TransactionError::NotCanonical { tx_hash, block });
     }
     let found = fills::trades(book, &receipt.logs);
-    let weighed = tokens.weigh(rpc, book, &found.trades).await?;
+    let weighed = tokens.weigh(rpc, book, &found.trades, u64::MAX).await?;
     let mut events = weighed.events;
     events.extend(found.dead.into_iter().map(Event::Dead));
     events.extend(found.unpaired.iter().map(|clear| Event::Dead(fills::give_up(book, clear))));
-    Ok(Push { events, tokens: weighed.tokens })
+    Ok(Push { events, tokens: weighed.tokens, ..Push::default() })
 }
 
 struct Link<'a> {
@@ -267,15 +268,18 @@ impl Link<'_> {
             view: self.view.clone(),
             bell,
         };
+        let asker = Tokens::new(config);
         let tokens = Tokens::new(config);
         let survey =
             Survey { rpc: &rpc, config, book: &book, facts, memory, tokens, code_seen, clock: Millis::now };
         let sweeper = Sweeper { survey, inputs, view: self.view.clone(), bell };
+        let pending = PendingFills { rpc: &rpc, config, book: &book, inputs, view: self.view.clone() };
         Ok(tokio::select! {
-            end = listener.run(logs) => end,
+            end = listener.run(logs, asker) => end,
             end = live::heads(heads, facts, bell, config.head_age_max) => end,
             end = live::pulse(&rpc, facts, bell) => end,
             end = sweeper.run() => end,
+            end = pending.run() => end,
         })
     }
 }

@@ -1,17 +1,22 @@
-//! The doorbell: what the node pushes, and the watch over whether it still does.
+//! The subscription: what the node pushes, and the watch over whether it still does.
 //!
-//! A pushed take goes to the engine at once; everything else only wakes the sweep. Losing every push costs latency, never
-//! a fill, so nothing here is kept for later. It refuses to know cursor and window.
+//! A pushed take of which everything is known goes to the engine as a fill at once. Any other pushed log that is ours,
+//! or may be, is evidence: the engine keeps its place until an answer shows it or denies it (`protocol.md` 1.1), so that
+//! an `eth_getLogs` that lags the push loses nothing. This file refuses to know cursor and window.
 //!
 //! Invariant: every way a subscription can fail (an end, a lag, silence) ends the connection or rings the bell.
 
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::pin::Pin;
 use std::time::Duration;
 
+use alloy::primitives::B256;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-use super::abi::{LogKind, RawLog};
+use super::abi::{Leg, LogKind, RawLog, Trade};
 use super::link::{End, note};
 use super::rpc::{Feed, Notice, Rpc, RpcError};
 use super::tokens::Tokens;
@@ -19,13 +24,15 @@ use super::wire::{PushedLog, pushed_head, pushed_log};
 use super::{ChainFacts, ChainStop, ChainView, Push};
 use crate::engine::Input;
 use crate::fills::{self, Book, Event};
-use crate::units::Millis;
+use crate::units::{LogId, Millis};
 
 /// Logs handed over at once.
 const PUSH_LOGS_MAX: usize = 256;
+/// Takes that may wait for what the chain says of their tokens. The sweep reads what does not fit.
+const ASKING_TAKES_MAX: usize = 4096;
 /// Pause between two questions for the block number: a subscription that died in silence is noticed within seconds.
 const PULSE_S: Duration = Duration::from_secs(2);
-/// So many of them running without an answer, and the connection is taken for dead.
+/// This many of them in a row without an answer, and the connection is taken for dead.
 const PULSES_MISSED_MAX: u32 = 3;
 
 /// Reads pushed logs until the connection or the process must end.
@@ -38,99 +45,165 @@ pub(super) struct Listener<'a> {
     pub(super) bell: &'a Notify,
 }
 
-impl Listener<'_> {
-    pub(super) async fn run(mut self, mut feed: Feed) -> End {
+/// Takes whose tokens are being asked about, and the knowledge of tokens that this adds to.
+type Asking<'a> = Pin<Box<dyn Future<Output = (Tokens, Result<Push, RpcError>)> + Send + 'a>>;
+
+impl<'a> Listener<'a> {
+    /// `asker` knows the same listing as [`Listener::tokens`].
+    pub(super) async fn run(mut self, mut feed: Feed, asker: Tokens) -> End {
+        let mut asker = Some(asker);
+        let mut asking: Option<Asking<'a>> = None;
+        let mut queued: Vec<Trade> = Vec::new();
         loop {
-            let mut next = match feed.next().await {
-                Ok(notice) => Some(notice),
-                Err(error) => return error.into(),
-            };
-            let mut takes = Vec::new();
-            while let Some(notice) = next {
-                takes.extend(self.take(notice));
-                next = if takes.len() < PUSH_LOGS_MAX { feed.ready() } else { None };
+            if !queued.is_empty()
+                && let Some(mut tokens) = asker.take()
+            {
+                tokens.learn(&self.view.borrow().tokens);
+                let takes = std::mem::take(&mut queued);
+                asking = Some(Box::pin(weighed(self.rpc, self.book, tokens, takes)));
             }
-            if let Err(end) = self.push(takes).await {
+            // A take of a known share must not wait for the answers that another one needs.
+            let done = tokio::select! {
+                notice = feed.next() => match notice {
+                    Ok(notice) => self.hear(notice, &mut feed, &mut queued).await,
+                    Err(error) => Err(error.into()),
+                },
+                (tokens, answer) = async {
+                    match &mut asking {
+                        Some(asking) => asking.await,
+                        None => pending().await,
+                    }
+                } => {
+                    (asker, asking) = (Some(tokens), None);
+                    self.answered(answer).await
+                }
+            };
+            if let Err(end) = done {
                 return end;
             }
         }
     }
 
-    /// The take in a notice; anything else rings the bell.
-    fn take(&self, notice: Notice) -> Option<RawLog> {
-        let log = match notice {
-            Notice::Item(raw) => pushed_log(&raw),
-            Notice::Lagged(lost) => {
-                log::warn!("{lost} pushed logs were lost unread; the sweep reads them");
-                PushedLog::Bell
+    /// Hands over what a burst of notices holds, and queues the takes that the chain must be asked about.
+    async fn hear(&mut self, first: Notice, feed: &mut Feed, queued: &mut Vec<Trade>) -> Result<(), End> {
+        let (mut next, mut logs) = (Some(first), Vec::new());
+        while let Some(notice) = next {
+            match log_of(notice) {
+                Some(log) => logs.push(log),
+                None => self.bell.notify_one(),
             }
-        };
-        let take = take_of(log);
-        if take.is_none() {
-            self.bell.notify_one();
+            next = if logs.len() < PUSH_LOGS_MAX { feed.ready() } else { None };
         }
-        take
+        self.tokens.learn(&self.view.borrow().tokens);
+        let Heard { push, asking } = heard(self.book, &self.tokens, &logs);
+        queued.extend(asking.into_iter().take(ASKING_TAKES_MAX.saturating_sub(queued.len())));
+        self.hand_over(push).await
     }
 
-    async fn push(&mut self, takes: Vec<RawLog>) -> Result<(), End> {
-        self.tokens.learn(&self.view.borrow().tokens);
-        match heard(self.rpc, self.book, &mut self.tokens, &takes).await {
-            Ok(Heard::Push(push)) => {
-                self.inputs.send(Input::Push(push)).await.map_err(|_| End::Stop(ChainStop::EngineGone))
-            }
-            Ok(Heard::Bell) => {
-                self.bell.notify_one();
-                Ok(())
-            }
-            Ok(Heard::Nothing) => Ok(()),
+    async fn answered(&self, answer: Result<Push, RpcError>) -> Result<(), End> {
+        match answer {
+            Ok(push) => self.hand_over(push).await,
             Err(error @ RpcError::Gone(_)) => Err(error.into()),
             Err(error) => {
-                log::debug!("pushed logs wait for the sweep: {error}");
+                log::debug!("pushed takes wait for the sweep: {error}");
                 self.bell.notify_one();
                 Ok(())
             }
         }
     }
+
+    async fn hand_over(&self, push: Push) -> Result<(), End> {
+        if push == Push::default() {
+            return Ok(());
+        }
+        self.inputs.send(Input::Push(push)).await.map_err(|_| End::Stop(ChainStop::EngineGone))
+    }
 }
 
-/// What pushed takes come to.
-#[derive(Debug)]
-pub(super) enum Heard {
-    /// Fills of ours.
-    Push(Push),
-    /// Only a reason to look.
-    Bell,
-    /// None of them is ours.
-    Nothing,
+/// The log in a notice; none where it is only a reason to look.
+fn log_of(notice: Notice) -> Option<RawLog> {
+    match notice {
+        Notice::Item(raw) => settled_log(&raw),
+        Notice::Lagged(lost) => {
+            log::warn!("{lost} pushed logs were lost unread; the sweep reads them");
+            None
+        }
+    }
 }
 
-/// The fills among the takes. What is skipped or dead is for the sweep to tell: it may be of an orphan, and the state of
-/// a block just pushed may not be there to be asked.
-pub(super) async fn heard(
+/// A pushed log that says where it stands; none where it is only a reason to look.
+pub(super) fn settled_log(raw: &RawValue) -> Option<RawLog> {
+    match pushed_log(raw) {
+        PushedLog::Log(log) => Some(log),
+        PushedLog::Bell => None,
+    }
+}
+
+/// What pushed logs come to without asking anybody.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Fills of takes whose tokens are known, and the places of all else that is ours or may be.
+    pub(super) push: Push,
+    /// Takes of ours that the chain must be asked about. Their places are in `push` as well: what becomes of the
+    /// question is not certain.
+    pub(super) asking: Vec<Trade>,
+}
+
+/// Sorts pushed logs. Only takes become fills here: a clear whose amounts were not pushed must not be paired with those
+/// of another. What is skipped or dead is for the sweep to tell, for it may be of an orphan.
+pub(super) fn heard(book: &Book, tokens: &Tokens, logs: &[RawLog]) -> Heard {
+    let found = fills::trades(book, logs);
+    let mut heard = Heard::default();
+    let mut evidence: BTreeSet<LogId> = found.dead.iter().map(fills::DeadEvent::log).collect();
+    evidence.extend(found.unpaired.iter().map(|unpaired| unpaired.clear.id()));
+    evidence.extend(amounts_alone(book, logs));
+    for trade in found.trades {
+        let event = (trade.leg == Leg::Take).then(|| tokens.weigh_known(book, &trade)).flatten();
+        match event {
+            Some(event @ Event::Fill(_)) => heard.push.events.push(event),
+            _ => {
+                evidence.insert(trade.log.id());
+                heard.asking.extend((trade.leg == Leg::Take && event.is_none()).then_some(trade));
+            }
+        }
+    }
+    heard.push.evidence = evidence.into_iter().collect();
+    heard
+}
+
+/// The places of amounts without their clear: whose they are is not known.
+fn amounts_alone(book: &Book, logs: &[RawLog]) -> Vec<LogId> {
+    let cleared: BTreeSet<B256> = logs
+        .iter()
+        .filter(|log| matches!(log.kind(), Some(LogKind::Clear(_))))
+        .map(|log| log.tx_hash)
+        .collect();
+    logs.iter()
+        .filter(|log| {
+            matches!(log.kind(), Some(LogKind::AfterClear(_))) && book.orderbooks.contains(&log.address)
+        })
+        .filter(|log| !cleared.contains(&log.tx_hash))
+        .map(RawLog::id)
+        .collect()
+}
+
+/// The fills among takes, after asking what they need; and the knowledge of tokens, with what was learnt. The state of a
+/// block just pushed may not be there to be asked: then the sweep asks again, for the places are known as evidence.
+pub(super) async fn weighed(
     rpc: &Rpc,
     book: &Book,
-    tokens: &mut Tokens,
-    takes: &[RawLog],
-) -> Result<Heard, RpcError> {
-    let found = fills::trades(book, takes);
-    if found.trades.is_empty() {
-        return Ok(Heard::Nothing);
-    }
-    let weighed = tokens.weigh(rpc, book, &found.trades).await?;
-    let is_fill = |event: &Event| matches!(event, Event::Fill(_));
-    let events: Vec<Event> = weighed.events.into_iter().filter(is_fill).collect();
-    if events.is_empty() {
-        return Ok(Heard::Bell);
-    }
-    Ok(Heard::Push(Push { events, tokens: weighed.tokens }))
-}
-
-/// The take in a pushed log; none where it is only a reason to look.
-pub(super) fn take_of(log: PushedLog) -> Option<RawLog> {
-    match log {
-        PushedLog::Log(log) if matches!(log.kind(), Some(LogKind::Take(_))) => Some(log),
-        PushedLog::Log(_) | PushedLog::Bell => None,
-    }
+    mut tokens: Tokens,
+    takes: Vec<Trade>,
+) -> (Tokens, Result<Push, RpcError>) {
+    let weighed = tokens.weigh(rpc, book, &takes, 0).await;
+    let push = weighed.map(|weighed| {
+        let is_fill = |event: &Event| matches!(event, Event::Fill(_));
+        let events: Vec<Event> = weighed.events.into_iter().filter(is_fill).collect();
+        // A token that no fill comes with is for the sweep to tell of as well.
+        let tokens = if events.is_empty() { Vec::new() } else { weighed.tokens };
+        Push { events, tokens, ..Push::default() }
+    });
+    (tokens, push)
 }
 
 /// Reads pushed heads; ends when there is none for `head_age_max`.
@@ -193,6 +266,100 @@ pub(super) async fn pulse(rpc: &Rpc, facts: &watch::Sender<ChainFacts>, bell: &N
         if missed >= PULSES_MISSED_MAX {
             let why = format!("the node did not answer eth_blockNumber {missed} times running");
             return End::Lost(why.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fills::{TokenFact, TokenKind};
+    use crate::sim::logs::{Asset, BookKind, Leg as SimLeg, OrderBook};
+    use crate::units::ONE;
+    use alloy::primitives::Address;
+    use std::collections::BTreeMap;
+
+    const OWNER: Address = Address::repeat_byte(1);
+    const STRANGER: Address = Address::repeat_byte(2);
+    const SHARE: Asset = Asset::new(Address::repeat_byte(0x11), 18);
+    const USDC: Asset = Asset::new(Address::repeat_byte(0x12), 6);
+    const BOOK: OrderBook = OrderBook { address: Address::repeat_byte(0x21), kind: BookKind::V5 };
+
+    fn leg(owner: Address) -> SimLeg {
+        SimLeg { owner, input: USDC, input_atoms: ONE * 100, output: SHARE, output_atoms: ONE }
+    }
+
+    fn against(owner: Address) -> SimLeg {
+        SimLeg { owner, input: SHARE, input_atoms: ONE, output: USDC, output_atoms: ONE * 100 }
+    }
+
+    /// The logs of one transaction, as a subscription pushes them.
+    fn pushed(tx: u8, logs: &[alloy::primitives::Log]) -> Vec<RawLog> {
+        let placed = logs.iter().zip(0_u64..).map(|(log, log_index)| RawLog {
+            address: log.address,
+            topics: log.data.topics().to_vec(),
+            data: log.data.data.clone(),
+            block_number: 7,
+            block_hash: B256::repeat_byte(7),
+            block_time: None,
+            tx_hash: B256::repeat_byte(tx),
+            log_index: u64::from(tx) * 10 + log_index,
+        });
+        placed.collect()
+    }
+
+    #[test]
+    fn what_is_no_fill_at_once_and_may_be_ours_is_evidence() {
+        let book = Book {
+            chain_id: 1,
+            orderbooks: [BOOK.address].into(),
+            owners: [OWNER].into(),
+            hedge_from_block: 0,
+            symbols: None,
+        };
+        let fact = |asset: Asset, kind| TokenFact {
+            address: asset.address,
+            symbol: "?".into(),
+            decimals: asset.decimals,
+            kind,
+        };
+        let share = fact(SHARE, TokenKind::Share("TSLA".parse().unwrap()));
+        let wrapped = fact(SHARE, TokenKind::WrappedShare("TSLA".parse().unwrap()));
+        let cash = fact(USDC, TokenKind::Cash);
+        let known = |facts: &[TokenFact]| {
+            let mut tokens = Tokens::listing(BTreeMap::new(), None);
+            tokens.learn(facts);
+            tokens
+        };
+        let listed = known(&[share, cash.clone()]);
+        let vault = known(&[wrapped, cash]);
+        let strange = known(&[]);
+        let take = pushed(1, &[BOOK.take_only(&leg(OWNER))]);
+        let strangers_take = pushed(2, &[BOOK.take_only(&leg(STRANGER))]);
+        let clear = pushed(3, &BOOK.clear(&leg(OWNER), &against(STRANGER)));
+        let strangers_clear = pushed(4, &BOOK.clear(&leg(STRANGER), &against(STRANGER)));
+        let broken: Vec<RawLog> = pushed(5, &[BOOK.take_only(&leg(OWNER))])
+            .into_iter()
+            .map(|log| RawLog { data: b"?"[..].into(), ..log })
+            .collect();
+        let last = |logs: &[RawLog]| logs.last().unwrap().clone();
+        // What is pushed: fills, places kept, takes to ask about.
+        let rows: [(&str, &Tokens, Vec<RawLog>, (usize, &[u64], usize)); 10] = [
+            ("a take of a known share", &listed, take.clone(), (1, &[], 0)),
+            ("one of a wrapped share", &vault, take.clone(), (0, &[10], 1)),
+            ("one of a token nothing is known of", &strange, take.clone(), (0, &[10], 1)),
+            ("a stranger's", &listed, strangers_take, (0, &[], 0)),
+            ("a clear with its amounts", &listed, clear.clone(), (0, &[30], 0)),
+            ("a clear alone", &listed, clear[..1].to_vec(), (0, &[30], 0)),
+            ("amounts alone", &listed, vec![last(&clear)], (0, &[last(&clear).log_index], 0)),
+            ("a stranger's clear", &listed, strangers_clear.clone(), (0, &[], 0)),
+            ("a log that makes no sense", &listed, broken, (0, &[50], 0)),
+            ("a take beside a clear", &listed, [take, clear].concat(), (1, &[30], 0)),
+        ];
+        for (what, tokens, logs, expected) in rows {
+            let heard = heard(&book, tokens, &logs);
+            let kept: Vec<u64> = heard.push.evidence.iter().map(|log| log.log_index).collect();
+            assert_eq!((heard.push.events.len(), &kept[..], heard.asking.len()), expected, "{what}");
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod by_hand;
 pub(crate) mod frame;
 mod link;
 mod live;
+mod pending;
 mod progress;
 mod range_size;
 mod reading;
@@ -43,7 +44,7 @@ pub(crate) use self::beginning::at_start;
 pub use self::link::{TransactionError, identify, passed_over, run, transaction};
 pub use self::socket::shown;
 use crate::fills::{Book, Event, Listing, TokenFact};
-use crate::units::{BlockRef, FillId, Millis, Symbol};
+use crate::units::{BlockRef, FillId, LogId, Millis, Symbol};
 
 /// Blocks a reorg may reach back; deeper ones stop the bot (exit 65). `protocol.md` 1.5.
 pub const WINDOW_BLOCKS_MAX: usize = 64;
@@ -189,6 +190,10 @@ pub struct ChainView {
     /// The lowest block at or below the cursor for which a fill was pushed that the sweep had not seen there: the next
     /// range begins before it.
     pub late_from: Option<u64>,
+    /// Logs that were pushed and that no answer has shown or denied yet (`protocol.md` 1.1): no range may pass them.
+    pub evidence: Vec<LogId>,
+    /// Fills whose amount the node could not tell (`protocol.md` 1.10), ascending: to be asked for again.
+    pub pending: Vec<LogId>,
     /// Every token known so far.
     pub tokens: Vec<TokenFact>,
     /// Sweeps since the start that did not fit what the engine knew by then, so that it dropped them: who handed one
@@ -200,8 +205,10 @@ pub struct ChainView {
 /// `protocol.md` 1.1 allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Push {
-    /// Takes only; clears and `removed` logs ring the bell instead.
+    /// Fills of takes only.
     pub events: Vec<Event>,
+    /// Logs that are ours, or may be, and of which no event could be made at once.
+    pub evidence: Vec<LogId>,
     /// Facts of tokens first seen here.
     pub tokens: Vec<TokenFact>,
 }
@@ -220,6 +227,8 @@ pub struct Sweep {
     pub events: Vec<Event>,
     /// Standing fills in a canonical block of the range whose receipt says that there is no such log.
     pub refuted: Vec<FillId>,
+    /// Pushed logs of the range that an answer showed or a receipt denied, or whose block left the chain.
+    pub settled: Vec<LogId>,
     /// Facts of tokens first seen here.
     pub tokens: Vec<TokenFact>,
     /// The node's head when the range was read.
@@ -236,6 +245,7 @@ impl Sweep {
             canonical: BTreeMap::new(),
             events: Vec::new(),
             refuted: Vec::new(),
+            settled: Vec::new(),
             tokens: Vec::new(),
             head: base.number,
         }

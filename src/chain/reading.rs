@@ -17,7 +17,7 @@ use super::rpc::{Rpc, RpcError};
 use super::wire::{Header, Receipt};
 use super::{CALLS_IN_FLIGHT_MAX, ChainStop, bloom, window};
 use crate::fills::{self, Book, Trades};
-use crate::units::{BlockRef, FillId};
+use crate::units::{BlockRef, FillId, LogId};
 
 /// Why an attempt has no result.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +164,38 @@ impl<'a> Reader<'a> {
             );
         }
         Ok(refuted)
+    }
+
+    /// Settles the pushed logs of the range: each is among the answers, or its transaction's receipt adds it or denies it.
+    /// Where another block stands at its height, the transaction is looked for in that one: nodes push logs of a block
+    /// before it is sealed, under a hash that never was. Returns the settled ones: all of those in the range.
+    pub(super) async fn settle(
+        &self,
+        reading: &mut Reading,
+        evidence: &[LogId],
+    ) -> Result<Vec<LogId>, Trouble> {
+        let mut settled = Vec::new();
+        for log in evidence {
+            let Some(hash) = reading.canonical.get(&log.block.number).copied() else { continue };
+            let block = BlockRef { number: log.block.number, hash };
+            let shown = |reading: &Reading| {
+                reading.logs.iter().any(|shown| {
+                    place_of(shown) == block
+                        && shown.tx_hash == log.tx_hash
+                        && (shown.log_index == log.log_index || log.block != block)
+                })
+            };
+            // Twice, for one receipt that was cut must not deny what was pushed.
+            for _ in 0..2 {
+                if shown(reading) {
+                    break;
+                }
+                let Some(receipt) = self.receipt(log.tx_hash, block).await? else { break };
+                reading.add(receipt)?;
+            }
+            settled.push(*log);
+        }
+        Ok(settled)
     }
 
     /// The trades of a reading. A clear without amounts takes its transaction's receipt; without them there too, it is

@@ -153,6 +153,8 @@ pub enum At {
     Latest,
     /// This one and no other.
     Hash(B256),
+    /// Whichever the node has at this height.
+    Number(u64),
 }
 
 /// What a transport raises that keeps its own time, instead of an answer that is late beyond the limit.
@@ -382,6 +384,7 @@ impl Rpc {
         let block = match at {
             At::Latest => json!("latest"),
             At::Hash(hash) => json!({ "blockHash": hash }),
+            At::Number(number) => json!(hex(number)),
         };
         let input = Bytes::copy_from_slice(data);
         self.call("eth_call", json!([{ "to": to, "data": input }, block])).await

@@ -179,7 +179,7 @@ impl Sweeper<'_> {
     /// does not account for makes it be read again: the cursor must not pass it.
     async fn hand_over(&mut self, sweep: Sweep, planned_on: &ChainView) -> Result<(), ChainStop> {
         let (target, cursor) = (sweep.target, planned_on.cursor);
-        if !accounts_for(&sweep, &planned_on.standing, &self.view.borrow().standing) {
+        if !accounts_for(&sweep, planned_on, &self.view.borrow()) {
             return Ok(());
         }
         let is_left = |cursor: &BlockRef| {
@@ -245,7 +245,9 @@ impl Survey<'_> {
         note(self.facts, |facts| facts.backfill = backfill);
         let settled = self.memory.settled.is_some_and(|settled| base.number <= settled);
         let range_blocks = self.memory.range.blocks();
-        let mut reading = match reach(base.number, head.number, range_blocks, &view.standing, settled) {
+        let stops = view.standing.iter().map(|(number, _)| *number);
+        let stops: Vec<u64> = stops.chain(view.evidence.iter().map(|log| log.block.number)).collect();
+        let mut reading = match reach(base.number, head.number, range_blocks, &stops, settled) {
             // A chain whose head is the block before `DEPLOYMENT_BLOCK`: the first cursor is an empty range.
             Reach::Nothing if view.cursor.is_none() && head.hash == base.hash => {
                 return Ok(Found::Range(Sweep::empty_at(base)));
@@ -256,14 +258,16 @@ impl Survey<'_> {
         }
         .map_err(|trouble| self.remember(trouble))?;
         let refuted = self.reader().account_for(&mut reading, &view.standing).await?;
+        let settled = self.reader().settle(&mut reading, &view.evidence).await?;
         let trades = self.reader().trades(&mut reading).await?;
-        let weighed = self.tokens.weigh(self.rpc, self.book, &trades.trades).await?;
+        let old = head.number.saturating_sub(WINDOW_DEPTH_BLOCKS);
+        let weighed = self.tokens.weigh(self.rpc, self.book, &trades.trades, old).await?;
         let mut events = weighed.events;
         events.extend(trades.dead.into_iter().map(Event::Dead));
-        events.sort_by_key(place);
+        events.sort_by_key(|event| (event.log().block.number, event.log().log_index));
         let Reading { target, canonical, .. } = reading;
-        let sweep =
-            Sweep { base, target, canonical, events, refuted, tokens: weighed.tokens, head: head.number };
+        let (tokens, head_number) = (weighed.tokens, head.number);
+        let sweep = Sweep { base, target, canonical, events, refuted, settled, tokens, head: head_number };
         self.memory.unlinked = None;
         self.memory.too_deep = 0;
         if head.number.saturating_sub(target.number) >= WINDOW_DEPTH_BLOCKS {
@@ -433,29 +437,23 @@ pub(super) fn is_done_with(view: &ChainView, planned_on: &ChainView, target: Blo
 }
 
 /// Whether every fill that stands in a canonical block of the range, and did not when it was planned, is in its events
-/// or refuted. Of those that stood already, the receipts have decided.
-pub(super) fn accounts_for(sweep: &Sweep, planned_on: &[(u64, FillId)], standing: &[(u64, FillId)]) -> bool {
+/// or refuted, and every log that was pushed since then is settled. Of what was known already, the receipts have decided.
+pub(super) fn accounts_for(sweep: &Sweep, planned_on: &ChainView, now: &ChainView) -> bool {
     let told: BTreeSet<FillId> = sweep
         .events
         .iter()
         .filter_map(|event| match event {
             Event::Fill(fill) => Some(fill.id),
+            Event::Pending(pending) => Some(pending.id),
             Event::Skipped(_) | Event::Dead(_) => None,
         })
         .chain(sweep.refuted.iter().copied())
         .collect();
     let range = sweep.base.number + 1..=sweep.target.number;
-    let new = standing.iter().filter(|fill| range.contains(&fill.0) && !planned_on.contains(fill));
+    let new =
+        now.standing.iter().filter(|fill| range.contains(&fill.0) && !planned_on.standing.contains(fill));
+    let pushed = now.evidence.iter().filter(|log| range.contains(&log.block.number));
     new.into_iter().all(|(number, id)| {
         told.contains(id) || sweep.canonical.get(number).is_some_and(|hash| *hash != id.block_hash)
-    })
-}
-
-/// Where an event stands on the chain.
-fn place(event: &Event) -> (u64, u64) {
-    match event {
-        Event::Fill(fill) => (fill.block_number, fill.id.log_index),
-        Event::Skipped(skipped) => (skipped.block_number, skipped.id.log_index),
-        Event::Dead(dead) => (dead.block_number, dead.log_index),
-    }
+    }) && pushed.into_iter().all(|log| sweep.settled.contains(log))
 }

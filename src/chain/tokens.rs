@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
 use super::abi::Trade;
 use super::abi::token::IToken::{assetCall, convertToAssetsCall, decimalsCall, symbolCall};
@@ -23,6 +23,12 @@ use crate::units::Symbol;
 const SYMBOL_CHARS_MAX: usize = 64;
 /// Rounds of question and answer: tokens, then the conversions that wrapped ones need, then nothing.
 const ROUNDS_MAX: u32 = 3;
+
+/// Refusals of one question in a row after which its trade waits by itself: with pauses that double from 0.1 s to 2 s,
+/// about 7 s.
+const REFUSALS_MAX: u32 = 8;
+/// Questions whose refusals are counted.
+const REFUSED_MAX: usize = 1_024;
 
 /// Trades as events, with the facts that the ledger does not have yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,19 +50,26 @@ pub struct Tokens {
     strangers: BTreeMap<Address, TokenFact>,
     /// Decimals of what a wrapped token holds. A vault's asset never changes (ERC-4626).
     asset_decimals: BTreeMap<Address, u8>,
+    /// How often in a row the node refused a question: a token's, in the state of a block or the newest.
+    refused: BTreeMap<(Address, Option<B256>), u32>,
 }
 
 impl Tokens {
     /// Knows only what is listed.
     #[must_use]
     pub fn new(config: &ChainConfig) -> Self {
+        Self::listing(config.equities.clone(), config.cash)
+    }
+
+    pub(super) const fn listing(equities: BTreeMap<Address, Symbol>, cash: Option<Address>) -> Self {
         Self {
-            equities: config.equities.clone(),
-            cash: config.cash,
+            equities,
+            cash,
             known: BTreeMap::new(),
             committed: BTreeSet::new(),
             strangers: BTreeMap::new(),
             asset_decimals: BTreeMap::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -75,12 +88,22 @@ impl Tokens {
     }
 
     /// Weighs `trades`, after asking what they need. What a contract does not answer stays unknown, and the decoder
-    /// makes a dead event of it.
+    /// makes a dead event of it. What the node refuses to answer for one token must not hold up the others: such a trade
+    /// becomes [`Event::Pending`], at once where its block is at or below `old`, whose state a node may not keep, else
+    /// after [`REFUSALS_MAX`] attempts.
     ///
     /// # Errors
     /// The node's trouble, never the contract's.
-    pub async fn weigh(&mut self, rpc: &Rpc, book: &Book, trades: &[Trade]) -> Result<Weighed, RpcError> {
-        let mut facts = TokenFacts { tokens: self.known.clone(), assets: BTreeMap::new() };
+    pub async fn weigh(
+        &mut self,
+        rpc: &Rpc,
+        book: &Book,
+        trades: &[Trade],
+        old: u64,
+    ) -> Result<Weighed, RpcError> {
+        let mut facts = TokenFacts { tokens: self.known.clone(), ..TokenFacts::default() };
+        let heights: BTreeMap<B256, u64> =
+            trades.iter().map(|trade| (trade.log.block_hash, trade.log.block_number)).collect();
         let mut asked = Questions::default();
         for _ in 0..ROUNDS_MAX {
             let mut missing = fills::questions(book, trades, &facts);
@@ -90,12 +113,37 @@ impl Tokens {
                 break;
             }
             for token in missing.tokens {
-                let Some(fact) = self.ask(rpc, token).await? else { continue };
+                let fact = match self.ask(rpc, token).await {
+                    Ok(fact) => fact,
+                    Err(error) if self.gives_up((token, None), &error, false) => {
+                        let ticker = self.equities.get(&token).cloned();
+                        facts.silent.insert(token, (ticker, error.to_string()));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                self.refused.remove(&(token, None));
+                let Some(fact) = fact else { continue };
                 self.warn_of_names(&fact);
                 self.known.insert(token, fact.clone());
                 facts.tokens.insert(token, fact);
             }
-            facts.assets.extend(self.convert(rpc, missing.conversions).await?);
+            for (conversion, answer) in self.convert(rpc, missing.conversions, &heights).await {
+                let (token, block, _) = conversion;
+                match answer {
+                    Ok(assets) => {
+                        self.refused.remove(&(token, Some(block)));
+                        facts.assets.extend(assets.map(|assets| (conversion, assets)));
+                    }
+                    Err(error) => {
+                        let is_old = heights.get(&block).is_some_and(|height| *height <= old);
+                        if !self.gives_up((token, Some(block)), &error, is_old) {
+                            return Err(error);
+                        }
+                        facts.unavailable.insert(conversion, error.to_string());
+                    }
+                }
+            }
         }
         let tokens: BTreeSet<Address> =
             trades.iter().flat_map(|trade| [trade.input_token, trade.output_token]).collect();
@@ -104,6 +152,33 @@ impl Tokens {
             events: trades.iter().map(|trade| fills::event(book, trade, &facts)).collect(),
             tokens: new.filter_map(|token| self.known.get(token).cloned()).collect(),
         })
+    }
+
+    /// Whether a question that failed is given up for now, so that only its own trade waits. A lost connection and a limit
+    /// are not about the question.
+    fn gives_up(&mut self, question: (Address, Option<B256>), error: &RpcError, is_old: bool) -> bool {
+        if matches!(error, RpcError::Gone(_) | RpcError::Limited { .. }) {
+            return false;
+        }
+        if self.refused.len() >= REFUSED_MAX {
+            self.refused.clear();
+        }
+        let times = self.refused.entry(question).or_default();
+        *times = times.saturating_add(1);
+        *times >= REFUSALS_MAX || (is_old && !matches!(error, RpcError::Timeout(_)))
+    }
+
+    /// The event of one trade, where nothing has to be asked for it and all it needs is in the ledger.
+    #[must_use]
+    pub fn weigh_known(&self, book: &Book, trade: &Trade) -> Option<Event> {
+        let tokens = [trade.input_token, trade.output_token];
+        if !tokens.iter().all(|token| self.committed.contains(token)) {
+            return None;
+        }
+        let known = tokens.iter().filter_map(|token| Some((*token, self.known.get(token)?.clone())));
+        let facts = TokenFacts { tokens: known.collect(), ..TokenFacts::default() };
+        let trades = std::slice::from_ref(trade);
+        fills::questions(book, trades, &facts).is_empty().then(|| fills::event(book, trade, &facts))
     }
 
     /// Asks every known token again that is a share or cash, or that is listed now; the first that is not what the
@@ -124,10 +199,22 @@ impl Tokens {
                 })
             };
             // A second time, because stopping on one wrong answer would be worse than one more question.
-            if same(&self.ask(rpc, address).await?) {
-                continue;
-            }
-            let now = self.ask(rpc, address).await?;
+            let now = match self.ask(rpc, address).await {
+                Ok(now) if same(&now) => continue,
+                Ok(_) => self.ask(rpc, address).await,
+                refused => refused,
+            };
+            let now = match now {
+                Ok(now) => now,
+                Err(error @ (RpcError::Gone(_) | RpcError::Limited { .. } | RpcError::Timeout(_))) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    // One token's trouble must not keep the others from being hedged.
+                    log::warn!("whether token {address} is what the ledger says can not be asked: {error}");
+                    continue;
+                }
+            };
             if !same(&now) {
                 let now = now.map_or_else(|| "something that can not be read".to_owned(), |now| words(&now));
                 return Ok(Some(format!(
@@ -206,26 +293,38 @@ impl Tokens {
         );
     }
 
+    /// Each conversion's answer: base units of the asset with its decimals, none where the contract has none.
     async fn convert(
         &mut self,
         rpc: &Rpc,
         conversions: BTreeSet<Conversion>,
-    ) -> Result<BTreeMap<Conversion, (U256, u8)>, RpcError> {
+        heights: &BTreeMap<B256, u64>,
+    ) -> Vec<(Conversion, Result<Option<(U256, u8)>, RpcError>)> {
+        let mut troubles: BTreeMap<Address, RpcError> = BTreeMap::new();
         for (token, _, _) in &conversions {
-            if self.asset_decimals.contains_key(token) {
+            if self.asset_decimals.contains_key(token) || troubles.contains_key(token) {
                 continue;
             }
-            let decimals = asset_decimals(rpc, *token).await?;
-            self.asset_decimals.extend(decimals.map(|decimals| (*token, decimals)));
+            match asset_decimals(rpc, *token).await {
+                Ok(decimals) => self.asset_decimals.extend(decimals.map(|decimals| (*token, decimals))),
+                Err(error) => drop(troubles.insert(*token, error)),
+            }
         }
-        let calls: Vec<_> = conversions.iter().map(|conversion| converted(rpc, *conversion)).collect();
-        let assets: Vec<Option<U256>> =
-            stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).try_collect().await?;
-        let answers = conversions.into_iter().zip(assets).filter_map(|(conversion, assets)| {
+        let calls: Vec<_> = conversions
+            .iter()
+            .map(|conversion| converted(rpc, *conversion, heights.get(&conversion.1).copied()))
+            .collect();
+        let assets: Vec<Result<Option<U256>, RpcError>> =
+            stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).collect().await;
+        let answers = conversions.into_iter().zip(assets).map(|(conversion, assets)| {
             let decimals = self.asset_decimals.get(&conversion.0).copied();
-            Some((conversion, (assets?, decimals?)))
+            let answer = match troubles.get(&conversion.0) {
+                Some(error) => Err(error.clone()),
+                None => assets.map(|assets| assets.zip(decimals)),
+            };
+            (conversion, answer)
         });
-        Ok(answers.collect())
+        answers.collect()
     }
 }
 
@@ -236,12 +335,22 @@ pub(super) async fn named(rpc: &Rpc, token: Address) -> Result<Option<(String, S
     Ok(fills::ticker_of(&symbol).map(|(ticker, _)| (symbol, ticker)))
 }
 
-/// `convertToAssets(amount)` in the state of that block.
+/// `convertToAssets(amount)` in the state of that block. Where the node takes no hash, its height is asked, and counts
+/// while that block stands there.
 async fn converted(
     rpc: &Rpc,
     (token, block, amount): (Address, B256, U256),
+    height: Option<u64>,
 ) -> Result<Option<U256>, RpcError> {
-    read(rpc, token, &convertToAssetsCall { shares: amount }, At::Hash(block)).await
+    let call = convertToAssetsCall { shares: amount };
+    let refused = match read(rpc, token, &call, At::Hash(block)).await {
+        Err(error @ (RpcError::Refused { .. } | RpcError::Malformed { .. })) => error,
+        answer => return answer,
+    };
+    let Some(height) = height else { return Err(refused) };
+    let assets = read(rpc, token, &call, At::Number(height)).await.map_err(|_| refused.clone())?;
+    let stands = rpc.header(height).await?.is_some_and(|header| header.hash == block);
+    if stands { Ok(assets) } else { Err(refused) }
 }
 
 /// The decimals of what a vault holds.
@@ -290,14 +399,8 @@ mod tests {
     use super::*;
 
     fn tokens(equities: &[(u8, &str)], cash: Option<u8>) -> Tokens {
-        Tokens {
-            equities: equities.iter().map(|(n, s)| (Address::repeat_byte(*n), s.parse().unwrap())).collect(),
-            cash: cash.map(Address::repeat_byte),
-            known: BTreeMap::new(),
-            committed: BTreeSet::new(),
-            strangers: BTreeMap::new(),
-            asset_decimals: BTreeMap::new(),
-        }
+        let equities = equities.iter().map(|(n, s)| (Address::repeat_byte(*n), s.parse().unwrap()));
+        Tokens::listing(equities.collect(), cash.map(Address::repeat_byte))
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use alloy::primitives::B256;
 
 use super::WINDOW_BLOCKS_MAX;
-use crate::units::{BlockRef, FillId};
+use crate::units::BlockRef;
 
 /// [`WINDOW_BLOCKS_MAX`] as a distance between heights.
 pub const WINDOW_DEPTH_BLOCKS: u64 = WINDOW_BLOCKS_MAX as u64;
@@ -23,7 +23,7 @@ pub enum Reach {
         /// The last block.
         target: u64,
     },
-    /// The head is far: read `base + 1 ..= target` as a range, by height. No fill stands in it.
+    /// The head is far: read `base + 1 ..= target` as a range, by height. None of the stops is in it.
     Range {
         /// The last block; at least 64 below the head.
         target: u64,
@@ -33,10 +33,10 @@ pub enum Reach {
 /// Plans one read. `range_blocks` is the largest range the node is asked for (at least one is asked).
 ///
 /// A range is linked to nothing. So it begins only after a base that was far below the head when it was read (`settled`),
-/// and ends below the lowest fill that stands already (`standing`: it was pushed): whether that base and that fill's
-/// block are canonical, only parents that link can say. There blocks are read one by one, as they are near the head.
+/// and ends below the lowest of `stops`, the heights at which a fill stands already or a log was pushed: whether that base
+/// and that block are canonical, only parents that link can say. There blocks are read one by one, as they are near the head.
 #[must_use]
-pub fn reach(base: u64, head: u64, range_blocks: u64, standing: &[(u64, FillId)], settled: bool) -> Reach {
+pub fn reach(base: u64, head: u64, range_blocks: u64, stops: &[u64], settled: bool) -> Reach {
     let behind = head.saturating_sub(base);
     if behind == 0 {
         Reach::Nothing
@@ -44,10 +44,10 @@ pub fn reach(base: u64, head: u64, range_blocks: u64, standing: &[(u64, FillId)]
         Reach::Blocks { target: head }
     } else {
         let oldest_near = head - WINDOW_DEPTH_BLOCKS;
-        let lowest_fill = standing.iter().map(|(number, _)| *number).filter(|number| *number > base).min();
-        let below_fill = lowest_fill.map_or(oldest_near, |fill| oldest_near.min(fill - 1));
-        if settled && below_fill > base {
-            Reach::Range { target: base.saturating_add(range_blocks.max(1)).min(below_fill) }
+        let lowest_stop = stops.iter().copied().filter(|number| *number > base).min();
+        let below_stop = lowest_stop.map_or(oldest_near, |stop| oldest_near.min(stop - 1));
+        if settled && below_stop > base {
+            Reach::Range { target: base.saturating_add(range_blocks.max(1)).min(below_stop) }
         } else {
             Reach::Blocks { target: base.saturating_add(WINDOW_DEPTH_BLOCKS) }
         }
@@ -90,18 +90,12 @@ pub fn after(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Side;
     use proptest::prelude::*;
 
     fn block(number: u64, fork: u8) -> BlockRef {
         let mut hash = B256::repeat_byte(fork);
         hash[..8].copy_from_slice(&number.to_be_bytes());
         BlockRef { number, hash }
-    }
-
-    fn fill_at(number: u64) -> (u64, FillId) {
-        let (block_hash, tx_hash) = (block(number, 1).hash, B256::ZERO);
-        (number, FillId { chain_id: 1, block_hash, tx_hash, log_index: 0, side: Side::Buy })
     }
 
     #[test]
@@ -117,8 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn no_range_holds_a_fill_that_stands() {
-        let standing = [300, 250, 10].map(fill_at);
+    fn no_range_holds_a_stop() {
+        let standing = [300, 250, 10];
         assert_eq!(reach(10, 5000, 1000, &standing, true), Reach::Range { target: 249 });
         assert_eq!(reach(10, 5000, 100, &standing, true), Reach::Range { target: 110 });
         assert_eq!(reach(249, 5000, 1000, &standing, true), Reach::Blocks { target: 313 });
@@ -182,8 +176,7 @@ mod tests {
             fills in proptest::collection::vec(0u64..10_000, 0..4),
             settled: bool
         ) {
-            let standing: Vec<(u64, FillId)> = fills.iter().copied().map(fill_at).collect();
-            match reach(base, head, range, &standing, settled) {
+            match reach(base, head, range, &fills, settled) {
                 Reach::Nothing => prop_assert!(head <= base),
                 Reach::Blocks { target } => {
                     prop_assert!(target <= head && target > base && target - base <= WINDOW_DEPTH_BLOCKS);

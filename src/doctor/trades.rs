@@ -120,7 +120,8 @@ async fn weighed(rpc: &Rpc, chain: &ChainConfig, chain_id: u64, logs: &[RawLog],
     let book = chain.book(chain_id);
     let ours = fills::trades(&book, logs).trades;
     let newest = ours.get(ours.len().saturating_sub(WEIGHED_MAX)..).unwrap_or_default();
-    let events = match within(|| async { Tokens::new(chain).weigh(rpc, &book, newest).await }).await {
+    let events = match within(|| async { Tokens::new(chain).weigh(rpc, &book, newest, u64::MAX).await }).await
+    {
         Ok(weighed) => weighed.events,
         Err(error) => {
             return Finding::warning(
@@ -134,6 +135,7 @@ async fn weighed(rpc: &Rpc, chain: &ChainConfig, chain_id: u64, logs: &[RawLog],
         match event {
             Event::Fill(_) => return Finding::ok(found),
             Event::Skipped(trade) => *skipped.entry(trade.reason.as_str()).or_default() += 1,
+            Event::Pending(_) => *skipped.entry("amount not known").or_default() += 1,
             Event::Dead(_) => *skipped.entry("not understood").or_default() += 1,
         }
     }

@@ -8,12 +8,12 @@ use super::{Effect, Engine, Out, Stop};
 use crate::chain::{Push, Sweep, WINDOW_BLOCKS_MAX};
 use crate::fills::{Event, Fill, TokenFact};
 use crate::ledger::{FillState, Source, Write};
-use crate::units::{BlockRef, FillId, Shares, Symbol};
+use crate::units::{BlockRef, FillId, LogId, Shares, Symbol};
 
 /// A gap after a reconnect that makes deciding wait until it is swept, in blocks.
 const GAP_BLOCKS_MAX: u64 = 64;
 /// A pushed fill so far above the newest head told is no fill: nothing would ever sweep, and so reverse, its height.
-const AHEAD_BLOCKS_MAX: u64 = 64;
+pub(super) const AHEAD_BLOCKS_MAX: u64 = 64;
 
 impl Engine {
     pub(super) fn connected(&mut self, head: BlockRef) {
@@ -28,6 +28,9 @@ impl Engine {
     /// A push is folded above the cursor, or at a height whose hash the window knows; everything else rings the bell.
     pub(super) fn push(&mut self, push: Push, out: &mut Out) -> Result<(), Stop> {
         self.learn(push.tokens, out)?;
+        for log in push.evidence {
+            self.keep_evidence(log, out);
+        }
         for event in push.events {
             match event {
                 Event::Fill(fill) => match self.fills.get(&fill.id).map(|known| known.standing) {
@@ -47,7 +50,7 @@ impl Engine {
                 },
                 Event::Skipped(skipped) => out.writes.push(Write::Skipped(skipped)),
                 // The sweep meets the same log and decides with the whole transaction in hand.
-                Event::Dead(_) => out.effects.push(Effect::Sweep),
+                Event::Pending(_) | Event::Dead(_) => out.effects.push(Effect::Sweep),
             }
         }
         Ok(())
@@ -94,7 +97,7 @@ impl Engine {
     ) -> Result<(), Stop> {
         let orphan = |event: &Event| match event {
             Event::Fill(fill) => self.is_orphan(fill.block_number, fill.id),
-            Event::Skipped(_) | Event::Dead(_) => false,
+            Event::Pending(_) | Event::Skipped(_) | Event::Dead(_) => false,
         };
         if push.events.iter().any(orphan) {
             // Nothing would ever reverse it: the sweep has passed that height on another block.
@@ -105,7 +108,7 @@ impl Engine {
         }
         let elsewhere = |event: &Event| match event {
             Event::Fill(fill) => self.stands_elsewhere(fill.id, &known),
-            Event::Skipped(_) | Event::Dead(_) => false,
+            Event::Pending(_) | Event::Skipped(_) | Event::Dead(_) => false,
         };
         if push.events.iter().any(elsewhere) {
             let told = "the ledger has this transaction in another block than the node says now; try again when the \
@@ -118,6 +121,9 @@ impl Engine {
             self.fills.entry(state.fill.id).or_insert(state);
         }
         let (mut added, mut standing, mut reversed, mut other) = (0_u32, 0_u32, 0_u32, 0_u32);
+        let mut waits = None;
+        let logs: BTreeSet<LogId> = push.events.iter().map(Event::log).collect();
+        self.pending_over(&push.events, |pending| logs.contains(&pending.log()), out);
         let mut passed_over = 0_u32;
         for event in push.events {
             match event {
@@ -138,6 +144,8 @@ impl Engine {
                     other += 1;
                     out.writes.push(Write::Dead(dead));
                 }
+                // Its content is known where it has an entry; else it waits already, or the sweep finds that it does.
+                Event::Pending(pending) => waits = Some(pending.reason),
             }
         }
         out.effects.push(Effect::Sweep);
@@ -149,6 +157,11 @@ impl Engine {
             told += &format!(
                 "; passed over before their ticker was listed, and counted by nothing but `bot resume TICKER \
                  --count-skipped`: {passed_over}"
+            );
+        }
+        if let Some(reason) = waits {
+            told += &format!(
+                "; the amount of others is not to be had now: {reason} (this needs an archive node)"
             );
         }
         out.effects.push(Effect::Reply(reply, Ok(told)));
@@ -163,12 +176,17 @@ impl Engine {
             out.effects.push(Effect::Sweep);
             return Ok(());
         }
-        let Sweep { base, target, canonical, events, refuted, tokens, head } = sweep;
+        let Sweep { base, target, canonical, events, refuted, settled, tokens, head } = sweep;
         self.head = self.head.max(head);
         self.learn(tokens, out)?;
+        let first = self.cursor.is_none();
+        let range = base.number + 1..=target.number;
+        self.pending_over(&events, |pending| range.contains(&pending.block_number), out);
         for event in events {
+            self.told.insert(event.log());
             match event {
                 Event::Fill(fill) => self.swept(fill, out)?,
+                Event::Pending(pending) => self.swept_pending(pending, out)?,
                 Event::Skipped(skipped) => out.writes.push(Write::Skipped(skipped)),
                 Event::Dead(dead) => {
                     if !self.dead.insert((dead.block_number, dead.block_hash, dead.log_index)) {
@@ -213,6 +231,8 @@ impl Engine {
         // Above the new cursor nothing is late: the sweep comes there anyway. (A branch may come back shorter.)
         self.late.retain(|(number, _)| *number > floor && *number <= base.number);
         self.dead.retain(|(number, _, _)| *number > floor);
+        // Below the first cursor's base nothing is ever read.
+        self.let_go(&settled, if first { base.number } else { floor }, out);
         self.count_confirmed(out)?;
         self.fills.retain(|_, state| state.fill.block_number > floor || (state.standing && !state.counted));
         Ok(())
@@ -230,6 +250,9 @@ impl Engine {
             // Pushed since it was planned, at or below its base: it must be looked at before it is out of reach.
             return Ok(false);
         }
+        if !self.settles(sweep) {
+            return Ok(false);
+        }
         let starts_here = match self.cursor {
             None => true,
             Some(cursor) => cursor == *base || self.window.contains(base),
@@ -244,13 +267,17 @@ impl Engine {
         }
         let mut seen: BTreeSet<FillId> = refuted.iter().copied().collect();
         for event in events {
-            let Event::Fill(fill) = event else { continue };
-            let inside = fill.block_number > base.number && fill.block_number <= target.number;
-            let hash = canonical.get(&fill.block_number);
-            if !inside || hash.is_some_and(|hash| *hash != fill.id.block_hash) {
-                return Err(Stop::Bug(format!("a sweep from {base} to {target} holds {}", fill.id)));
+            let (number, id) = match event {
+                Event::Fill(fill) => (fill.block_number, fill.id),
+                Event::Pending(pending) => (pending.block_number, pending.id),
+                Event::Skipped(_) | Event::Dead(_) => continue,
+            };
+            let inside = number > base.number && number <= target.number;
+            let hash = canonical.get(&number);
+            if !inside || hash.is_some_and(|hash| *hash != id.block_hash) {
+                return Err(Stop::Bug(format!("a sweep from {base} to {target} holds {id}")));
             }
-            seen.insert(fill.id);
+            seen.insert(id);
         }
         // Every fill that stands in the range must be answered for: by another hash, by its log, or by its receipt.
         Ok(self.standing_in(base.number, target.number).all(|state| {
@@ -261,7 +288,7 @@ impl Engine {
         }))
     }
 
-    fn swept(&mut self, fill: Fill, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn swept(&mut self, fill: Fill, out: &mut Out) -> Result<(), Stop> {
         let Some(known) = self.fills.get_mut(&fill.id) else {
             if self.stays_passed_over(&fill, out) {
                 return Ok(());

@@ -8,9 +8,11 @@
 
 mod account;
 mod decide;
+mod evidence;
 mod fold;
 mod operator;
 mod orders;
+mod pending;
 mod prices;
 mod search;
 mod skipped;
@@ -28,11 +30,11 @@ pub use crate::hedges::{Choice, Decision, Similar, Unsettled};
 
 use crate::broker::{BrokerOrder, Profile, Quote, Session, Ticket};
 use crate::chain::ChainView;
-use crate::fills::TokenFact;
+use crate::fills::{PendingFill, TokenFact};
 use crate::hedges::{HaltKind, Intent, IntentState, Limits};
 use crate::ledger::{FillState, Loaded, Write};
 use crate::positions::Position;
-use crate::units::{BlockRef, Cash, FillId, IntentId, Millis, OrderId, Shares, Symbol};
+use crate::units::{BlockRef, Cash, FillId, IntentId, LogId, Millis, OrderId, Shares, Symbol};
 use unhedged::{Unhedged, Wait};
 
 /// What the engine is told once.
@@ -153,6 +155,14 @@ pub struct Engine {
     fills: BTreeMap<FillId, FillState>,
     /// Fills pushed after the cursor had passed their block: the sweep, which did not see them, must look again.
     late: BTreeSet<(u64, FillId)>,
+    /// Fills whose amount the node does not tell.
+    pending: BTreeMap<FillId, PendingFill>,
+    /// Pushed logs that no answer has shown or denied, see [`evidence`].
+    evidence: BTreeSet<LogId>,
+    /// Logs pushed beyond what is kept of them, since the start.
+    evidence_lost: u64,
+    /// Logs of ours above the window's first block that a sweep told of.
+    told: BTreeSet<LogId>,
     tokens: BTreeMap<Address, TokenFact>,
     /// Trades that were passed over before their ticker was listed.
     passed_over: skipped::Trades,
@@ -308,6 +318,10 @@ impl Engine {
             policy,
             now: Millis::default(),
             late: unswept(&loaded.chain, &loaded.fills),
+            pending: loaded.pending.into_iter().map(|pending| (pending.id, pending)).collect(),
+            evidence: loaded.chain.evidence.into_iter().collect(),
+            evidence_lost: 0,
+            told: BTreeSet::new(),
             cursor: loaded.chain.cursor,
             window: loaded.chain.window,
             fills: loaded.fills.into_iter().map(|state| (state.fill.id, state)).collect(),
@@ -420,6 +434,7 @@ impl Engine {
             Input::Connected { head } => self.connected(head),
             Input::Push(push) => self.push(push, out)?,
             Input::Sweep(sweep) => self.sweep(sweep, out)?,
+            Input::AskedAgain(push) => self.asked_again(push, out)?,
             Input::Replay { push, known, reply } => self.replay(push, known, reply, out)?,
             Input::Placed { intent, outcome } => self.placed(&intent, outcome, out)?,
             Input::Order { intent, id, answer } => self.order(&intent, &id, answer, out)?,
@@ -510,7 +525,15 @@ impl Engine {
                 .filter(|state| state.standing && state.fill.block_number > floor)
                 .map(|state| (state.fill.block_number, state.fill.id))
                 .collect(),
-            late_from: self.late.first().map(|(number, _)| *number),
+            late_from: self
+                .late
+                .first()
+                .map(|(number, _)| *number)
+                .into_iter()
+                .chain(self.late_evidence())
+                .min(),
+            evidence: self.to_settle(floor),
+            pending: self.pending_logs(),
             tokens: self.tokens.values().cloned().collect(),
             dropped_sweeps: self.dropped_sweeps,
         }
@@ -602,6 +625,7 @@ impl Engine {
             gate: self.gate_closed(),
             broker_answers: self.broker_answers,
             session: self.session.clone(),
+            pending: self.pending_told(),
             unsettled: self.unsettled_intents(),
         }
     }

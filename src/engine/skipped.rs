@@ -133,7 +133,15 @@ impl Engine {
                         dead.tx_hash, dead.reason
                     )));
                 }
-                Event::Fill(_) | Event::Skipped(_) | Event::Dead(_) => {}
+                Event::Pending(pending)
+                    if ids.iter().any(|id| id.log_at(pending.block_number) == pending.log()) =>
+                {
+                    return Ok(Err(format!(
+                        "the amount of {} is not to be had now: {} (this needs an archive node); nothing has changed",
+                        pending.id.tx_hash, pending.reason
+                    )));
+                }
+                Event::Fill(_) | Event::Pending(_) | Event::Skipped(_) | Event::Dead(_) => {}
             }
         }
         let hidden = self.hidden(symbol, &fills);

@@ -21,6 +21,8 @@ pub enum Input {
     Push(Push),
     /// A range, read and checked.
     Sweep(Sweep),
+    /// The logs of a transaction with a fill that waits for its amount; its block was read and is canonical.
+    AskedAgain(Push),
     /// The logs of one transaction, asked for by `bot replay`; its block was read and is canonical.
     Replay {
         /// Events of that transaction.
@@ -243,6 +245,8 @@ pub struct Facts {
     /// The session as last read; none before the first reading. With it, health tells a gate that is shut because the
     /// market is (fine) from one that is shut for any other reason (not fine).
     pub session: Option<Session>,
+    /// Fills that wait for their amount (`protocol.md` 1.10): of which token or ticker, and why.
+    pub pending: Vec<(String, String)>,
     /// Intents that only a person can settle.
     pub unsettled: Vec<Unsettled>,
 }

@@ -219,7 +219,8 @@ impl Engine {
     /// What a ticker's row says: why the last step held its order back, and of one that is overdue always something.
     pub(super) fn shown_wait(&self, symbol: &Symbol) -> Option<Wait> {
         let overdue = self.unhedged.overdue(symbol, self.now, self.policy.unhedged_alert_ms);
-        self.waiting.get(symbol).cloned().or_else(|| overdue.then(|| self.waits_for(symbol)))
+        let open = || self.waiting.get(symbol).cloned().or_else(|| overdue.then(|| self.waits_for(symbol)));
+        self.waits_for_amount(symbol).or_else(open)
     }
 
     /// Why the order that a ticker wants is not at work.

@@ -24,7 +24,7 @@ pub use self::naming::{kind_of, ticker_of};
 pub use self::pairing::{Trades, Unpaired, give_up, trades};
 pub use self::weighing::{Conversion, Questions, TokenFacts, event, questions};
 
-use crate::units::{Cash, FillId, Millis, Price, Shares, Symbol};
+use crate::units::{BlockRef, Cash, FillId, LogId, Millis, Price, Shares, Symbol};
 
 /// Which logs are ours, and which of our trades count: the part of the configuration that this module needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,12 @@ pub struct Fill {
 }
 
 impl Fill {
+    /// Where its log stands.
+    #[must_use]
+    pub const fn log(&self) -> LogId {
+        self.id.log_at(self.block_number)
+    }
+
     /// The change of the owner's position.
     #[must_use]
     pub fn signed_shares(&self) -> Shares {
@@ -103,6 +109,14 @@ pub struct Skipped {
     pub shares: Shares,
     /// Why it is skipped.
     pub reason: SkipReason,
+}
+
+impl Skipped {
+    /// Where its log stands.
+    #[must_use]
+    pub const fn log(&self) -> LogId {
+        self.id.log_at(self.block_number)
+    }
 }
 
 /// Why a trade of ours moves no exposure.
@@ -161,6 +175,36 @@ impl Listing {
     }
 }
 
+/// A trade of ours whose amount of shares the node does not tell: the state of its block is not there. It waits by itself,
+/// and is asked for again (`protocol.md` 1.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingFill {
+    /// Its name. Where it is not known which token is the share, `side` is SELL for a take and for alice, BUY for bob.
+    pub id: FillId,
+    /// Height of the block in `id.block_hash`.
+    pub block_number: u64,
+    /// The token that could not be asked about.
+    pub token: Address,
+    /// The share, where it is known.
+    pub symbol: Option<Symbol>,
+    /// What was refused, in the node's words.
+    pub reason: String,
+}
+
+impl PendingFill {
+    /// The ticker, or the token where no ticker is known.
+    #[must_use]
+    pub fn whom(&self) -> String {
+        self.symbol.as_ref().map_or_else(|| format!("token {}", self.token), ToString::to_string)
+    }
+
+    /// Where its log stands.
+    #[must_use]
+    pub const fn log(&self) -> LogId {
+        self.id.log_at(self.block_number)
+    }
+}
+
 /// A log of ours, or one that may be ours, that could not be understood. Kept raw; a person looks at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadEvent {
@@ -184,6 +228,15 @@ pub struct DeadEvent {
     pub reason: String,
 }
 
+impl DeadEvent {
+    /// Where it stands.
+    #[must_use]
+    pub const fn log(&self) -> LogId {
+        let block = BlockRef { number: self.block_number, hash: self.block_hash };
+        LogId { block, tx_hash: self.tx_hash, log_index: self.log_index }
+    }
+}
+
 /// What one log, or one pair of logs, means to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -191,6 +244,8 @@ pub enum Event {
     Fill(Fill),
     /// Does not count, for a reason.
     Skipped(Skipped),
+    /// Counts, and nobody can say now how much.
+    Pending(PendingFill),
     /// Not understood.
     Dead(DeadEvent),
 }
@@ -229,6 +284,19 @@ pub enum TokenKind {
     WrappedShare(Symbol),
     /// Neither.
     Foreign,
+}
+
+impl Event {
+    /// Where its log stands; of a clear, the clear's.
+    #[must_use]
+    pub const fn log(&self) -> LogId {
+        match self {
+            Self::Fill(fill) => fill.log(),
+            Self::Skipped(skipped) => skipped.log(),
+            Self::Pending(pending) => pending.log(),
+            Self::Dead(dead) => dead.log(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use alloy::primitives::{Address, B256, U256};
 
 use super::float::{self, FloatError};
 use super::pairing::dead;
-use super::{Book, Event, Fill, SkipReason, Skipped, TokenFact, TokenKind};
+use super::{Book, Event, Fill, PendingFill, SkipReason, Skipped, TokenFact, TokenKind};
 use crate::chain::abi::{Amount, Leg, Trade};
 use crate::units::{AMOUNT_DECIMALS, Cash, FillId, Price, Shares, Side, Symbol};
 
@@ -27,6 +27,10 @@ pub struct TokenFacts {
     pub tokens: BTreeMap<Address, TokenFact>,
     /// `convertToAssets` at the block: base units of the asset, and the asset's decimals.
     pub assets: BTreeMap<Conversion, (U256, u8)>,
+    /// Why a conversion could not be asked.
+    pub unavailable: BTreeMap<Conversion, String>,
+    /// Why a token could not be asked about, and its ticker where it is listed.
+    pub silent: BTreeMap<Address, (Option<Symbol>, String)>,
 }
 
 /// What must be asked of the chain before some trades can be weighed.
@@ -67,8 +71,35 @@ pub fn questions(book: &Book, trades: &[Trade], facts: &TokenFacts) -> Questions
 /// What `trade` means to us.
 #[must_use]
 pub fn event(book: &Book, trade: &Trade, facts: &TokenFacts) -> Event {
-    weigh(book, trade, facts)
-        .unwrap_or_else(|unclear| Event::Dead(dead(book, &trade.log, unclear.to_string())))
+    weigh(book, trade, facts).unwrap_or_else(|unclear| match pending(book, trade, facts, &unclear) {
+        Some(pending) => Event::Pending(pending),
+        None => Event::Dead(dead(book, &trade.log, unclear.to_string())),
+    })
+}
+
+/// The trade as one that waits, where what is unclear was refused by the node and not told by a contract.
+fn pending(book: &Book, trade: &Trade, facts: &TokenFacts, unclear: &Unclear) -> Option<PendingFill> {
+    let (token, symbol, side, reason) = match unclear {
+        Unclear::UnknownToken(token) => {
+            let (symbol, reason) = facts.silent.get(token)?.clone();
+            (*token, symbol, side_without_direction(trade), reason)
+        }
+        Unclear::UnknownRatio { token, block, amount } => {
+            let reason = facts.unavailable.get(&(*token, *block, *amount))?.clone();
+            let Ok(Pair::Listed(listed)) = pair(trade, facts) else { return None };
+            (*token, Some(listed.symbol.clone()), listed.side, reason)
+        }
+        Unclear::TooManyDecimals { .. } | Unclear::Amount { .. } | Unclear::TooLarge { .. } => return None,
+    };
+    let block_number = trade.log.block_number;
+    Some(PendingFill { id: name(book, trade, side), block_number, token, symbol, reason })
+}
+
+const fn side_without_direction(trade: &Trade) -> Side {
+    match trade.leg {
+        Leg::Take | Leg::Alice => Side::Sell,
+        Leg::Bob => Side::Buy,
+    }
 }
 
 /// Why a trade of ours can not be weighed.
@@ -250,10 +281,7 @@ fn name(book: &Book, trade: &Trade, side: Side) -> FillId {
 
 fn foreign(book: &Book, trade: &Trade, direction: Option<(Side, Half<'_>)>) -> Skipped {
     let Some((side, half)) = direction else {
-        let side = match trade.leg {
-            Leg::Take | Leg::Alice => Side::Sell,
-            Leg::Bob => Side::Buy,
-        };
+        let side = side_without_direction(trade);
         return skipped(book, trade, side, None, Shares::ZERO, SkipReason::ForeignPair);
     };
     let (symbol, shares) = match &half.fact.kind {

@@ -179,6 +179,7 @@ fn must_say_what_the_log_says(trade: &Trade, event: &Event, facts: &TokenFacts) 
             assert!(!skipped.shares.is_negative());
             return;
         }
+        Event::Pending(_) => panic_on(event, "a trade waits though everything was answered"),
         Event::Dead(dead) => {
             assert_eq!((dead.block_hash, dead.tx_hash, dead.log_index), place);
             assert!(!dead.reason.is_empty());
@@ -211,6 +212,7 @@ fn must_have_names_of_their_own(found: &Trades, events: &[Event]) {
     let names = |event: &Event| match event {
         Event::Fill(fill) => Some(fill.id),
         Event::Skipped(skipped) => Some(skipped.id),
+        Event::Pending(pending) => Some(pending.id),
         Event::Dead(_) => None,
     };
     let mut seen = BTreeSet::new();

@@ -14,10 +14,10 @@ use super::error::LedgerError;
 use super::open::Ledger;
 use super::{FillState, Loaded, PassedOver, Recent, row};
 use crate::chain::ChainView;
-use crate::fills::{Listing, TokenFact, TokenKind};
+use crate::fills::{Listing, PendingFill, TokenFact, TokenKind};
 use crate::hedges::{HaltKind, Intent, IntentState, Snapshot};
 use crate::positions::TRADED_SHARES_MAX;
-use crate::units::{BlockRef, Cash, Millis, OrderId, Shares, Side, Symbol};
+use crate::units::{BlockRef, Cash, FillId, LogId, Millis, OrderId, Shares, Side, Symbol};
 
 /// Terminal intents younger than this before the ledger last knew the broker's orders are read too: the list at start
 /// begins there, terminal orders are asked again for a day, and an hour is for clocks that differ.
@@ -193,9 +193,11 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
             cursor: cursor(conn)?,
             window,
             standing,
+            evidence: pushed(conn)?,
             tokens: tokens(conn)?,
             ..ChainView::default()
         },
+        pending: pending(conn)?,
         fills,
         fill_sums: fill_sums.into_iter().collect(),
         execution_sums: execution_sums(conn)?.into_iter().collect(),
@@ -283,6 +285,40 @@ pub(super) fn cursor(conn: &Connection) -> rusqlite::Result<Option<BlockRef>> {
 
 fn window(conn: &Connection) -> rusqlite::Result<Vec<BlockRef>> {
     conn.prepare("SELECT number, hash FROM window ORDER BY number")?.query_map([], block)?.collect()
+}
+
+fn pending(conn: &Connection) -> rusqlite::Result<Vec<PendingFill>> {
+    conn.prepare(
+        "SELECT chain_id, block_hash, tx_hash, log_index, side, block_number, token, symbol, reason \
+         FROM pending_fills ORDER BY block_number, log_index, side",
+    )?
+    .query_map([], |r| {
+        Ok(PendingFill {
+            id: FillId {
+                chain_id: row::number(r, 0)?,
+                block_hash: row::parsed(r, 1)?,
+                tx_hash: row::parsed(r, 2)?,
+                log_index: row::number(r, 3)?,
+                side: row::parsed(r, 4)?,
+            },
+            block_number: row::number(r, 5)?,
+            token: row::parsed(r, 6)?,
+            symbol: row::parsed_or_none(r, 7)?,
+            reason: r.get(8)?,
+        })
+    })?
+    .collect()
+}
+
+fn pushed(conn: &Connection) -> rusqlite::Result<Vec<LogId>> {
+    conn.prepare(
+        "SELECT block_number, block_hash, tx_hash, log_index FROM pushed_logs \
+         ORDER BY block_number, block_hash, tx_hash, log_index",
+    )?
+    .query_map([], |r| {
+        Ok(LogId { block: block(r)?, tx_hash: row::parsed(r, 2)?, log_index: row::number(r, 3)? })
+    })?
+    .collect()
 }
 
 fn tokens(conn: &Connection) -> rusqlite::Result<Vec<TokenFact>> {

@@ -20,9 +20,9 @@ mod write;
 use alloy::primitives::Address;
 
 use crate::chain::ChainView;
-use crate::fills::{DeadEvent, Fill, Skipped, TokenFact};
+use crate::fills::{DeadEvent, Fill, PendingFill, Skipped, TokenFact};
 use crate::hedges::{Decision, HaltKind, Intent, IntentState};
-use crate::units::{BlockRef, Cash, FillId, IntentId, Millis, OrderId, Price, Shares, Symbol};
+use crate::units::{BlockRef, Cash, FillId, IntentId, LogId, Millis, OrderId, Price, Shares, Symbol};
 
 pub use error::{Difference, LedgerError};
 pub use examine::{Examined, not_writable, suits};
@@ -116,6 +116,14 @@ pub enum Write {
         /// The entry.
         n: u32,
     },
+    /// A fill whose amount the node does not tell; once.
+    Pending(PendingFill),
+    /// It waits no more: it was told, or its block left the chain.
+    PendingOver(FillId),
+    /// A pushed log that no answer has shown or denied yet; once.
+    Pushed(LogId),
+    /// It is settled.
+    Settled(LogId),
     /// The cursor and the window after it; replaces both.
     Cursor {
         /// New cursor.
@@ -232,6 +240,8 @@ pub struct Loaded {
     pub chain: ChainView,
     /// Trades that were passed over before their ticker was listed; empty unless [`Ledger::passed_over`] filled it in.
     pub passed_over: Vec<PassedOver>,
+    /// Fills whose amount the node could not tell.
+    pub pending: Vec<PendingFill>,
     /// Every fill above the window's first block, and every older standing one that has not counted yet.
     pub fills: Vec<FillState>,
     /// Σ over counting entries of ± shares, per ticker.

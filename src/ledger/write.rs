@@ -13,9 +13,9 @@ use super::error::LedgerError;
 use super::open::Ledger;
 use super::{Source, Write, row};
 use crate::crash;
-use crate::fills::{DeadEvent, Fill, Skipped, TokenFact};
+use crate::fills::{DeadEvent, Fill, PendingFill, Skipped, TokenFact};
 use crate::hedges::{Decision, HaltKind, Intent, IntentState};
-use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Price, Shares, Symbol};
+use crate::units::{BlockRef, FillId, IntentId, LogId, Millis, OrderId, Price, Shares, Symbol};
 
 impl Ledger {
     /// Commits a batch at the moment `at`; an empty batch writes nothing.
@@ -100,6 +100,10 @@ impl Batch<'_> {
             Write::Dead(dead) => self.dead(dead),
             Write::Entry { id, n, standing, source } => self.entry(id, *n, *standing, *source),
             Write::Count { id, n } => self.count(id, *n),
+            Write::Pending(fill) => self.pending(fill),
+            Write::PendingOver(id) => self.pending_over(id),
+            Write::Pushed(log) => self.pushed(log),
+            Write::Settled(log) => self.settled(log),
             Write::Cursor { cursor, window } => self.cursor(cursor, window),
             Write::Intent(intent) => self.intent(intent),
             Write::Transition { from, intent } => self.transition(*from, intent),
@@ -322,6 +326,69 @@ impl Batch<'_> {
         }
         self.owed.counts.remove(&(fill, n));
         Ok(())
+    }
+
+    fn pending(&self, fill: &PendingFill) -> Result<(), Refusal> {
+        self.run(
+            "INSERT INTO pending_fills (chain_id, block_hash, tx_hash, log_index, side, block_number, token, symbol, \
+             reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            (
+                row::integer(fill.id.chain_id)?,
+                row::hash(&fill.id.block_hash),
+                row::hash(&fill.id.tx_hash),
+                row::integer(fill.id.log_index)?,
+                fill.id.side.as_str(),
+                row::integer(fill.block_number)?,
+                row::address(&fill.token),
+                fill.symbol.as_ref().map(Symbol::as_str),
+                &fill.reason,
+                self.at.0,
+            ),
+        )?;
+        Ok(())
+    }
+
+    fn pending_over(&self, id: &FillId) -> Result<(), Refusal> {
+        let removed = self.run(
+            "DELETE FROM pending_fills WHERE tx_hash = ?1 AND log_index = ?2 AND side = ?3 AND block_hash = ?4 \
+             AND chain_id = ?5",
+            (
+                row::hash(&id.tx_hash),
+                row::integer(id.log_index)?,
+                id.side.as_str(),
+                row::hash(&id.block_hash),
+                row::integer(id.chain_id)?,
+            ),
+        )?;
+        if removed == 1 { Ok(()) } else { contradiction(format!("{id} did not wait")) }
+    }
+
+    fn pushed(&self, log: &LogId) -> Result<(), Refusal> {
+        let LogId { block, tx_hash, log_index } = log;
+        self.run(
+            "INSERT INTO pushed_logs (block_number, block_hash, tx_hash, log_index, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (
+                row::integer(block.number)?,
+                row::hash(&block.hash),
+                row::hash(tx_hash),
+                row::integer(*log_index)?,
+                self.at.0,
+            ),
+        )?;
+        Ok(())
+    }
+
+    fn settled(&self, log: &LogId) -> Result<(), Refusal> {
+        let removed = self.run(
+            "DELETE FROM pushed_logs WHERE block_number = ?1 AND block_hash = ?2 AND tx_hash = ?3 AND log_index = ?4",
+            (
+                row::integer(log.block.number)?,
+                row::hash(&log.block.hash),
+                row::hash(&log.tx_hash),
+                row::integer(log.log_index)?,
+            ),
+        )?;
+        if removed == 1 { Ok(()) } else { contradiction(format!("{log} was not kept as pushed")) }
     }
 
     fn cursor(&self, cursor: &BlockRef, window: &[BlockRef]) -> Result<(), Refusal> {

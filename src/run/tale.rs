@@ -32,6 +32,16 @@ pub fn said(write: &Write) -> Option<(Level, String)> {
             let what = if *counted { "counts after all" } else { "stays passed over" };
             (Level::Info, format!("{what}: {}, by {who}: {reason}", id))
         }
+        Write::Pending(fill) => {
+            let whom = fill.symbol.as_ref().map_or_else(|| fill.token.to_string(), ToString::to_string);
+            (
+                Level::Warn,
+                format!("a fill of {whom} waits, its amount is not known ({}): {}", fill.log(), fill.reason),
+            )
+        }
+        Write::PendingOver(id) => (Level::Info, format!("waits no more: {id}")),
+        Write::Pushed(log) => (Level::Debug, format!("pushed, and not in an answer yet: {log}")),
+        Write::Settled(log) => (Level::Debug, format!("accounted for: {log}")),
         Write::Token(fact) => {
             (Level::Info, format!("token {} is `{}`: {:?}", fact.address, fact.symbol, fact.kind))
         }

@@ -223,7 +223,7 @@ const fn row(name: &'static str, critical_for: CriticalFor, look: Look) -> Row {
 }
 
 /// Every check there is. Names are stable: alerts and dashboards are built on them.
-const TABLE: [Row; 19] = [
+const TABLE: [Row; 20] = [
     row("engine_loop", CriticalFor::Live, Look::Outside(engine_loop)),
     row("clock", CriticalFor::Ready, Look::Engine(clock)),
     row("ledger", CriticalFor::Ready, Look::Outside(ledger)),
@@ -241,6 +241,7 @@ const TABLE: [Row; 19] = [
     row("halts", CriticalFor::Ready, Look::Engine(halts)),
     row("intents_certain", CriticalFor::Ready, Look::Engine(intents_certain)),
     row("exposure_hedged", CriticalFor::Ready, Look::Engine(exposure_hedged)),
+    row("amounts_known", CriticalFor::Ready, Look::Engine(amounts_known)),
     row("orders_finish", CriticalFor::None, Look::Engine(orders_finish)),
     row("dead_events", CriticalFor::None, Look::Engine(dead_events)),
 ];
@@ -492,6 +493,16 @@ fn exposure_hedged(scene: &Scene<'_>, facts: &Facts) -> Finding {
         "a lot or more is open and no order is at work for it",
     )
     .quoting(Some(why.join("; ")))
+}
+
+fn amounts_known(_: &Scene<'_>, facts: &Facts) -> Finding {
+    let named: Vec<&str> = facts.pending.iter().map(|(whom, _)| whom.as_str()).collect();
+    let why: Vec<String> = facts.pending.iter().map(|(whom, why)| format!("{whom}: {why}")).collect();
+    let detail = format!(
+        "fills wait for their amount and are not hedged: {}; this needs an archive node (WS_RPC_URL){SEE_STATUS}",
+        named.join(", ")
+    );
+    Finding::of(named.is_empty(), named.len().to_string(), detail).quoting(Some(why.join("; ")))
 }
 
 fn orders_finish(scene: &Scene<'_>, facts: &Facts) -> Finding {

@@ -14,6 +14,7 @@ mod books;
 mod clients;
 mod ledgers;
 mod node;
+mod pushed;
 mod ranges;
 mod receipts;
 mod schwab;

@@ -87,7 +87,7 @@ pub(crate) type Lie = Box<dyn FnMut(&str, &Value, Value) -> Reply + Send>;
 /// What becomes of a read before a node with this lie: the reason why it is thrown away, or the sweep handed on.
 pub(crate) async fn becomes(
     chain: SimChain,
-    standing: Vec<(u64, FillId)>,
+    planned_on: ChainView,
     mut lie: Lie,
     deployment: u64,
     expected: &str,
@@ -100,8 +100,7 @@ pub(crate) async fn becomes(
     })
     .await;
     let (inputs, mut queue) = mpsc::channel(16);
-    let view = ChainView { standing, ..ChainView::default() };
-    let (publish, view) = watch::channel(view);
+    let (publish, view) = watch::channel(planned_on);
     let (facts, seen) = watch::channel(ChainFacts::default());
     let config = config(url, deployment);
     let reading = tokio::spawn(chain::run(config, CHAIN_ID, inputs, view, facts, Arc::new(Notify::new())));
@@ -136,7 +135,7 @@ fn height(number: u64) -> Value {
 }
 
 /// Changes the header at a height.
-fn header(number: u64, field: &'static str, to: Value) -> Lie {
+pub(crate) fn header(number: u64, field: &'static str, to: Value) -> Lie {
     Box::new(move |method, params, mut truth| {
         if method == "eth_getBlockByNumber"
             && truth["number"] == height(number)
@@ -170,7 +169,7 @@ pub(crate) fn both(mut one: Lie, mut other: Lie) -> Lie {
 }
 
 /// Another answer to this method, whatever is asked.
-fn always(what: &'static str, reply: Reply) -> Lie {
+pub(crate) fn always(what: &'static str, reply: Reply) -> Lie {
     Box::new(move |method, _, truth| if method == what { reply.clone() } else { Says(truth) })
 }
 
@@ -194,7 +193,6 @@ async fn what_does_not_belong_together_is_thrown_away_with_its_reason() {
     let at = |number: u64| sample.block_at(number).unwrap().reference();
     let [base, taken, cleared] = [1_000, 1_002, 1_003].map(at);
     let clear_tx = sample.block_at(1_003).unwrap().txs[0].hash;
-    let no_logs = || logs(1_002, Vec::clear);
     let nowhere = json!(NOWHERE);
     let standing = FillId {
         chain_id: CHAIN_ID,
@@ -350,7 +348,7 @@ async fn what_does_not_belong_together_is_thrown_away_with_its_reason() {
     ];
     let names: Vec<_> = rows.iter().map(|row| (row.0, row.4.clone())).collect();
     let found = rows.into_iter().map(|(_, chain, standing, lie, expected)| async move {
-        becomes(chain, standing, lie, 1_001, &expected).await
+        becomes(chain, ChainView { standing, ..ChainView::default() }, lie, 1_001, &expected).await
     });
     let found = futures_util::future::join_all(found).await;
     assert_rows(
@@ -362,10 +360,10 @@ async fn what_does_not_belong_together_is_thrown_away_with_its_reason() {
 #[tokio::test]
 async fn the_truth_is_handed_on() {
     let truth = |_: &str, _: &Value, truth| Says(truth);
-    let near = becomes(a_chain(1), vec![], Box::new(truth), 1_001, "-").await;
-    let far = becomes(a_chain(100), vec![], Box::new(truth), 1_001, "-").await;
+    let near = becomes(a_chain(1), ChainView::default(), Box::new(truth), 1_001, "-").await;
+    let far = becomes(a_chain(100), ChainView::default(), Box::new(truth), 1_001, "-").await;
     assert_eq!((near.as_str(), far.as_str()), ("a sweep of 2 events", "a sweep of 2 events"));
-    let early = becomes(a_chain(1), vec![], Box::new(truth), 5_000, "").await;
+    let early = becomes(a_chain(1), ChainView::default(), Box::new(truth), 5_000, "").await;
     assert_eq!(
         early,
         "the node's head 1004 is below DEPLOYMENT_BLOCK 5000; waiting (is the node still syncing?)"

@@ -1,5 +1,6 @@
 //! Receipts that a node refuses, for ever and in any words: the line goes on, with the proof where one way is left.
 
+use counterfill::chain::ChainView;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -45,7 +46,7 @@ async fn evidence_that_can_not_be_had_does_not_stop_the_line() {
         ("not at all, for there are too few", receipts(too_few(), too_few(), null()), believed),
     ];
     let found = join_all(rows.into_iter().map(async |(name, lie, expected)| {
-        (name, becomes(a_chain(1), vec![], lie, 1_001, "-").await, expected)
+        (name, becomes(a_chain(1), ChainView::default(), lie, 1_001, "-").await, expected)
     }));
     assert_rows(found.await);
 }

@@ -11,7 +11,7 @@ use counterfill::chain::abi::{Amount, Leg, RawLog, Trade};
 use counterfill::chain::rpc::Rpc;
 use counterfill::chain::tokens::Tokens;
 use counterfill::fills::{Event, TokenFact, TokenKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::assert_rows;
 use super::node::{PATIENCE, Reply, called, node};
@@ -117,6 +117,7 @@ fn line(event: &Event) -> String {
             let symbol = skipped.symbol.as_ref().map_or("-", |symbol| symbol.as_str());
             format!("{} {} {symbol} skipped: {}", skipped.id.side, skipped.shares, skipped.reason.as_str())
         }
+        Event::Pending(pending) => format!("waits: {}", pending.reason),
         Event::Dead(dead) => format!("dead: {}", dead.reason),
     }
 }
@@ -134,7 +135,7 @@ async fn weighed(listed: Listed, token: Address, odd: Vec<(Address, [u8; 4], Rep
     let rpc = Rpc::connect(&url, None).await.unwrap();
     let config = config(listed);
     let mut tokens = Tokens::new(&config);
-    match tokens.weigh(&rpc, &config.book(CHAIN_ID), &[trade(token)]).await {
+    match tokens.weigh(&rpc, &config.book(CHAIN_ID), &[trade(token)], 0).await {
         Ok(weighed) => format!("{}; {} facts", line(&weighed.events[0]), weighed.tokens.len()),
         Err(error) => {
             format!("asked again: {}", error.to_string().split(" at line ").next().unwrap_or_default())
@@ -336,10 +337,10 @@ async fn a_token_that_is_no_longer_what_the_ledger_says_is_told() {
             "token 0xe0E0e0e0e0E0E0e0E0e0e0e0e0e0E0e0e0e0e0e0 is the share TSLA with 18 decimals in the ledger, but the chain, read with EQUITIES and CASH as they are set, says something that can not be read; set EQUITIES and CASH as they were, or begin a new ledger (another DATABASE_URL)",
         ),
         (
-            "a node's trouble",
+            "one that the node refuses to say anything of: the others go on",
             fact(SHARE, 18, share),
             vec![(SHARE, SYMBOL, Refuses(-32603, "internal error"))],
-            "asked again: the node refuses eth_call: internal error (code -32603)",
+            "nothing",
         ),
     ];
     let mut found = Vec::new();
@@ -361,4 +362,67 @@ async fn a_token_that_is_no_longer_what_the_ledger_says_is_told() {
         found.push((name, text, expected));
     }
     assert_rows(found);
+}
+
+/// The state of a block that the node does not have any more is one fill's trouble; that it is not there yet is nobody's.
+#[tokio::test]
+async fn a_state_that_is_gone_makes_its_own_trade_wait() {
+    let gone = |method: &str, params: &Value| match (method, &params[1]) {
+        ("eth_call", Value::String(at)) if at == "latest" => {
+            let (to, selector) = called(params);
+            truth(to, alloy::hex::decode(selector).unwrap().try_into().unwrap())
+        }
+        ("eth_call", _) => Refuses(-32000, "missing trie node 8b1604e0 (path )"),
+        _ => Says(Value::Null),
+    };
+    let config = config(Listed::All);
+    let book = config.book(CHAIN_ID);
+    let rpc = Rpc::connect(&node(gone).await, None).await.unwrap();
+    let both = [trade(WRAPPED), trade(SHARE)];
+    let lines = |events: &[Event]| events.iter().map(line).collect::<Vec<_>>().join(" / ");
+    let waits = "waits: the node refuses eth_call: missing trie node 8b1604e0 (path ) (code -32000) / SELL 1 TSLA for 100";
+    // At or below the height whose state a node may drop: at once, and the other trade goes on.
+    let mut tokens = Tokens::new(&config);
+    assert_eq!(lines(&tokens.weigh(&rpc, &book, &both, 100).await.unwrap().events), waits);
+    // Above it the state may only be late: asked again, some times.
+    let mut tokens = Tokens::new(&config);
+    let mut attempts = 0;
+    let weighed = loop {
+        attempts += 1;
+        match tokens.weigh(&rpc, &book, &both, 99).await {
+            Ok(weighed) => break weighed,
+            Err(_) => assert!(attempts < 20, "for ever"),
+        }
+    };
+    assert_eq!((attempts, lines(&weighed.events).as_str()), (8, waits));
+    // A limit is about all calls, whatever is asked, and nothing waits alone for it.
+    let limited = |_: &str, _: &Value| Refuses(429, "Too Many Requests");
+    let rpc = Rpc::connect(&node(limited).await, None).await.unwrap();
+    let mut tokens = Tokens::new(&config);
+    for _ in 0..20 {
+        assert!(tokens.weigh(&rpc, &book, &both, 100).await.is_err());
+    }
+}
+
+/// A node that takes no hash for a state is asked by height, as long as the block stands there.
+#[tokio::test]
+async fn a_node_that_takes_heights_only_is_asked_by_height() {
+    for (stands, expected) in [(true, "SELL 1.5 TSLA for 100"), (false, "waits: ")] {
+        let by_height = move |method: &str, params: &Value| match method {
+            "eth_call" if params[1].is_object() => Refuses(-32602, "invalid argument 1: hex string expected"),
+            "eth_call" => {
+                let (to, selector) = called(params);
+                truth(to, alloy::hex::decode(selector).unwrap().try_into().unwrap())
+            }
+            _ => Says(json!({
+                "number": "0x64", "hash": B256::repeat_byte(if stands { 0xaa } else { 0xab }),
+                "parentHash": B256::ZERO, "timestamp": "0x1", "logsBloom": format!("0x{}", "0".repeat(512)),
+            })),
+        };
+        let config = config(Listed::All);
+        let rpc = Rpc::connect(&node(by_height).await, None).await.unwrap();
+        let trades = [trade(WRAPPED)];
+        let weighed = Tokens::new(&config).weigh(&rpc, &config.book(CHAIN_ID), &trades, 100).await.unwrap();
+        assert!(line(&weighed.events[0]).starts_with(expected), "{}", line(&weighed.events[0]));
+    }
 }

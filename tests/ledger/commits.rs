@@ -70,6 +70,7 @@ fn every_write_is_read_back_also_after_a_restart() {
             tokens: vec![token()],
             ..ChainView::default()
         },
+        pending: vec![],
         fills: vec![state(&reversed, 1, true), state(&seen, 0, false), state(&reinstated, 2, false)],
         fill_sums: vec![
             (symbol("AAPL"), Shares::ZERO),

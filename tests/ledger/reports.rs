@@ -258,6 +258,7 @@ fn status_has_one_shape_with_and_without_a_bot() {
         gate: None,
         broker_answers: Some(true),
         session: None,
+        pending: vec![],
         unsettled: vec![],
     };
     let (chain, process) = (ChainFacts::default(), ProcessFacts::default());

@@ -4,17 +4,17 @@
 
 pub mod ops;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use alloy::primitives::{Address, B256, keccak256};
 use counterfill::broker::{BrokerOrder, OrderStatus, Placed, Profile, Quote, ReadError, Session, Ticket};
 use counterfill::chain::{ChainView, Push, Sweep};
 use counterfill::engine::{Command, Decision, Effect, Engine, Input, Policy, Question, Stop};
-use counterfill::fills::{Event, Fill};
+use counterfill::fills::{Event, Fill, PendingFill};
 use counterfill::hedges::{HaltKind, Intent, IntentState, Limits};
 use counterfill::ledger::{FillState, Ledger, Loaded, PassedOver, Stamp, Write};
-use counterfill::units::{BlockRef, Cash, FillId, Millis, ONE, Price, Shares, Side, Symbol};
+use counterfill::units::{BlockRef, Cash, FillId, LogId, Millis, ONE, Price, Shares, Side, Symbol};
 
 pub const CHAIN_ID: u64 = 8453;
 
@@ -149,6 +149,12 @@ impl Chain {
             canonical: range.iter().map(|block| (block.number, block.hash)).collect(),
             events: range.iter().flat_map(|block| block.fills()).map(Event::Fill).collect(),
             refuted: vec![],
+            settled: view
+                .evidence
+                .iter()
+                .filter(|log| (base.number + 1..=target.number).contains(&log.block.number))
+                .copied()
+                .collect(),
             tokens: vec![],
             head: self.head().number,
         })
@@ -500,6 +506,8 @@ pub struct Shelf {
     pub seen: BTreeMap<FillId, Millis>,
     /// As a test puts them there; nothing that is written changes them.
     pub passed_over: Vec<PassedOver>,
+    pub pushed: BTreeSet<LogId>,
+    pub pending: BTreeMap<FillId, PendingFill>,
 }
 
 impl Shelf {
@@ -577,6 +585,13 @@ impl Shelf {
                     *self.baselines.entry(symbol).or_default() += change.atoms();
                 }
                 Write::Begun => self.begun = true,
+                Write::Pending(fill) => {
+                    assert!(!self.fills.contains_key(&fill.id), "what is known does not wait");
+                    assert_eq!(self.pending.insert(fill.id, fill), None);
+                }
+                Write::PendingOver(id) => drop(self.pending.remove(&id).unwrap()),
+                Write::Pushed(log) => assert!(self.pushed.insert(log), "kept once"),
+                Write::Settled(log) => assert!(self.pushed.remove(&log), "settled once"),
                 Write::Token(_) | Write::Skipped(_) | Write::Answered { .. } | Write::Dead(_) => {}
             }
         }
@@ -602,7 +617,13 @@ impl Shelf {
         };
         Loaded {
             passed_over: self.passed_over.clone(),
-            chain: ChainView { cursor: self.cursor, window: self.window.clone(), ..ChainView::default() },
+            chain: ChainView {
+                cursor: self.cursor,
+                window: self.window.clone(),
+                evidence: self.pushed.iter().copied().collect(),
+                ..ChainView::default()
+            },
+            pending: self.pending.values().cloned().collect(),
             fills: self.fills.values().filter(|state| state.fill.block_number > floor).cloned().collect(),
             fill_sums: sums(&self.sums),
             execution_sums: sums(&self.executions),
@@ -889,7 +910,13 @@ impl World {
 
     pub fn push(&mut self, block: &Block) {
         let events = block.fills().into_iter().map(Event::Fill).collect();
-        self.input(Input::Push(Push { events, tokens: vec![] }));
+        self.input(Input::Push(Push { events, ..Push::default() }));
+    }
+
+    /// Pushes a block's logs as those of which no fill can be made at once.
+    pub fn push_evidence(&mut self, block: &Block) {
+        let evidence = block.fills().iter().map(Fill::log).collect();
+        self.input(Input::Push(Push { evidence, ..Push::default() }));
     }
 
     pub fn sweep(&mut self, blocks_max: usize) -> bool {

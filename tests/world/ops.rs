@@ -141,7 +141,8 @@ pub fn apply(world: &mut World, op: Op, tx: &mut u64) {
             let index = world.chain.ever.len().saturating_sub(1 + back);
             let block = world.chain.ever[index].clone();
             for _ in 0..times {
-                world.push(&block);
+                // The middle of three: as evidence alone, as a clear comes.
+                if times == 2 { world.push_evidence(&block) } else { world.push(&block) }
             }
         }
         Op::Sweep { blocks } => {

@@ -93,8 +93,10 @@ impl World {
             8 => {
                 let back = usize::from(bytes.byte()).checked_rem(self.ever.len())?;
                 let events = self.ever.iter().rev().nth(back)?.events.clone();
-                let takes = events.into_iter().filter(|event| matches!(event, Event::Fill(_))).collect();
-                Some(Input::Push(Push { events: takes, tokens: vec![] }))
+                let (takes, others): (Vec<_>, Vec<_>) =
+                    events.into_iter().partition(|event| matches!(event, Event::Fill(_)));
+                let evidence = others.iter().map(Event::log).collect();
+                Some(Input::Push(Push { events: takes, evidence, ..Push::default() }))
             }
             9 => Some(Input::Connected { head: self.canonical.last()?.at }),
             10 | 11 => self.placed(bytes),
@@ -151,6 +153,12 @@ impl World {
             canonical: range.iter().map(|block| (block.at.number, block.at.hash)).collect(),
             events: range.iter().flat_map(|block| block.events.clone()).collect(),
             refuted: vec![],
+            settled: view
+                .evidence
+                .iter()
+                .filter(|log| range.iter().any(|b| b.at.number == log.block.number))
+                .copied()
+                .collect(),
             tokens: vec![],
             head: self.canonical.last().map_or(base.number, |block| block.at.number),
         })

@@ -18,10 +18,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::node::Wire;
 use crate::broker::Ticket;
 use crate::chain::by_hand::{self, Ear, Eye, Ground, Looked, Remembered, Told};
-use crate::chain::{ChainStop, ChainView};
+use crate::chain::{ChainStop, ChainView, Push};
 use crate::engine::{Input, Question};
 use crate::run::turn::Turn;
-use crate::units::{BlockRef, FillId};
+use crate::units::BlockRef;
 
 /// First pause after answers that do not belong together, as in `chain::sweep`; doubles.
 const PAUSE_MS_MIN: i64 = 100;
@@ -35,7 +35,7 @@ const BEHIND_MS: i64 = 2_000;
 type Opening = Pin<Box<dyn Future<Output = Opened>>>;
 type Opened = Result<(Eye, Ear, BlockRef), (Remembered, Option<ChainStop>)>;
 type Looking = Pin<Box<dyn Future<Output = (Eye, Looked)>>>;
-type Hearing = Pin<Box<dyn Future<Output = (Ear, bool, Told)>>>;
+type Hearing = Pin<Box<dyn Future<Output = (Ear, Told)>>>;
 
 /// Where the connection to the node stands.
 enum Line {
@@ -47,7 +47,7 @@ enum Line {
 struct Up {
     wire: Wire,
     eye: Option<Eye>,
-    looking: Option<(Looking, Vec<(u64, FillId)>)>,
+    looking: Option<(Looking, ChainView)>,
     ear: Option<Ear>,
     hearing: Option<Hearing>,
     heard: VecDeque<Box<RawValue>>,
@@ -187,8 +187,7 @@ impl Process {
         let Some(Line::Up(up)) = &mut self.line else { return };
         if let Some(eye) = up.eye.take() {
             self.bell = false;
-            let standing = view.standing.clone();
-            up.looking = Some((Box::pin(eye.look(view)), standing));
+            up.looking = Some((Box::pin(eye.look(view.clone())), view));
         }
     }
 
@@ -231,22 +230,29 @@ impl Process {
     fn listen(&mut self, up: &mut Up, wish: &mut Wish) {
         loop {
             if let Some(hearing) = &mut up.hearing {
-                let Some((ear, rung, told)) = poll(hearing) else { return };
+                let Some((ear, told)) = poll(hearing) else { return };
                 (up.ear, up.hearing) = (Some(ear), None);
-                self.bell |= rung;
                 match told {
                     Told::Push(push) => wish.inputs.push(Input::Push(push)),
                     Told::Bell => self.bell = true,
-                    Told::Nothing => {}
                     Told::Lost => wish.lost = true,
                 }
             }
             if up.heard.is_empty() {
                 return;
             }
-            let Some(ear) = up.ear.take() else { return };
-            let logs = std::mem::take(&mut up.heard).into();
-            up.hearing = Some(Box::pin(ear.hear(self.view().tokens, logs)));
+            let Some(mut ear) = up.ear.take() else { return };
+            let logs: Vec<_> = std::mem::take(&mut up.heard).into();
+            let (push, asking, rung) = ear.hear(&self.view().tokens, &logs);
+            self.bell |= rung;
+            if push != Push::default() {
+                wish.inputs.push(Input::Push(push));
+            }
+            if asking.is_empty() {
+                up.ear = Some(ear);
+            } else {
+                up.hearing = Some(Box::pin(ear.ask(asking)));
+            }
         }
     }
 
@@ -259,7 +265,7 @@ impl Process {
             Looked::Range(sweep) => {
                 up.pause_ms = PAUSE_MS_MIN;
                 let view = self.view();
-                if by_hand::may_be_handed_over(&sweep, &planned_on, &view.standing) {
+                if by_hand::may_be_handed_over(&sweep, &planned_on, &view) {
                     wish.fork = view.cursor.is_some_and(|cursor| {
                         sweep.base.number < cursor.number
                             && sweep.canonical.get(&cursor.number) != Some(&cursor.hash)

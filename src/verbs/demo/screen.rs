@@ -120,6 +120,7 @@ impl Memory {
             Write::Tag(_) | Write::Decision { .. } | Write::Baseline { .. } | Write::Begun => None,
             // The demo lists every ticker from the beginning.
             Write::Answered { .. } => None,
+            Write::Pushed(_) | Write::Settled(_) | Write::Pending(_) | Write::PendingOver(_) => None,
         }
     }
 
