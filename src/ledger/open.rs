@@ -45,6 +45,7 @@ pub fn migrations() -> Result<Vec<Migration>, LedgerError> {
         ("V1__ledger", include_str!("../../migrations/V1__ledger.sql")),
         ("V2__accounts", include_str!("../../migrations/V2__accounts.sql")),
         ("V3__passed_over", include_str!("../../migrations/V3__passed_over.sql")),
+        ("V5__counted", include_str!("../../migrations/V5__counted.sql")),
     ];
     list.into_iter()
         .map(|(name, sql)| Migration::unapplied(name, sql))
