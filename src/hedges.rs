@@ -155,6 +155,9 @@ pub struct Intent {
     pub snapshot: Option<Snapshot>,
     /// A person said that it is not ours: its executions do not count (`protocol.md` 3.6).
     pub ignored: bool,
+    /// Whether an end without an execution counts against its ticker (`protocol.md` 3.7): false of a refusal that says
+    /// something about us or the account.
+    pub counted: bool,
     /// The last transition's reason.
     pub reason: String,
 }
@@ -479,6 +482,7 @@ mod tests {
             reference: None,
             snapshot: None,
             ignored: false,
+            counted: true,
             reason: String::new(),
         };
         for (intent, words) in [

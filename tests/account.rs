@@ -6,7 +6,7 @@
 mod unhedged;
 mod world;
 
-use counterfill::broker::{OrderStatus, Ticket};
+use counterfill::broker::{OrderStatus, Quote, Ticket};
 use counterfill::engine::{Choice, Command, Effect, Input};
 use counterfill::hedges::HaltKind;
 use counterfill::units::{ONE, Shares, Side};
@@ -240,6 +240,36 @@ fn a_market_far_from_the_fills_holds_orders_and_then_halts() {
     pass(&mut world, 20_000);
     assert_eq!(orders(&world).len(), 2);
     verdict(&world);
+}
+
+#[test]
+fn a_wide_quote_of_one_exchange_is_not_the_market() {
+    let mut world = ready(Terms { quotes: true, ..Terms::by_list() });
+    let price = |text: &str| Some(text.parse().unwrap());
+    let quoted = |world: &mut World, last| {
+        let at = world.now;
+        let quote = Quote {
+            bid: price("40"),
+            ask: price("60"),
+            last,
+            partial_feed: Some("iex"),
+            missing: None,
+            symbol: symbol(0),
+            tradable: true,
+            at,
+        };
+        world.input(Input::Quotes { begun_at: at, answer: Ok(vec![quote]) });
+    };
+    // Two shares for 100 dollars.
+    deal(&mut world, Side::Sell, 2);
+    quoted(&mut world, None);
+    assert_eq!(orders(&world), []);
+    assert!(waiting(&world).contains("the feed iex, which is not the whole market"), "{}", waiting(&world));
+    quoted(&mut world, price("53"));
+    assert_eq!(orders(&world), [], "its last trade is as far");
+    quoted(&mut world, price("50.1"));
+    world.perform(None);
+    assert_eq!(orders(&world).len(), 1);
 }
 
 #[test]

@@ -8,9 +8,9 @@ mod until;
 use std::time::Instant;
 
 use broker_doubles::alpaca::{AlpacaDouble, Damage, Fault, KEY, Kind, Market, SECRET, Step};
-use counterfill::broker::alpaca::{Alpaca, LOT, Mode, Options, Word};
+use counterfill::broker::alpaca::{Alpaca, Feed, LOT, Mode, Options, Word};
 use counterfill::broker::{AccountError, Broker, OrderStatus, Placed, Session, Ticket};
-use counterfill::units::{Millis, Shares, Side};
+use counterfill::units::{Millis, Shares, Side, Symbol};
 
 use crate::until::until;
 
@@ -24,6 +24,7 @@ fn options(double: &AlpacaDouble) -> Options {
         lot: LOT,
         allow_short: false,
         word: Word::Broker,
+        feed: Feed::Iex,
         cert_file: None,
     }
 }
@@ -91,7 +92,8 @@ fn an_order_lives_from_its_call_to_its_end() {
 /// What an order call is taken for, by what the double does to it; and whether an order came of it.
 #[test]
 fn each_answer_is_taken_for_what_it_proves() {
-    let refuse = |status, code| Kind::Refuse { status, code, message: "words".into() };
+    let says = |status, code, words: &str| Kind::Refuse { status, code, message: words.into() };
+    let refuse = |status, code| says(status, code, "words");
     let rows: Vec<(Kind, &str, usize)> = vec![
         (Kind::AcceptThenClose, "unknown", 1),
         (Kind::AcceptThenReset, "unknown", 1),
@@ -113,7 +115,15 @@ fn each_answer_is_taken_for_what_it_proves() {
         (refuse(302, 0), "unknown", 0),
         (Kind::Keys { status: 401 }, "gate 60000", 0),
         (Kind::Keys { status: 403 }, "gate 60000", 0),
-        (Kind::AccessDenied, "gate 60000", 0),
+        // Pages that are not the broker's own, after a look by name found nothing.
+        (Kind::AccessDenied, "barred", 0),
+        (Kind::NoRoute, "barred", 0),
+        (says(403, 40_310_000, "new orders are rejected by user request"), "barred", 0),
+        (says(422, 40_010_001, "us_equity orders not allowed for account"), "barred", 0),
+        (says(403, 40_310_000, "account is not authorized to trade"), "barred", 0),
+        (says(403, 40_310_000, "insufficient buying power"), "refused", 0),
+        (says(422, 42_210_000, "potential wash trade detected"), "refused", 0),
+        (says(403, 40_310_000, "account is not allowed to short"), "refused", 0),
         (Kind::RateLimit { reset_s: None, retry_after_s: None }, "gate 60000", 0),
         (Kind::RateLimit { reset_s: None, retry_after_s: Some(7) }, "gate 7000", 0),
         (refuse(403, 40_310_000), "refused", 0),
@@ -140,6 +150,7 @@ fn each_answer_is_taken_for_what_it_proves() {
             Placed::Accepted(_) => "accepted".to_owned(),
             Placed::Refused { gate_ms: Some(ms), .. } => format!("gate {ms}"),
             Placed::Refused { gate_ms: None, .. } => "refused".into(),
+            Placed::Barred(_) => "barred".into(),
             Placed::Duplicate => "duplicate".into(),
             Placed::NotSent(_) => "not sent".into(),
             Placed::Unknown(_) => "unknown".into(),
@@ -147,6 +158,126 @@ fn each_answer_is_taken_for_what_it_proves() {
         assert_eq!(said, taken, "{kind:?}: {placed:?}");
         assert_eq!(calls_and_orders(&double, &ticket), (1, orders), "{kind:?}");
         double.heal();
+    }
+}
+
+/// What the account says of itself decides where the words do not; and a page is believed only after a look by name.
+#[test]
+fn a_refusal_is_the_accounts_where_the_account_says_so() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    let refuse = || Kind::Refuse { status: 403, code: 40_310_000, message: "words".into() };
+    let account = |change: fn(&mut broker_doubles::alpaca::Account)| {
+        double.book(|book| {
+            book.account = broker_doubles::alpaca::Account::default();
+            change(&mut book.account);
+        });
+    };
+    type Change = fn(&mut broker_doubles::alpaca::Account);
+    let rows: [(Change, &str); 4] = [
+        (|account| account.trading_blocked = true, "blocked from trading"),
+        (|account| account.trade_suspended_by_user = true, "trade_suspended_by_user"),
+        (|account| account.status = "ACCOUNT_CLOSED".into(), "ACCOUNT_CLOSED"),
+        (|_| {}, ""),
+    ];
+    for (n, (change, words)) in (0..).zip(rows) {
+        account(change);
+        double.fault(Fault::next("place", refuse()));
+        let placed = client.place(&ticket(n, "1"), now);
+        match &placed {
+            Placed::Barred(reason) => assert!(!words.is_empty() && reason.contains(words), "{placed:?}"),
+            Placed::Refused { .. } => assert_eq!(words, "", "{placed:?}"),
+            _ => panic!("{placed:?}"),
+        }
+        // It is noticed without any order too, and passes by itself.
+        match client.session(now).unwrap() {
+            Session::Disputed { reason } => assert!(!words.is_empty() && reason.contains(words), "{reason}"),
+            _ => assert_eq!(words, ""),
+        }
+        assert_eq!(client.troubles(now).unwrap().is_empty(), words.is_empty());
+    }
+    // Nothing answers but the gateway: nobody knows.
+    double.fault(Fault::always("any", Kind::NoRoute));
+    assert!(matches!(client.place(&ticket(90, "1"), now), Placed::Unknown(_)));
+    assert!(client.order(&"none-such".parse().unwrap(), now).is_err(), "a page is not the broker's own 404");
+    assert!(double.orders().is_empty());
+}
+
+/// Two tickers are refused in the same words, whatever the broker calls the requests.
+#[test]
+fn the_same_refusal_has_the_same_words() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    double.fault(Fault::always("place", Kind::Refuse { status: 422, code: 1, message: "words".into() }));
+    let said = [1, 2].map(|n| client.place(&ticket(n, "1"), Millis::now()));
+    assert_eq!(said[0], said[1]);
+}
+
+#[test]
+fn an_order_that_a_person_replaced_is_one_with_what_followed() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    // What the first had traded, what the second is of, and what becomes of both as one.
+    let rows = [
+        ("0", "3", OrderStatus::Filled, "3"),
+        ("1", "2", OrderStatus::Filled, "3"),
+        ("1", "1", OrderStatus::Canceled, "2"),
+        ("1", "5", OrderStatus::Filled, "6"),
+    ];
+    for (n, (traded, next, status, executed)) in (0..).zip(rows) {
+        let life = vec![Step::trades(broker_doubles::alpaca::Fill::Shares(traded.parse().unwrap()), "new")];
+        double.book(|book| book.life = Some(life));
+        let ticket = ticket(n, "3");
+        let Placed::Accepted(id) = client.place(&ticket, now) else { panic!("accepted") };
+        assert_eq!(client.order(&id, now).unwrap().unwrap().status, OrderStatus::Live);
+        double.book(|book| {
+            book.life = None;
+            book.replace_by_hand(id.as_str(), next.parse().unwrap()).unwrap();
+        });
+        assert_eq!(client.order(&id, now).unwrap().unwrap().status, OrderStatus::Live, "the second lives");
+        let by_id = client.order(&id, now).unwrap().unwrap();
+        let by_name = client.find(&ticket.intent, now).unwrap().unwrap();
+        let listed = client.list(now.plus(-60_000), now).unwrap();
+        let of_ours: Vec<_> = listed.iter().filter(|order| order.id == id).collect();
+        assert_eq!(of_ours, [&by_name], "{n}");
+        assert_eq!(listed.len(), usize::try_from(n).unwrap() + 1, "the second is no order of its own");
+        for order in [by_id, by_name] {
+            assert_eq!((order.status, order.executed.to_string().as_str()), (status, executed), "{order:?}");
+            assert_eq!((order.executed, order.quantity), (order.filled, Shares::whole(3)));
+            assert_eq!(order.average_price.unwrap().to_string(), "100.01");
+            assert!(order.tag.is_some() && order.status_text.contains("replaced"), "{order:?}");
+        }
+    }
+}
+
+/// A replaced order whose successor can not be read, is of another ticker, or leads in a circle, stays replaced.
+#[test]
+fn a_replaced_order_that_leads_nowhere_is_a_persons() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    let cases: [fn(&mut broker_doubles::alpaca::Book, usize, usize); 3] = [
+        |book, old, _| book.orders[old].replaced_by = Some("nowhere".into()),
+        |book, _, new| book.orders[new].symbol = "AAPL".into(),
+        |book, old, new| {
+            book.orders[new].status = "replaced".into();
+            book.orders[new].plan.clear();
+            book.orders[new].replaced_by = Some(book.orders[old].id.clone());
+        },
+    ];
+    for (n, spoil) in (0..).zip(cases) {
+        let Placed::Accepted(id) = client.place(&ticket(n, "3"), now) else { panic!("accepted") };
+        double.book(|book| {
+            book.replace_by_hand(id.as_str(), "3".parse().unwrap()).unwrap();
+            let new = book.orders.len() - 1;
+            spoil(book, new - 1, new);
+        });
+        for order in [client.order(&id, now), client.find(&ticket(n, "3").intent, now)] {
+            assert_eq!(order.unwrap().unwrap().status, OrderStatus::Replaced, "{n}");
+        }
+        assert!(client.list(now.plus(-60_000), now).unwrap().iter().any(|order| order.id == id));
     }
 }
 
@@ -481,11 +612,125 @@ fn quotes_are_of_the_moment_unless_they_are_old() {
     let quotes = client.quotes(&symbols, now).unwrap();
     let shown: Vec<String> =
         quotes.iter().map(|q| format!("{} {:?} {:?} {}", q.symbol, q.bid, q.ask, q.tradable)).collect();
-    let wanted = ["AAPL None Some(Price(9.5)) false", "TSLA Some(Price(99.99)) Some(Price(100.01)) true"];
+    let wanted = ["AAPL None Some(Price(9.5)) true", "TSLA Some(Price(99.99)) Some(Price(100.01)) true"];
     assert_eq!(shown, wanted);
     assert!(quotes.iter().all(|quote| quote.at >= now));
     double.book(|book| book.stop_clock(now.plus(-20 * 60_000).0));
     assert!(client.quotes(&symbols[..1], now).unwrap()[0].at < now.plus(-19 * 60_000));
+}
+
+/// One name that the data server does not take costs its own ticker's quote and no other's, named in the refusal or not.
+#[test]
+fn one_name_is_refused_alone() {
+    let names = ["TSLA", "AAPL", "QQX", "NVDA", "F", "GM", "T", "XY"].map(|name| name.parse().unwrap());
+    for named in [true, false] {
+        let double = AlpacaDouble::start().unwrap();
+        let client = client(&double);
+        let now = Millis::now();
+        double.book(|book| {
+            book.unquoted = vec!["QQX".into(), "XY".into()];
+            book.names_unquoted = named;
+        });
+        let asked = || double.log().iter().filter(|entry| entry.route == "quotes").count();
+        let quotes = client.quotes(&names, now).unwrap();
+        let missing: Vec<String> = quotes
+            .iter()
+            .filter_map(|quote| Some(format!("{} {}", quote.symbol, quote.missing.as_ref()?)))
+            .collect();
+        assert_eq!((quotes.len(), missing.len()), (8, 2), "{missing:?}");
+        assert!(missing.iter().all(|told| told.contains("HTTP 400") && told.contains("invalid symbol")));
+        let first = asked();
+        assert!(first <= if named { 3 } else { 13 }, "{first} questions");
+        // It is not asked for with each list, but now and then.
+        assert_eq!(client.quotes(&names, now.plus(10_000)).unwrap().len(), 8);
+        assert_eq!(asked(), first + 1);
+        double.book(|book| book.unquoted.clear());
+        let later = client.quotes(&names, now.plus(300_000)).unwrap();
+        assert_eq!((later.len(), later.iter().filter(|quote| quote.missing.is_some()).count()), (8, 0));
+    }
+}
+
+/// More wrong names than one reading asks for: each reading leads on, and none of them asks without end.
+#[test]
+fn many_wrong_names_are_found_in_several_readings() {
+    let double = AlpacaDouble::start().unwrap();
+    let client = client(&double);
+    let now = Millis::now();
+    let names: Vec<Symbol> = (0..150).map(|n| format!("T{n}").parse().unwrap()).collect();
+    double.book(|book| {
+        book.unquoted = names.iter().step_by(2).map(|name| name.to_string()).collect();
+        book.names_unquoted = false;
+    });
+    let mut quoted = 0;
+    for n in 1..=40 {
+        let before = double.log().len();
+        let quotes = client.quotes(&names, now.plus(n * 5_000)).unwrap();
+        assert!(double.log().len() - before <= 26);
+        quoted = quotes.iter().filter(|quote| quote.missing.is_none()).count();
+        if quoted == 75 {
+            return;
+        }
+    }
+    panic!("{quoted} of 75 quoted");
+}
+
+#[test]
+fn a_feed_is_named_and_its_thin_quotes_have_the_last_trade() {
+    let double = AlpacaDouble::start().unwrap();
+    let now = Millis::now();
+    double.book(|book| {
+        let price = |text: &str| text.parse::<broker_doubles::decimal::Decimal>().unwrap();
+        book.stop_clock(now.0);
+        for (name, bid, ask) in
+            [("TSLA", "99.9", "100.1"), ("AAPL", "96", "110"), ("F", "0", "10"), ("GM", "9", "0")]
+        {
+            book.prices.insert(name.into(), (price(bid), price(ask)));
+        }
+        book.trades.insert("TSLA".into(), (price("100"), now.0));
+        book.trades.insert("AAPL".into(), (price("100.02"), now.0 - 30_000));
+        book.trades.insert("F".into(), (price("9.9"), now.0 - 120_000));
+    });
+    let symbols = ["TSLA", "AAPL", "F", "GM"].map(|name| name.parse().unwrap());
+    let told = |feed: Feed| {
+        let client = Alpaca::new(Options { feed, ..options(&double) }).unwrap();
+        client.account(now).unwrap();
+        let quotes = client.quotes(&symbols, now).unwrap();
+        let last =
+            |price: Option<counterfill::units::Price>| price.map_or_else(|| "-".into(), |p| p.to_string());
+        quotes
+            .iter()
+            .map(|q| format!("{} {} {:?} {}", q.symbol, last(q.last), q.partial_feed, q.tradable))
+            .collect::<Vec<_>>()
+    };
+    let of = |last: &str, feed: &str| {
+        ["AAPL", "F", "GM", "TSLA"].map(|name| {
+            let last = if name == "AAPL" { last } else { "-" };
+            format!("{name} {last} {feed} true")
+        })
+    };
+    assert_eq!(
+        told(Feed::Iex),
+        of("100.02", "Some(\"iex\")"),
+        "a trade of two minutes ago says nothing of now"
+    );
+    assert_eq!(told(Feed::Sip), of("-", "None"));
+    double.fault(Fault::always("trades", Kind::ServerErrorBefore));
+    assert_eq!(told(Feed::Iex), of("-", "Some(\"iex\")"), "the quotes stand alone");
+    let feeds: std::collections::BTreeSet<String> = double
+        .log()
+        .iter()
+        .filter(|entry| entry.route == "quotes")
+        .flat_map(|entry| entry.query.clone())
+        .filter_map(|(name, value)| (name == "feed").then_some(value))
+        .collect();
+    assert_eq!(feeds, ["iex", "sip"].map(str::to_owned).into());
+    // A quarter of an hour late is what this feed is.
+    double.heal();
+    double.book(|book| book.stop_clock(now.0 - 15 * 60_000));
+    let client = Alpaca::new(Options { feed: Feed::DelayedSip, ..options(&double) }).unwrap();
+    client.account(now).unwrap();
+    let quotes = client.quotes(&symbols, now).unwrap();
+    assert!(quotes.iter().all(|quote| quote.at >= now && quote.partial_feed == Some("delayed_sip")));
 }
 
 #[test]

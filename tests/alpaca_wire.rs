@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use broker_doubles::alpaca::{AlpacaDouble, KEY, SECRET};
-use counterfill::broker::alpaca::wire;
+use counterfill::broker::alpaca::{Feed, wire};
 use counterfill::broker::{BrokerOrder, OrderStatus};
 use counterfill::units::{Millis, Shares, Side};
 use proptest::prelude::*;
@@ -165,7 +165,7 @@ fn clocks_and_quotes() {
     let now = Millis(clock.at.0);
     let quotes = br#"{"quotes":{"AAPL":{"t":"2026-11-27T14:59:59Z","ap":189.92,"bp":189.9,"as":1,"z":"C"},
                                 "TSLA":{"t":"2026-11-27T09:00:00Z","ap":0,"bp":0}}}"#;
-    let told: Vec<String> = wire::quotes(quotes, now)
+    let told: Vec<String> = wire::quotes(quotes, Feed::Iex, now)
         .unwrap()
         .into_iter()
         .map(|quote| {
@@ -174,7 +174,7 @@ fn clocks_and_quotes() {
         .collect();
     assert_eq!(
         told,
-        ["AAPL Some(\"189.92\") true 2026-11-27T15:00:00.123Z", "TSLA None false 2026-11-27T09:00:00.000Z"]
+        ["AAPL Some(\"189.92\") true 2026-11-27T15:00:00.123Z", "TSLA None true 2026-11-27T09:00:00.000Z"]
     );
 }
 
@@ -208,8 +208,8 @@ fn the_double_has_the_same_shapes() {
     assert!(!numbers(&orders[0]));
     let page = wire::orders(orders.to_string().as_bytes()).unwrap();
     let read = page.orders;
-    assert_eq!((read.len(), page.rows, read[0].ordinary), (1, 1, true));
-    assert_eq!(read[0].client_id.as_deref(), Some("cf-0123456789ab-000001"));
+    assert_eq!((read.len(), page.rows, read[0].order.ordinary), (1, 1, true));
+    assert_eq!(read[0].order.client_id.as_deref(), Some("cf-0123456789ab-000001"));
 
     let account = asked(&double, "/v2/account");
     let named = "status, currency, cash, buying_power, equity, trading_blocked, account_blocked, \
@@ -232,7 +232,7 @@ fn the_double_has_the_same_shapes() {
     let calendar = asked(&double, "/v2/calendar?start=2026-11-27&end=2026-11-27");
     assert!(fields(&calendar[0]).is_superset(&listed("date, open, close, session_open, session_close")));
     let quotes = asked(&double, "/v2/stocks/quotes/latest?symbols=TSLA,ZZZZ");
-    assert_eq!(wire::quotes(quotes.to_string().as_bytes(), Millis::now()).unwrap().len(), 1);
+    assert_eq!(wire::quotes(quotes.to_string().as_bytes(), Feed::Iex, Millis::now()).unwrap().len(), 1);
 }
 
 fn read_as_everything(bytes: &[u8]) {
@@ -241,7 +241,8 @@ fn read_as_everything(bytes: &[u8]) {
     let _ = (
         wire::clock(bytes),
         wire::session_on(bytes, day),
-        wire::quotes(bytes, Millis(0)),
+        wire::quotes(bytes, Feed::Iex, Millis(0)),
+        wire::trades(bytes, Feed::Iex, Millis(0)),
         wire::error(bytes),
     );
 }

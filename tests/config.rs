@@ -265,6 +265,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("ALPACA_API_KEY", "a key", "its value is not a key (printable, without spaces)"),
     ("ALPACA_API_SECRET", "a\u{e9}", "its value is not a key (printable, without spaces)"),
     ("ALPACA_TRADING_MODE", "real", "`real` is not paper or live"),
+    ("ALPACA_FEED", "nasdaq", "`nasdaq` is not iex or sip or delayed_sip"),
     ("APP_KEY", "a key", "its value is not a key (printable, without spaces)"),
     ("APP_SECRET", "a\u{e9}", "its value is not a key (printable, without spaces)"),
     (

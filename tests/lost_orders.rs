@@ -658,3 +658,36 @@ fn an_order_of_ours_is_no_strangers_where_our_clock_was_set_forward_just_before_
     assert_eq!(posts(&world), 1);
     verdict(&world);
 }
+
+/// Somebody replaced our order at a broker that does not say by which: the list shows what may have taken its place, the
+/// first thing offered is to take that one for ours, and it doubles nothing.
+#[test]
+fn the_successor_of_a_replaced_order_is_shown_and_adopted() {
+    for by_list in [false, true] {
+        let mut world = ready(Terms { by_list, ..Terms::default() });
+        sold(&mut world, 2);
+        pass(&mut world, 3_000);
+        assert_eq!(intent(&world).state, IntentState::Working);
+        let now = world.now;
+        let old = world.desk.orders.last_mut().unwrap();
+        old.status = OrderStatus::Replaced;
+        let mut next = old.clone();
+        // A limit order by a hand, without our name and tag, and it trades.
+        next.id = "2000".parse().unwrap();
+        (next.client_id, next.tag, next.ordinary, next.entered_at) =
+            (None, Some("theirs".into()), false, now);
+        (next.status, next.filled, next.executed) = (OrderStatus::Filled, next.quantity, next.quantity);
+        world.desk.orders.push(next);
+        pass(&mut world, 70_000);
+        let waiting = world.engine.facts().unsettled;
+        assert_eq!((waiting.len(), halts(&world)), (1, vec![HaltKind::Stuck]));
+        let shown: Vec<&str> = waiting[0].similar.iter().map(|order| order.order_id.as_str()).collect();
+        assert!(shown.contains(&"2000"), "{shown:?}");
+        assert!(waiting[0].choices[0].contains("adopt"), "{:?}", waiting[0].choices);
+        reconcile(&mut world, Decision::Adopt("2000".parse().unwrap())).unwrap();
+        pass(&mut world, 70_000);
+        let facts = world.engine.facts();
+        assert_eq!((posts(&world), facts.tickers[0].exposure), (1, Shares::ZERO));
+        assert_eq!((intent(&world).state, halts(&world)), (IntentState::Filled, vec![]));
+    }
+}

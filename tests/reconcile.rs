@@ -43,6 +43,7 @@ fn intent(id: &str, ticker: &str, adopted: bool) -> Intent {
             known: vec!["900".parse().unwrap(), "901".parse().unwrap()],
         }),
         ignored: false,
+        counted: true,
         reason: "exposure reached a lot".into(),
     }
 }

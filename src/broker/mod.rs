@@ -68,7 +68,7 @@ pub struct Ticket {
     pub short: bool,
 }
 
-/// What became of an order call. Exactly one of five; a caller must treat each.
+/// What became of an order call. Exactly one of six; a caller must treat each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placed {
     /// A clear yes: the broker's id of the order.
@@ -81,6 +81,9 @@ pub enum Placed {
         /// it closes the gate, for this many milliseconds.
         gate_ms: Option<i64>,
     },
+    /// A clear no that is about the account: the broker has no such order, and takes none of this account. In the
+    /// broker's words.
+    Barred(String),
     /// The client order id is taken: an earlier send of this intent did arrive. It must be looked up.
     Duplicate,
     /// Provably never left: the client failed before the request was written.
@@ -178,6 +181,28 @@ pub struct Quote {
     pub at: Millis,
     /// False where the share is halted or suspended, or the quote is not of this moment (delayed).
     pub tradable: bool,
+    /// The feed it is from, where that is less than the whole market: then a side that is missing or far may be one
+    /// exchange's alone.
+    pub partial_feed: Option<&'static str>,
+    /// Why there are no prices, in the broker's words; none where there are.
+    pub missing: Option<String>,
+}
+
+impl Quote {
+    /// What a broker says that does not quote a ticker.
+    #[must_use]
+    pub const fn missing(symbol: Symbol, at: Millis, why: String) -> Self {
+        Self {
+            symbol,
+            bid: None,
+            ask: None,
+            last: None,
+            at,
+            tradable: true,
+            partial_feed: None,
+            missing: Some(why),
+        }
+    }
 }
 
 /// Whether orders may leave now.

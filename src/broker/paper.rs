@@ -408,6 +408,8 @@ impl Broker for PaperBroker {
                     last: Some(plan::price_of_e4(mid_e4)),
                     at: now,
                     tradable: true,
+                    partial_feed: None,
+                    missing: None,
                 });
             }
             Ok(quotes)

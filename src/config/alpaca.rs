@@ -6,7 +6,7 @@
 use super::reader::{Reader, Reported};
 use super::real::Real;
 use super::secret::Secret;
-use super::{BrokerKind, MarketHours, TradingMode};
+use super::{BrokerKind, MarketHours, QuoteFeed, TradingMode};
 use crate::broker::alpaca::{LIVE_URL, LOT};
 use crate::units::Shares;
 
@@ -27,6 +27,8 @@ pub struct AlpacaConfig {
     pub lot: Shares,
     /// Whose word opens a session.
     pub hours: MarketHours,
+    /// Whose quotes are read.
+    pub feed: QuoteFeed,
 }
 
 impl AlpacaConfig {
@@ -38,10 +40,11 @@ impl AlpacaConfig {
         real: &Real,
     ) -> Result<Option<Self>, Reported> {
         let mode = reader.value("ALPACA_TRADING_MODE");
+        let feed = reader.value("ALPACA_FEED");
         let key = reader.optional::<Secret>("ALPACA_API_KEY");
         let secret = reader.optional::<Secret>("ALPACA_API_SECRET");
         if broker != Some(BrokerKind::Alpaca) {
-            let _: TradingMode = mode?;
+            let _: (TradingMode, QuoteFeed) = (mode?, feed?);
             let _ = (key?, secret?);
             return Ok(None);
         }
@@ -62,6 +65,7 @@ impl AlpacaConfig {
             live_account: live_account?.map(|digits| digits.0),
             lot: lot?,
             hours: real.hours?,
+            feed: feed?,
         }))
     }
 }

@@ -36,7 +36,7 @@ pub use secret::{SealingKey, Secret, SecretUrl, SecretUrlError};
 pub use sources::{Origin, Process, Sources};
 pub use values::span;
 pub use webhook::{WebhookUrl, WebhookUrlError};
-pub use words::{BrokerKind, LogFormat, MarketHours, PaperSessions, TradingMode};
+pub use words::{BrokerKind, LogFormat, MarketHours, PaperSessions, QuoteFeed, TradingMode};
 
 use crate::fills::Listing;
 use crate::hedges::Limits;

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{BrokerKind, LogFormat, MarketHours, PaperSessions, TradingMode};
+use super::{BrokerKind, LogFormat, MarketHours, PaperSessions, QuoteFeed, TradingMode};
 
 /// The highest block number and chain id taken: SQLite keeps signed 64-bit integers.
 pub const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
@@ -123,6 +123,13 @@ pub static GROUPS: [Group; 4] = [
                 "paper",
                 Form::Words(TradingMode::WORDS),
                 "Alpaca's own paper trading, or live: money; each has keys of its own",
+            ),
+            defaulted(
+                "ALPACA_FEED",
+                "iex",
+                Form::Words(QuoteFeed::WORDS),
+                "Whose quotes Alpaca gives: iex is one exchange's and free, sip all exchanges' with a subscription, \
+                 delayed_sip theirs of a quarter of an hour ago",
             ),
             optional(
                 "APP_KEY",

@@ -15,7 +15,7 @@ use super::problems::Wrong;
 use super::secret::{SealingKey, Secret, SecretUrl, is_this_machine};
 use super::settings::Form;
 use super::webhook::WebhookUrl;
-use super::{BrokerKind, LogFormat, MarketHours, PaperSessions, TradingMode};
+use super::{BrokerKind, LogFormat, MarketHours, PaperSessions, QuoteFeed, TradingMode};
 use crate::broker::LIVE_ACCOUNT_DIGITS;
 use crate::units::{Cash, Shares, Symbol};
 
@@ -189,6 +189,12 @@ impl Value for BrokerKind {
 }
 
 impl Value for TradingMode {
+    fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
+        Self::from_word(text).ok_or_else(|| not(form))
+    }
+}
+
+impl Value for QuoteFeed {
     fn read(text: &str, form: Form) -> Result<Self, Wrongs> {
         Self::from_word(text).ok_or_else(|| not(form))
     }

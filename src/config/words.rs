@@ -56,6 +56,18 @@ words!(
 );
 
 words!(
+    /// Whose quotes Alpaca gives.
+    QuoteFeed {
+        /// One exchange's.
+        Iex = "iex",
+        /// All exchanges'.
+        Sip = "sip",
+        /// All exchanges', a quarter of an hour late.
+        DelayedSip = "delayed_sip",
+    }
+);
+
+words!(
     /// Whose word opens a session.
     MarketHours {
         /// The broker's and the built-in calendar's.

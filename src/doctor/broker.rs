@@ -127,7 +127,11 @@ fn ask(broker: &Arc<dyn Broker>, symbols: &[Symbol], known: &mut Known) {
     let symbols = symbols.to_vec();
     let quoting = Arc::clone(broker);
     known.checks.push(within("quotes", LIMIT, move || quotes(&*quoting, symbols)));
-    known.checks.push(asked("market hours", |broker| session(broker.session(Millis::now()))));
+    known.checks.push(asked("market hours", |broker| match broker.troubles(Millis::now()) {
+        // It keeps the session closed, and `account` has said so.
+        Ok(troubles) if !troubles.is_empty() => Finding::ok("closed to this account (see `account`)"),
+        _ => session(broker.session(Millis::now())),
+    }));
     known.ahead_ms = broker.clock_ahead_ms();
 }
 
@@ -224,15 +228,17 @@ fn quotes(broker: &dyn Broker, mut symbols: Vec<Symbol>) -> Finding {
     read(broker.quotes(&symbols, Millis::now()), |quotes| {
         let without: Vec<&str> = symbols
             .iter()
-            .filter(|symbol| !quotes.iter().any(|quote| quote.symbol == **symbol))
+            .filter(|symbol| !quotes.iter().any(|quote| quote.symbol == **symbol && quote.missing.is_none()))
             .map(Symbol::as_str)
             .collect();
+        let words = quotes.iter().find_map(|quote| quote.missing.as_ref());
+        let words = words.map_or_else(String::new, |words| format!(" ({words})"));
         let names: Vec<&str> = symbols.iter().map(Symbol::as_str).collect();
         if without.is_empty() {
             Finding::ok(format!("of {}", names.join(", ")))
         } else {
             Finding::failed(
-                format!("none of {}: their orders would wait for a price", without.join(", ")),
+                format!("none of {}: their orders would wait for a price{words}", without.join(", ")),
                 "Look whether the broker trades them, and whether your market data plan includes them",
             )
         }

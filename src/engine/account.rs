@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::unhedged::Wait;
-use super::{Asked, Engine, Out, Stop};
+use super::{Asked, Engine, Out, Read, Stop};
 use crate::broker::ReadError;
 use crate::hedges::{HaltKind, IntentState};
 use crate::ledger::Write;
@@ -47,7 +47,7 @@ impl Engine {
         out: &mut Out,
     ) -> Result<(), Stop> {
         let number = self.asked_positions.as_mut().map_or(0, Asked::returned);
-        let Some(held) = self.heard(number, answer) else { return Ok(()) };
+        let Some(held) = self.heard(Read::Positions, number, answer) else { return Ok(()) };
         self.reading = Some(Reading { begun_at, number, held: held.into_iter().collect() });
         self.booked_since.retain(|(after, ..)| *after >= number);
         if self.compared {
@@ -172,7 +172,11 @@ impl Engine {
         let age = self.reading.as_ref().map(|reading| self.now.since(reading.begun_at));
         let fresh = age.is_some_and(|age| (0..=HOLDING_MS_MAX).contains(&age));
         let Some(reading) = self.reading.as_ref().filter(|_| fresh) else {
-            return Err("the account's positions were not read in the last 30 s".into());
+            return Err(format!(
+                "the account's positions were not read in the last 30 s{}",
+                self.because(Read::Positions)
+            )
+            .into());
         };
         let held = reading.of(symbol);
         // What was booked since the reading began may or may not be in it: the truth lies between these two.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::orders::pause_ms;
 use super::unhedged::Wait;
-use super::{Asked, Effect, Engine, Out, Pause, Question, Resend, Stop};
+use super::{Asked, Effect, Engine, Out, Pause, Question, Read, Resend, Stop};
 use crate::broker::Session;
 use crate::hedges::{HaltKind, Intent, IntentState};
 use crate::ledger::Write;
@@ -51,10 +51,14 @@ impl Engine {
             waits.push("nothing: the bot is stopping".into());
         }
         if !self.unasked.is_empty() {
-            waits.push(format!("{} intents whose fate the broker must tell first", self.unasked.len()));
+            let why = self.because(Read::Order);
+            waits.push(format!("{} intents whose fate the broker must tell first{why}", self.unasked.len()));
         }
         if !self.compared {
-            waits.push("the broker's book to be compared with the ledger".into());
+            waits.push(format!(
+                "the broker's book to be compared with the ledger{}",
+                self.because(Read::List)
+            ));
         }
         if self.half_read {
             waits.push("the rest of a fork to be read".into());
@@ -84,8 +88,15 @@ impl Engine {
         if self.must_read.is_some() {
             return Some("an order call went wrong; one read of the broker must succeed first".into());
         }
+        if self.bar_needs_list() {
+            return Some(format!(
+                "an order was refused; the broker's list must be read first{}",
+                self.because(Read::List)
+            ));
+        }
         if self.broker_answers == Some(false) {
-            return Some("the broker does not answer".into());
+            let why = self.failing.values().next().map_or_else(String::new, |why| format!(": {why}"));
+            return Some(format!("the broker does not answer{why}"));
         }
         if let Some(ahead_ms) = self.clock_ahead_ms.filter(|ms| ms.saturating_abs() > CLOCKS_MS_MAX) {
             return Some(format!(
@@ -93,7 +104,7 @@ impl Engine {
             ));
         }
         match &self.session {
-            None => Some("the session is not known".into()),
+            None => Some(format!("the session is not known{}", self.because(Read::Session))),
             Some(Session::Closed { reason }) => Some(format!("session closed: {reason}")),
             Some(Session::Disputed { reason }) => Some(reason.clone()),
             Some(Session::Open { until: Some(until) }) if until.since(self.now) <= CLOSING_MS => {
@@ -117,7 +128,10 @@ impl Engine {
             out.effects.push(Effect::Ask(Question::Session));
         }
         self.ask_orders(out)?;
-        let needed = !self.compared || self.must_read.is_some() || self.broker_answers == Some(false);
+        let needed = !self.compared
+            || self.must_read.is_some()
+            || self.bar_needs_list()
+            || self.broker_answers == Some(false);
         let list_every = if needed { LIST_NEEDED_MS } else { self.search_every() };
         let list_due = self.asked_list.is_none_or(|asked| self.due(asked.at, list_every));
         // At start the list is read after every open intent was asked for (`protocol.md` 5.2).
@@ -483,6 +497,7 @@ impl Engine {
         let intent = Intent {
             snapshot,
             ignored: false,
+            counted: true,
             id: id.clone(),
             symbol: symbol.clone(),
             side,

@@ -14,6 +14,7 @@ mod operator;
 mod orders;
 mod pending;
 mod prices;
+mod refusals;
 mod search;
 mod skipped;
 mod types;
@@ -78,6 +79,16 @@ impl Pause {
     const fn until(self) -> Millis {
         self.since.plus(self.ms)
     }
+}
+
+/// What is read of the broker, by the kind of question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Read {
+    Order,
+    List,
+    Session,
+    Positions,
+    Quotes,
 }
 
 /// A question to the broker: when it was last asked, and whether it is still out.
@@ -253,6 +264,8 @@ pub struct Engine {
 
     /// The newest quotes, and when their reading began.
     quotes: BTreeMap<Symbol, (Millis, Quote)>,
+    /// When the last reading of them that was answered began.
+    quoted_at: Option<Millis>,
     /// Standing fills of the last hour.
     recent: BTreeMap<FillId, prices::Traded>,
     /// Since when the market is too far from the fills.
@@ -269,6 +282,14 @@ pub struct Engine {
     /// Order calls in a row that provably never left.
     not_sent: u32,
     gate: Option<(Pause, String)>,
+    /// What each ticker was last refused for.
+    refused: BTreeMap<Symbol, refusals::Refusal>,
+    /// The account takes no orders.
+    bar: Option<refusals::Bar>,
+    /// The number of the last list that was read.
+    listed_number: u64,
+    /// Which reads failed when they were last asked for, and why.
+    failing: BTreeMap<Read, String>,
     broker_answers: Option<bool>,
     asked_orders: BTreeMap<IntentId, Asked>,
     asked_list: Option<Asked>,
@@ -381,6 +402,7 @@ impl Engine {
             drifting: BTreeMap::new(),
             begun: loaded.begun,
             quotes: BTreeMap::new(),
+            quoted_at: None,
             recent: loaded
                 .recent
                 .into_iter()
@@ -394,6 +416,10 @@ impl Engine {
             questions: 0,
             not_sent: 0,
             gate: None,
+            refused: BTreeMap::new(),
+            bar: None,
+            listed_number: 0,
+            failing: BTreeMap::new(),
             broker_answers: None,
             asked_orders: BTreeMap::new(),
             asked_list: None,
@@ -622,7 +648,7 @@ impl Engine {
                 .iter()
                 .map(|((symbol, kind), why)| (symbol.clone(), *kind, why.clone()))
                 .collect(),
-            gate: self.gate_closed(),
+            gate: self.gate_closed().or_else(|| self.bar_words()),
             broker_answers: self.broker_answers,
             session: self.session.clone(),
             pending: self.pending_told(),

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a ticker with an `Unknown` or `Stuck` intent is resumed by nothing but the end of that intent.
 
+use super::decide::CLOCKS_MS_MAX;
 use super::{Command, Effect, Engine, Out, Stop};
 use crate::broker::{BrokerOrder, OrderStatus};
 use crate::hedges::{Choice, Decision, HaltKind, Intent, IntentState, Similar, Unsettled};
@@ -305,9 +306,17 @@ impl Engine {
     }
 
     fn evidence(&self, intent: &Intent) -> Unsettled {
+        let replaced = self.is_replaced(intent);
         let similar = self.listed.iter().filter(|order| {
-            intent.order_id.as_ref() == Some(&order.id) || (!intent.adopted && self.may_be(intent, order))
+            intent.order_id.as_ref() == Some(&order.id)
+                || (!intent.adopted && self.may_be(intent, order))
+                || (replaced && self.may_follow(intent, order))
         });
+        let mut unsettled = Unsettled::of(intent);
+        if replaced && !intent.adopted {
+            // What took its place may have traded: to book it as it stands would order that once more.
+            unsettled.choices.sort_by_key(|choice| !choice.contains("adopt"));
+        }
         Unsettled {
             position_now: self.reading.as_ref().map(|reading| reading.of(&intent.symbol)),
             list_read_at: self.listed_at,
@@ -321,7 +330,23 @@ impl Engine {
                     executed: order.executed,
                 })
                 .collect(),
-            ..Unsettled::of(intent)
+            ..unsettled
         }
+    }
+
+    /// Whether its order ended because a person replaced it, and what took its place is not known.
+    fn is_replaced(&self, intent: &Intent) -> bool {
+        let own = intent.order_id.as_ref().and_then(|id| self.listed_order(id));
+        intent.state == IntentState::Stuck && own.is_some_and(|own| own.status == OrderStatus::Replaced)
+    }
+
+    /// Whether an order may have taken its place: of its ticker and side, entered since, and nobody's. A person may have
+    /// made it a limit order, or one of another size.
+    fn may_follow(&self, intent: &Intent, order: &BrokerOrder) -> bool {
+        let sent = intent.sent_at.unwrap_or(intent.created_at);
+        (&order.symbol, order.side) == (&intent.symbol, intent.side)
+            && order.entered_at >= sent.plus(-CLOCKS_MS_MAX)
+            && !self.orders.contains_key(&order.id)
+            && self.named(order).is_none()
     }
 }

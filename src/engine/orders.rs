@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::decide::LIST_BACK_MS_MAX;
 use super::search::Search;
-use super::{Asked, Engine, Out, Pause, Stop};
+use super::{Asked, Engine, Out, Pause, Read, Stop};
 use crate::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
 use crate::hedges::{HaltKind, Intent, IntentState};
 use crate::ledger::Write;
@@ -54,6 +54,7 @@ impl Engine {
         } else {
             self.not_sent = 0;
         }
+        let outcome = self.whose_refusal(id, outcome, out);
         match outcome {
             Placed::Refused { reason, gate_ms: None } if again && self.refused_again(id) => {
                 let why = format!(
@@ -61,12 +62,15 @@ impl Engine {
                 );
                 self.stuck(id, why, out)
             }
-            Placed::Refused { reason, .. } | Placed::NotSent(reason) if again => {
+            Placed::Refused { reason, .. } | Placed::Barred(reason) | Placed::NotSent(reason) if again => {
                 self.must_read = Some(self.questions);
                 let why = format!("the send before this one may have arrived; this one: {reason}");
                 self.become_state(id, IntentState::Unknown, why, out)
             }
             Placed::Accepted(order) => {
+                if let Some(symbol) = self.intents.get(id).map(|intent| intent.symbol.clone()) {
+                    self.taken(&symbol, out);
+                }
                 if let Some(owner) = self.orders.get(&order).filter(|owner| *owner != id) {
                     let why = format!("order {order} is bound to {owner} already");
                     return self.stuck(id, why, out);
@@ -76,8 +80,8 @@ impl Engine {
                 let reason = format!("claimed order {order}");
                 self.become_with(id, IntentState::Sent, reason, out, |intent| intent.order_id = Some(order))
             }
-            Placed::Refused { reason, gate_ms: Some(_) } => {
-                self.become_state(id, IntentState::Refused, format!("gate: {reason}"), out)
+            Placed::Refused { reason, gate_ms: Some(_) } | Placed::Barred(reason) => {
+                self.uncounted(id, format!("gate: {reason}"), out)
             }
             Placed::Refused { reason, gate_ms: None } => {
                 self.become_state(id, IntentState::Refused, reason, out)?;
@@ -86,7 +90,7 @@ impl Engine {
             }
             Placed::NotSent(reason) => {
                 self.must_read = Some(self.questions);
-                self.become_state(id, IntentState::Refused, format!("not sent: {reason}"), out)
+                self.uncounted(id, format!("not sent: {reason}"), out)
             }
             Placed::Duplicate => {
                 self.become_state(id, IntentState::Unknown, "an earlier send did arrive".into(), out)
@@ -95,6 +99,28 @@ impl Engine {
                 self.must_read = Some(self.questions);
                 self.become_state(id, IntentState::Unknown, reason, out)
             }
+        }
+    }
+
+    /// Refused for what is not the order's: the attempt does not count against the ticker (`protocol.md` 3.7).
+    fn uncounted(&mut self, id: &IntentId, reason: String, out: &mut Out) -> Result<(), Stop> {
+        self.become_with(id, IntentState::Refused, reason, out, |intent| intent.counted = false)
+    }
+
+    /// A refusal that is the account's, by what the client says of it or by what other tickers were told, is
+    /// [`Placed::Barred`] from here on.
+    fn whose_refusal(&mut self, id: &IntentId, outcome: Placed, out: &mut Out) -> Placed {
+        let (words, told) = match &outcome {
+            Placed::Refused { reason, gate_ms: None } => (reason.clone(), false),
+            Placed::Barred(reason) => (reason.clone(), true),
+            _ => return outcome,
+        };
+        let Some(symbol) = self.intents.get(id).map(|intent| intent.symbol.clone()) else { return outcome };
+        if self.is_the_accounts(&symbol, &words, told) {
+            self.bar(&words, out);
+            Placed::Barred(words)
+        } else {
+            Placed::Refused { reason: words, gate_ms: None }
         }
     }
 
@@ -108,13 +134,32 @@ impl Engine {
 
     /// Takes the measure of a read: a success opens the gate that an unclear order call closed, if it was asked for
     /// after that call went wrong.
-    pub(super) fn heard<T>(&mut self, number: u64, answer: Result<T, ReadError>) -> Option<T> {
+    pub(super) fn heard<T>(&mut self, read: Read, number: u64, answer: Result<T, ReadError>) -> Option<T> {
         self.broker_answers = Some(answer.is_ok());
-        let value = answer.ok()?;
+        let value = self.told(read, answer)?;
         if self.must_read.is_some_and(|last_before| number > last_before) {
             self.must_read = None;
         }
         Some(value)
+    }
+
+    /// Keeps why a read failed until the next one of its kind succeeds.
+    pub(super) fn told<T>(&mut self, read: Read, answer: Result<T, ReadError>) -> Option<T> {
+        match answer {
+            Ok(value) => {
+                self.failing.remove(&read);
+                Some(value)
+            }
+            Err(ReadError(why)) => {
+                self.failing.insert(read, why);
+                None
+            }
+        }
+    }
+
+    /// Why a read failed, as it follows what that means; nothing where it did not.
+    pub(super) fn because(&self, read: Read) -> String {
+        self.failing.get(&read).map_or_else(String::new, |why| format!(": {why}"))
     }
 
     fn returned(&mut self, id: &IntentId) -> u64 {
@@ -129,7 +174,7 @@ impl Engine {
         out: &mut Out,
     ) -> Result<(), Stop> {
         let number = self.returned(id);
-        let Some(answer) = self.heard(number, answer) else { return Ok(()) };
+        let Some(answer) = self.heard(Read::Order, number, answer) else { return Ok(()) };
         self.unasked.remove(id);
         let Some(intent) = self.intents.get(id) else { return Ok(()) };
         match answer {
@@ -152,7 +197,7 @@ impl Engine {
         out: &mut Out,
     ) -> Result<(), Stop> {
         let number = self.returned(id);
-        let Some(answer) = self.heard(number, answer) else { return Ok(()) };
+        let Some(answer) = self.heard(Read::Order, number, answer) else { return Ok(()) };
         self.unasked.remove(id);
         if self.intents.get(id).is_none_or(|intent| intent.state != IntentState::Unknown) {
             return Ok(());
@@ -299,7 +344,8 @@ impl Engine {
         out: &mut Out,
     ) -> Result<(), Stop> {
         let number = self.asked_list.as_mut().map_or(0, Asked::returned);
-        let Some(orders) = self.heard(number, answer) else { return Ok(()) };
+        let Some(orders) = self.heard(Read::List, number, answer) else { return Ok(()) };
+        self.listed_number = number;
         self.listed_at = Some(begun_at);
         self.listed_whole = self.list_since <= self.now.plus(-LIST_BACK_MS_MAX).plus(DAY_MS);
         self.listed.clone_from(&orders);
@@ -395,7 +441,7 @@ impl Engine {
     }
 
     /// The intent whose name the order carries.
-    fn named(&self, order: &BrokerOrder) -> Option<&Intent> {
+    pub(super) fn named(&self, order: &BrokerOrder) -> Option<&Intent> {
         let name: IntentId = order.client_id.as_deref()?.parse().ok()?;
         self.intents.get(&name)
     }
@@ -517,6 +563,7 @@ impl Engine {
         let intent = Intent {
             snapshot: None,
             ignored: false,
+            counted: true,
             id: self.next_id()?,
             symbol: order.symbol.clone(),
             side: order.side,
@@ -549,7 +596,7 @@ impl Engine {
     pub(super) fn session(&mut self, answer: Result<Session, ReadError>, out: &mut Out) {
         let number = self.asked_session.as_mut().map_or(0, Asked::returned);
         // A broker that can not say is closed; the broker's own implementation falls back to its table.
-        let told = self.heard(number, answer);
+        let told = self.heard(Read::Session, number, answer);
         if let Some(Session::Disputed { reason }) = &told
             && !matches!(self.session, Some(Session::Disputed { .. }))
         {

@@ -4,7 +4,7 @@
 //! read in the background and held against what the last hour's fills paid, weighted by shares; orders wait while the
 //! two are too far apart, and after five minutes a person looks.
 
-use super::{Engine, Out};
+use super::{Engine, Out, Read};
 use crate::broker::{Quote, ReadError};
 use crate::fills::Fill;
 use crate::hedges::HaltKind;
@@ -34,7 +34,9 @@ impl Engine {
         if let Some(asked) = &mut self.asked_quotes {
             asked.returned();
         }
-        for quote in answer.unwrap_or_default() {
+        let Some(quotes) = self.told(Read::Quotes, answer) else { return };
+        self.quoted_at = Some(begun_at);
+        for quote in quotes {
             self.quotes.insert(quote.symbol.clone(), (begun_at, quote));
         }
     }
@@ -86,22 +88,43 @@ impl Engine {
             [self.now.since(*begun_at), self.now.since(quote.at)].iter().all(|age| age.abs() <= QUOTE_MS_MAX)
         };
         let Some((_, quote)) = self.quotes.get(symbol).filter(fresh) else {
-            return Err("there is no quote that is younger than 30 s".into());
+            let answered = self.quoted_at.is_some_and(|at| self.now.since(at).abs() <= QUOTE_MS_MAX);
+            let why = match (
+                self.failing.contains_key(&Read::Quotes),
+                answered,
+                self.quotes.contains_key(symbol),
+            ) {
+                (false, true, false) => ": the broker sends none of it".to_owned(),
+                _ => self.because(Read::Quotes),
+            };
+            return Err(format!("there is no quote that is younger than 30 s{why}"));
         };
+        if let Some(why) = &quote.missing {
+            return Err(format!("the broker does not quote it: {why}"));
+        }
         if !quote.tradable {
             return Err("the broker says that the share does not trade now".into());
         }
-        let market = match side {
-            Side::Buy => quote.ask.or(quote.last),
-            Side::Sell => quote.bid.or(quote.last),
+        let feed = quote.partial_feed;
+        let Some(market) = market(quote, side, paid, self.policy.max_price_deviation_bps) else {
+            let wanted = if side == Side::Buy { "ask" } else { "bid" };
+            return Err(match feed {
+                Some(feed) => format!(
+                    "the feed {feed} has no {wanted} and no trade of the last minute; it is not the whole market"
+                ),
+                None => format!("the quote has no {wanted}"),
+            });
         };
-        let Some(market) = market else { return Err("the quote has no price".into()) };
         if !is_far(market, paid, self.policy.max_price_deviation_bps) {
             self.far_since.remove(symbol);
             return Ok(());
         }
+        let who = feed.map_or_else(
+            || "the market says".to_owned(),
+            |feed| format!("the feed {feed}, which is not the whole market, says"),
+        );
         let why = format!(
-            "the market says {market} and the last hour's fills {paid}: more than MAX_PRICE_DEVIATION_BPS={} apart",
+            "{who} {market} and the last hour's fills {paid}: more than MAX_PRICE_DEVIATION_BPS={} apart",
             self.policy.max_price_deviation_bps
         );
         let now = self.now;
@@ -121,6 +144,21 @@ impl Engine {
     }
 }
 
+/// What an order would trade at, as far as the quote says. Of a part of the market a quote that lacks a side, or whose
+/// sides are far apart, is not the best there is: there the last trade says more (`protocol.md` 4).
+fn market(quote: &Quote, side: Side, paid: Price, bps: u32) -> Option<Price> {
+    let own = match side {
+        Side::Buy => quote.ask,
+        Side::Sell => quote.bid,
+    };
+    let thin = match (quote.bid, quote.ask) {
+        (Some(bid), Some(ask)) => is_far(ask, bid, bps),
+        _ => true,
+    };
+    let doubtful = quote.partial_feed.is_some() && thin && own.is_none_or(|own| is_far(own, paid, bps));
+    if doubtful { quote.last.or(own) } else { own.or(quote.last) }
+}
+
 /// Whether `market` is more than `bps` basis points of `paid` away from it. What leaves the range is far.
 fn is_far(market: Price, paid: Price, bps: u32) -> bool {
     let apart = (market.atoms().checked_sub(paid.atoms())).map(i128::unsigned_abs);
@@ -132,6 +170,39 @@ fn is_far(market: Price, paid: Price, bps: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thin_quote_of_a_part_of_the_market_gives_way_to_its_last_trade() {
+        let price = |text: &str| (text != "-").then(|| text.parse::<Price>().unwrap());
+        // Of the whole market, and of a part: bid, ask, last, and what a BUY and a SELL look at.
+        let rows = [
+            ("99.9", "100.1", "100", ["100.1", "99.9"], ["100.1", "99.9"]),
+            ("96", "110", "100", ["110", "96"], ["100", "96"]),
+            ("80", "110", "100", ["110", "80"], ["100", "100"]),
+            ("80", "110", "-", ["110", "80"], ["110", "80"]),
+            ("99.9", "-", "100.2", ["100.2", "99.9"], ["100.2", "99.9"]),
+            ("-", "-", "-", ["-", "-"], ["-", "-"]),
+            // Narrow and far is the market that moved.
+            ("119.9", "120.1", "100", ["120.1", "119.9"], ["120.1", "119.9"]),
+        ];
+        for (bid, ask, last, whole, part) in rows {
+            for (partial_feed, expected) in [(None, whole), (Some("iex"), part)] {
+                let quote = Quote {
+                    symbol: "TSLA".parse().unwrap(),
+                    bid: price(bid),
+                    ask: price(ask),
+                    last: price(last),
+                    at: Millis(0),
+                    tradable: true,
+                    partial_feed,
+                    missing: None,
+                };
+                let told =
+                    [Side::Buy, Side::Sell].map(|side| market(&quote, side, price("100").unwrap(), 500));
+                assert_eq!(told, expected.map(price), "{bid} {ask} {last} {partial_feed:?}");
+            }
+        }
+    }
 
     #[test]
     fn far_is_more_than_the_basis_points_of_what_was_paid() {

@@ -8,7 +8,7 @@
 use jiff::civil::date;
 
 use super::Bytes;
-use crate::broker::alpaca::{TAG, wire};
+use crate::broker::alpaca::{Feed, TAG, wire};
 use crate::broker::http::{Answer, WORDS_BYTES_MAX, words};
 use crate::broker::schwab::grant::{self, Meaning};
 use crate::broker::schwab::wire as schwab;
@@ -63,7 +63,7 @@ fn orders(body: &[u8]) -> Option<String> {
         Ok(page) => {
             assert!(page.orders.len() <= page.rows);
             assert!(page.span.is_none_or(|(first, last)| first <= last));
-            page.orders.iter().for_each(must_be_an_order);
+            page.orders.iter().for_each(|linked| must_be_an_order(&linked.order));
             None
         }
         Err(why) => Some(why),
@@ -96,11 +96,11 @@ fn session(body: &[u8]) -> Option<String> {
 }
 
 fn quotes(body: &[u8]) -> Option<String> {
-    match wire::quotes(body, NOW) {
+    match wire::quotes(body, Feed::Iex, NOW) {
         Ok(quotes) => {
             for quote in quotes {
                 must_have_prices(&quote);
-                assert!(!quote.tradable || (quote.bid.is_some() && quote.ask.is_some()), "{quote:?}");
+                assert!(quote.missing.is_none() && quote.last.is_none(), "{quote:?}");
             }
             None
         }

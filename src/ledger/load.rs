@@ -406,7 +406,7 @@ pub(super) fn intents_where(
     let sql = format!(
         "SELECT id, symbol, side, quantity, state, transitions, created_at, sent_at, changed_at, order_id, executed, \
          executions, adopted, reference, reason, (SELECT 1 FROM decisions d WHERE d.intent = i.intent \
-         AND d.what = 'ignore') IS NOT NULL, s.position, s.position_at, s.known_orders FROM intents i \
+         AND d.what = 'ignore') IS NOT NULL, s.position, s.position_at, s.known_orders, i.counted FROM intents i \
          LEFT JOIN intent_snapshots s ON s.intent = i.intent AND s.n = (SELECT max(n) FROM intent_snapshots \
          WHERE intent = i.intent) WHERE {wanted} ORDER BY i.intent"
     );
@@ -430,6 +430,7 @@ pub(super) fn intents_where(
                 reason: r.get(14)?,
                 ignored: r.get(15)?,
                 snapshot: snapshot(r, 16)?,
+                counted: r.get(19)?,
             })
         })?
         .collect()
@@ -450,7 +451,7 @@ pub(super) fn snapshot(r: &Row<'_>, at: usize) -> rusqlite::Result<Option<Snapsh
 /// not about the order (login, rate, a request that never left) and a day that ended are not counted.
 fn failures(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, u32, Millis)>> {
     let sql = format!(
-        "SELECT symbol, state, executed, changed_at, reason FROM intents i \
+        "SELECT symbol, state, executed, changed_at, counted FROM intents i \
          WHERE changed_at > coalesce((SELECT max(at) FROM halts h WHERE {lifted} = {ended} AND h.kind = 'rejects' \
          AND h.raised = 0), changed_at - 1) ORDER BY changed_at, intent",
         lifted = row::ticker("h.symbol"),
@@ -461,15 +462,14 @@ fn failures(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, u32, Millis)>> {
     let mut failures: BTreeMap<Symbol, (u32, Millis)> = BTreeMap::new();
     while let Some(r) = rows.next()? {
         let symbol: Symbol = row::parsed(r, 0)?;
-        let (executed, reason): (Shares, String) = (row::parsed(r, 2)?, r.get(4)?);
-        let counted = match row::parsed(r, 1)? {
-            IntentState::Refused => !reason.starts_with("not sent") && !reason.starts_with("gate:"),
-            IntentState::Rejected | IntentState::Canceled => true,
-            _ => false,
-        };
+        let (executed, counted): (Shares, bool) = (row::parsed(r, 2)?, r.get(4)?);
+        let ended = matches!(
+            row::parsed(r, 1)?,
+            IntentState::Refused | IntentState::Rejected | IntentState::Canceled
+        );
         if !executed.is_zero() {
             failures.remove(&symbol);
-        } else if counted {
+        } else if ended && counted {
             let ended = failures.entry(symbol).or_default();
             *ended = (ended.0.saturating_add(1), Millis(r.get(3)?));
         }

@@ -46,6 +46,7 @@ pub fn migrations() -> Result<Vec<Migration>, LedgerError> {
         ("V2__accounts", include_str!("../../migrations/V2__accounts.sql")),
         ("V3__passed_over", include_str!("../../migrations/V3__passed_over.sql")),
         ("V4__unsettled", include_str!("../../migrations/V4__unsettled.sql")),
+        ("V5__counted", include_str!("../../migrations/V5__counted.sql")),
     ];
     list.into_iter()
         .map(|(name, sql)| Migration::unapplied(name, sql))

@@ -417,8 +417,8 @@ impl Batch<'_> {
         }
         self.run(
             "INSERT INTO intents (id, symbol, side, quantity, state, live, transitions, created_at, sent_at, \
-             changed_at, order_id, executed, executions, adopted, reference, reason) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, '0', 0, ?11, ?12, ?13)",
+             changed_at, order_id, executed, executions, adopted, reference, reason, counted) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, '0', 0, ?11, ?12, ?13, ?14)",
             (
                 intent.id.as_str(),
                 intent.symbol.as_str(),
@@ -433,6 +433,7 @@ impl Batch<'_> {
                 intent.adopted,
                 row::text_or_none(intent.reference.as_ref()),
                 &intent.reason,
+                intent.counted,
             ),
         )?;
         self.owed.executed.insert(intent.id.clone(), (intent.executed, intent.executions));
@@ -446,7 +447,7 @@ impl Batch<'_> {
         }
         let sql = format!(
             "UPDATE intents SET quantity = ?1, state = ?2, live = ?3, transitions = ?4, sent_at = ?5, changed_at = ?6, \
-             order_id = ?7, reference = ?8, reason = ?9 \
+             order_id = ?7, reference = ?8, reason = ?9, counted = ?14 \
              WHERE id = ?10 AND state = ?11 AND transitions = ?4 - 1 AND {ticker} = ?12 AND side = ?13",
             ticker = row::ticker("symbol"),
         );
@@ -466,6 +467,7 @@ impl Batch<'_> {
                 from.as_str(),
                 intent.symbol.as_str(),
                 intent.side.as_str(),
+                intent.counted,
             ),
         )?;
         if changed != 1 {

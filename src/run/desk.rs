@@ -3,6 +3,7 @@
 //! One sends orders, one POST at a time; the other reads, so that a slow POST stops neither status nor session. Every
 //! order and every question is answered exactly once, with an input. Calls block here, never on tokio.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -10,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc;
 
 use super::Exit;
-use crate::broker::{Broker, Ticket};
+use crate::broker::{Broker, ReadError, Ticket};
 use crate::crash::{self, Point};
 use crate::engine::{Input, Question};
 use crate::serve::metrics;
@@ -83,14 +84,16 @@ fn place_all(broker: &dyn Broker, tickets: &Receiver<Ticket>, inputs: &mpsc::Sen
 }
 
 fn answer_all(broker: &dyn Broker, questions: &Receiver<Question>, inputs: &mpsc::Sender<Input>) {
+    let mut failing: BTreeMap<&'static str, String> = BTreeMap::new();
     for question in questions {
         crash::point(before(&question));
         let past = after(&question);
         let inputs_of_it = answers(broker, question, Millis::now());
         crash::point(past);
         for input in inputs_of_it {
-            if let Some(answered) = answered(&input) {
-                metrics::record_read(answered);
+            if let Some((what, why)) = answered(&input) {
+                metrics::record_read(why.is_none());
+                say_once(&mut failing, what, why);
             }
             if inputs.blocking_send(input).is_err() {
                 return;
@@ -121,15 +124,31 @@ const fn after(question: &Question) -> Point {
     }
 }
 
-/// Whether an answer is one; none for what is no answer of the broker's.
-const fn answered(input: &Input) -> Option<bool> {
-    match input {
-        Input::Order { answer, .. } | Input::Found { answer, .. } => Some(answer.is_ok()),
-        Input::List { answer, .. } => Some(answer.is_ok()),
-        Input::Session(answer) => Some(answer.is_ok()),
-        Input::Positions { answer, .. } => Some(answer.is_ok()),
-        Input::Quotes { answer, .. } => Some(answer.is_ok()),
-        _ => None,
+/// What was asked for, and why it was not answered, if so; none for what is no answer of the broker's.
+fn answered(input: &Input) -> Option<(&'static str, Option<&str>)> {
+    fn why<T>(answer: &Result<T, ReadError>) -> Option<&str> {
+        answer.as_ref().err().map(|error| error.0.as_str())
+    }
+    Some(match input {
+        Input::Order { answer, .. } | Input::Found { answer, .. } => ("an order", why(answer)),
+        Input::List { answer, .. } => ("the list of orders", why(answer)),
+        Input::Session(answer) => ("the session", why(answer)),
+        Input::Positions { answer, .. } => ("the positions", why(answer)),
+        Input::Quotes { answer, .. } => ("the quotes", why(answer)),
+        _ => return None,
+    })
+}
+
+/// Logs why a read failed, once as long as the words stay, and that it works again.
+fn say_once(failing: &mut BTreeMap<&'static str, String>, what: &'static str, why: Option<&str>) {
+    match why {
+        Some(why) if failing.get(what).is_some_and(|told| told == why) => {}
+        Some(why) => {
+            log::warn!("the broker does not tell {what}: {why}");
+            failing.insert(what, why.to_owned());
+        }
+        None if failing.remove(what).is_some() => log::info!("the broker tells {what} again"),
+        None => {}
     }
 }
 
@@ -157,7 +176,7 @@ pub(crate) fn answers(broker: &dyn Broker, question: Question, now: Millis) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::{BrokerOrder, Placed, Profile, Quote, ReadError, Session};
+    use crate::broker::{BrokerOrder, Placed, Profile, Quote, Session};
     use crate::units::{IntentId, OrderId, Shares, Symbol};
 
     /// Its clock goes on by a second at each read, and so does nobody else's.
@@ -216,7 +235,7 @@ mod tests {
             let inputs = answers(&broker, question, Millis(0));
             let [Input::Clock { ahead_ms }, answer] = inputs.as_slice() else { panic!("{inputs:?}") };
             assert_eq!(*ahead_ms, n * 1_000);
-            assert_eq!(answered(answer), Some(true), "{answer:?}");
+            assert!(matches!(answered(answer), Some((_, None))), "{answer:?}");
         }
     }
 }

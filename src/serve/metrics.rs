@@ -166,7 +166,7 @@ pub fn record_commit(duration: Duration) {
 pub fn record_placed(placed: &Placed) {
     let outcome = match placed {
         Placed::Accepted(_) => "accepted",
-        Placed::Refused { .. } => "refused",
+        Placed::Refused { .. } | Placed::Barred(_) => "refused",
         Placed::Duplicate => "duplicate",
         Placed::NotSent(_) => "not_sent",
         Placed::Unknown(_) => "unknown",

@@ -18,7 +18,8 @@ use crate::broker::schwab::{self, Schwab};
 use crate::broker::session::Word;
 use crate::chain::ChainConfig;
 use crate::config::{
-    AlpacaConfig, Config, Logs, MarketHours, PaperSessions, SchwabConfig, TradingMode, milliseconds,
+    AlpacaConfig, Config, Logs, MarketHours, PaperSessions, QuoteFeed, SchwabConfig, TradingMode,
+    milliseconds,
 };
 use crate::ledger::{Claim, LedgerError};
 use crate::run::{Parts, Published, Tell, run, said};
@@ -187,9 +188,11 @@ pub(super) fn alpaca_broker(config: &Config, alpaca: &AlpacaConfig) -> Result<Ar
         lot: alpaca.lot,
         allow_short: config.allow_short,
         word: word(alpaca.hours),
+        feed: alpaca_feed(alpaca.feed),
         cert_file: config.ssl_cert_file.clone(),
     };
-    log::info!("alpaca: {} trading, lots of {} shares", options.mode.as_str(), options.lot);
+    let (mode, feed) = (options.mode.as_str(), options.feed.as_str());
+    log::info!("alpaca: {mode} trading, lots of {} shares, quotes of {feed}", options.lot);
     let broker = Alpaca::new(options).map_err(|error| because(&error))?;
     Ok(Arc::new(broker))
 }
@@ -211,6 +214,14 @@ pub(super) fn schwab_broker(config: &Config, schwab: &SchwabConfig) -> Result<Sc
     let vault = vault.map_err(|error| because(&error))?;
     log::info!("schwab: live trading, whole shares; the login is kept in {}", path.display());
     Schwab::new(options, vault).map_err(|error| because(&error))
+}
+
+const fn alpaca_feed(feed: QuoteFeed) -> alpaca::Feed {
+    match feed {
+        QuoteFeed::Iex => alpaca::Feed::Iex,
+        QuoteFeed::Sip => alpaca::Feed::Sip,
+        QuoteFeed::DelayedSip => alpaca::Feed::DelayedSip,
+    }
 }
 
 pub(super) const fn alpaca_mode(mode: TradingMode) -> alpaca::Mode {

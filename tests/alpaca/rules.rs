@@ -1,6 +1,6 @@
 //! What is peculiar to this broker: fractions, dust, holdings, hours, strangers' orders, refused keys.
 
-use broker_doubles::alpaca::{Fault, Kind, Market};
+use broker_doubles::alpaca::{Fault, Kind, Market, Step};
 use counterfill::broker::hours::{Hours, session_at};
 use counterfill::units::Millis;
 
@@ -200,4 +200,44 @@ fn clocks_that_differ_let_nothing_leave() {
     assert_eq!(bench.asked("place"), 0);
     bench.double.book(|book| book.shift_clock(0));
     bench.ends_clean();
+}
+
+/// A refusal that is the account's halts no ticker, makes it unready, alarms once, and passes by itself.
+#[test]
+fn an_account_that_may_not_trade_halts_nothing_and_goes_on() {
+    let mut bench = Bench::ready();
+    let message = "us_equity orders not allowed for account".to_owned();
+    bench.fault("place", Kind::Refuse { status: 422, code: 40_010_001, message });
+    bench.mine(&[sell(0, 2_000), sell(1, 2_000)]);
+    bench.until("told", || bench.log().contains("the broker takes none of this account"));
+    bench.until("unready", || bench.get("/readyz").is_some_and(|(code, _)| code == 503));
+    bench.ends_clean();
+    assert!(bench.logged.contains("takes orders of this account again"), "{}", bench.logged);
+    assert_eq!(bench.logged.matches("the broker takes none of this account").count(), 1);
+    assert!(!bench.logged.contains("halted ("), "{}", bench.logged);
+}
+
+/// A person replaces our order on the broker's page: what took its place is ours, once.
+#[test]
+fn an_order_that_a_person_replaces_is_followed() {
+    let mut bench = Bench::ready();
+    bench.double.book(|book| book.life = Some(vec![Step::called("new")]));
+    bench.mine(&[sell(0, 2_000)]);
+    bench.until("it works", || bench.hedges().iter().any(|row| row["state"] == "Working"));
+    bench.double.book(|book| {
+        book.life = None;
+        let ours = book.orders[0].id.clone();
+        book.replace_by_hand(&ours, "2".parse().unwrap()).unwrap();
+    });
+    bench.until("followed", || {
+        bench.hedges().iter().any(|row| row["state"] == "Filled")
+            && bench.exposures().iter().all(|exposure| exposure == "0")
+    });
+    bench.becomes_ready();
+    // The list of the next start shows both.
+    bench.stop();
+    bench.start();
+    bench.becomes_ready();
+    bench.stop();
+    assert_eq!(bench.asked("place"), 1);
 }

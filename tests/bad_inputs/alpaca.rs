@@ -1,7 +1,7 @@
 //! What Alpaca can write that is not what it should: an answer without what money depends on is no answer, and a list
 //! with a hole is no list. Rows about what this program never trades are passed over, ours never.
 
-use counterfill::broker::alpaca::wire;
+use counterfill::broker::alpaca::{Feed, wire};
 use counterfill::units::Millis;
 use jiff::civil::date;
 use serde_json::{Value, json};
@@ -216,7 +216,7 @@ fn account_clock_calendar_and_errors() {
     };
     let sessions = |json: Value| told(wire::session_on(&text(json), day), |session| format!("{session:?}"));
     let quotes = |row: Value| {
-        told(wire::quotes(&text(row), Millis(1_795_453_200_000)), |quotes| {
+        told(wire::quotes(&text(row), Feed::Iex, Millis(1_795_453_200_000)), |quotes| {
             quotes
                 .iter()
                 .map(|quote| format!("{} {:?} {}", quote.symbol, quote.bid, quote.tradable))
@@ -278,7 +278,7 @@ fn account_clock_calendar_and_errors() {
         (
             "a quote of one side",
             quotes(json!({ "quotes": { "TSLA": with(quote(), "bp", json!(0)) } })),
-            "TSLA None false",
+            "TSLA None true",
         ),
         (
             "quotes that are text",

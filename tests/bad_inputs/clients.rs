@@ -116,6 +116,7 @@ fn alpaca(answers: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> Al
         lot: alpaca::LOT,
         allow_short: false,
         word: Word::Broker,
+        feed: alpaca::Feed::Iex,
         cert_file: None,
     };
     let client = Alpaca::new(options).unwrap();
@@ -333,6 +334,55 @@ fn what_schwab_answers_that_its_double_never_does() {
             "a token that came late",
             placed(&late.place(&ticket("1"), NOW.plus(1_100_000))),
             "NotSent(\"the login answered so late that the order is decided anew\")",
+        ),
+    ]);
+}
+
+/// What is no answer of the broker's own, or is about the account, is nobody's order's fault; and an account that is not
+/// known any more is looked for again.
+#[test]
+fn what_schwab_refuses_that_is_not_the_orders() {
+    let page = |status: u16, body: &str| {
+        let body = body.to_owned();
+        let (client, _dir) = ready(move |asked| match asked {
+            ACCOUNTS => named(),
+            _ => Some((status, body.clone())),
+        });
+        placed(&client.place(&ticket("1"), NOW))
+    };
+    let (moved, _dir) = ready(|asked| match asked {
+        ACCOUNTS => named(),
+        _ => reply(400, &json!({ "message": "Invalid account number" })),
+    });
+    assert_rows(vec![
+        (
+            "a gateway without a route",
+            page(404, "404 Not Found: Requested route ('orders.example') does not exist.\n"),
+            "Barred(\"HTTP 404: 404 Not Found: Requested route ('orders.example') does not exist.\")",
+        ),
+        (
+            "an edge",
+            page(403, "<html>Access Denied</html>"),
+            "Barred(\"HTTP 403: <html>Access Denied</html>\")",
+        ),
+        ("a page that is a word", page(404, "\"gone\""), "Barred(\"HTTP 404: \\\"gone\\\"\")"),
+        ("nothing", page(400, ""), "Barred(\"HTTP 400: without a word\")"),
+        ("a page of time", page(408, "late"), "Unknown(\"HTTP 408: late\")"),
+        ("a page of an error", page(502, "Bad Gateway"), "Unknown(\"HTTP 502: Bad Gateway\")"),
+        (
+            "the broker's own",
+            page(400, r#"{"message":"no"}"#),
+            "Refused { reason: \"HTTP 400: no\", gate_ms: None }",
+        ),
+        (
+            "an account that is not known any more",
+            placed(&moved.place(&ticket("1"), NOW)),
+            "Barred(\"HTTP 400: Invalid account number\")",
+        ),
+        (
+            "and before it was named again",
+            placed(&moved.place(&ticket("1"), NOW)),
+            "NotSent(\"the broker has not named the account yet\")",
         ),
     ]);
 }

@@ -192,6 +192,14 @@ fn refused_keys_another_account_and_a_blocked_one() {
     let remedy = "Log in at the broker's own page: it says what it waits for";
     ward.only("account", "failed", "the account is blocked from trading", remedy);
     ward.double.book(|book| book.account.trading_blocked = false);
+    ward.double.book(|book| book.account.trade_suspended_by_user = true);
+    ward.only(
+        "account",
+        "failed",
+        "trading is suspended by the account's own setting (trade_suspended_by_user)",
+        remedy,
+    );
+    ward.double.book(|book| book.account.trade_suspended_by_user = false);
 
     ward.set("LIVE_ACCOUNT", "0000");
     let told = ward.examine(&[]);

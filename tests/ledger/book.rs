@@ -161,6 +161,7 @@ pub(crate) fn intent(id: &str, ticker: &str, state: IntentState, seconds: i64) -
         reference: Some("200".parse().unwrap()),
         snapshot: None,
         ignored: false,
+        counted: true,
         reason: "exposure 2".into(),
     }
 }

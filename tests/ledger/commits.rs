@@ -331,18 +331,22 @@ fn failures_are_counted_since_the_last_execution() {
     let place = Place::new();
     let mut ledger = place.open();
     let ends = [
-        (IntentState::Refused, "margin", None, Some((1, 10))),
-        (IntentState::Refused, "not sent: refused connection", None, Some((1, 10))),
-        (IntentState::Refused, "gate: 429", None, Some((1, 10))),
-        (IntentState::Expired, "", None, Some((1, 10))),
-        (IntentState::Rejected, "halted", None, Some((2, 50))),
-        (IntentState::Canceled, "by hand", Some("1"), None),
-        (IntentState::Canceled, "by hand", None, Some((1, 70))),
+        (IntentState::Refused, "margin", true, None, Some((1, 10))),
+        (IntentState::Refused, "refused connection", false, None, Some((1, 10))),
+        (IntentState::Refused, "429", false, None, Some((1, 10))),
+        (IntentState::Expired, "", true, None, Some((1, 10))),
+        (IntentState::Rejected, "halted", true, None, Some((2, 50))),
+        (IntentState::Canceled, "by hand", true, Some("1"), None),
+        (IntentState::Canceled, "by hand", true, None, Some((1, 70))),
+        // The broker's own words, which decide nothing.
+        (IntentState::Refused, "not sent to the exchange: margin", true, None, Some((2, 80))),
+        (IntentState::Refused, "gate: closed for this asset", true, None, Some((3, 90))),
     ];
-    for (number, (end, reason, executed, expected)) in (1..).zip(ends) {
+    for (number, (end, reason, counted, executed, expected)) in (1..).zip(ends) {
         let seconds = number * 10;
         let mut tried = intent(&format!("cf-a-{number}"), "TSLA", IntentState::Sent, seconds - 5);
         tried.order_id = Some(format!("100{number}").parse().unwrap());
+        tried.counted = counted;
         let mut writes = vec![Write::Intent(tried.clone())];
         if end != IntentState::Refused {
             writes.push(step(&mut tried, IntentState::Working, seconds - 1, ""));

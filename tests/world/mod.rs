@@ -243,11 +243,15 @@ pub struct Desk {
     pub tagless_reads: u32,
     /// What it quotes.
     pub quotes: BTreeMap<Symbol, Price>,
+    /// Of which part of the market.
+    pub partial_feed: Option<&'static str>,
     /// What the account held before anybody traded.
     pub birth: BTreeMap<Symbol, Shares>,
     pub orders: Vec<BrokerOrder>,
     pub posts: BTreeMap<String, u32>,
     pub mood: Option<Mood>,
+    /// As long as it stands here, order calls of this ticker (any, where none is named) are answered so.
+    pub refusals: Vec<(Option<Symbol>, Placed)>,
     pub away: bool,
     pub hidden_reads: u32,
     /// When the session ends; none: never.
@@ -269,6 +273,10 @@ impl Desk {
             Mood::LosesTheRequest => return Placed::Unknown("reset".into()),
             Mood::NeverReached => return Placed::NotSent("refused connection".into()),
             _ => {}
+        }
+        let refusal = self.refusals.iter().find(|(of, _)| of.as_ref().is_none_or(|of| *of == ticket.symbol));
+        if let Some((_, refusal)) = refusal {
+            return refusal.clone();
         }
         let named =
             self.orders.iter().any(|order| order.client_id.as_deref() == Some(ticket.intent.as_str()));
@@ -465,6 +473,8 @@ impl Desk {
                         last: Some(price),
                         at: now,
                         tradable: true,
+                        partial_feed: self.partial_feed,
+                        missing: None,
                     })
                 };
                 Input::Quotes { begun_at: now, answer: Ok(symbols.into_iter().filter_map(quote).collect()) }

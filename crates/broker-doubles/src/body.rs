@@ -21,9 +21,18 @@ pub(crate) fn page(status: u16, title: &str) -> Reply {
     let body = format!(
         "<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
     );
+    of_kind(status, "text/html", body)
+}
+
+/// A line of plain text, as gateways answer.
+pub(crate) fn plain(status: u16, text: &str) -> Reply {
+    of_kind(status, "text/plain", format!("{text}\n"))
+}
+
+fn of_kind(status: u16, kind: &str, body: String) -> Reply {
     Reply {
         status,
-        headers: vec![("Content-Type".into(), "text/html".into())],
+        headers: vec![("Content-Type".into(), kind.into())],
         body: body.into_bytes(),
         manner: Manner::Whole,
         stall: Duration::ZERO,

@@ -10,6 +10,10 @@
 //! Invariant: one call of [`Broker::place`] is at most one POST, and no other call is one. `Refused` is said only after
 //! a look by name found nothing.
 
+mod chain;
+mod list;
+mod quotes;
+mod refusal;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -19,11 +23,13 @@ use std::time::Instant;
 
 use alloy::primitives::keccak256;
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp};
 
 pub use super::session::Word;
+pub use quotes::Feed;
 pub use wire::TAG;
 
+use self::refusal::Whose;
+use self::wire::Linked;
 use super::hours;
 use super::http::{Answer, Clocks, Http, Trouble};
 use super::pace::{self, Pace};
@@ -47,13 +53,6 @@ pub const FRACTION_NOTIONAL_MIN: Cash = Cash::from_atoms(1_100_000_000_000_000_0
 const POLL_MS: i64 = 1_000;
 /// Longest client order id that every edition of the documents allows.
 const CLIENT_ID_CHARS_MAX: usize = 48;
-/// Orders in one page of the list: the most that Alpaca gives.
-const PAGE_ORDERS: usize = 500;
-/// Pages read for one list: 60,000 orders, or half a minute of an account's usual limit.
-const PAGES_MAX: usize = 120;
-/// A page begins so long before the last row of the one before, in nanoseconds, so that a row that was written late is not
-/// passed by: thirty times the 31 ms by which the two times of one order were seen to differ.
-const PAGES_OVERLAP_NS: i64 = 1_000_000_000;
 /// How long the gate stays shut when keys are refused: a person must act, and a storm helps nobody.
 const KEYS_GATE_MS: i64 = 60_000;
 /// The same for a rate limit that does not say when it ends.
@@ -61,8 +60,6 @@ const RATE_GATE_MS: i64 = 60_000;
 /// No rate limit is believed to last longer.
 const RATE_GATE_MS_MAX: i64 = 3_600_000;
 
-/// Tickers in one question for quotes.
-const QUOTES_MAX: usize = 100;
 const KEYS_REFUSED: u32 = 40_110_000;
 
 /// Whose orders are paper.
@@ -104,6 +101,8 @@ pub struct Options {
     pub allow_short: bool,
     /// Whose word opens a session.
     pub word: Word,
+    /// Whose quotes are read.
+    pub feed: Feed,
     /// Trusted certificates; the system's where none.
     pub cert_file: Option<PathBuf>,
 }
@@ -119,6 +118,17 @@ struct Learnt {
     clocks: Clocks,
     /// The session of a day, by the broker's calendar; outer none: never answered.
     calendar: Option<(Date, Option<(Millis, Millis)>)>,
+    /// Names that the data server does not take.
+    refused_names: quotes::RefusedNames,
+    /// What was last said of what went wrong, so that it is logged once.
+    warned: BTreeMap<&'static str, String>,
+}
+
+/// Why a read gave nothing.
+struct Refused {
+    /// The answer's status; 0 where there was none.
+    status: u16,
+    error: ReadError,
 }
 
 /// Alpaca.
@@ -173,7 +183,7 @@ impl Alpaca {
     /// Reads, within the account's limits. `None` is the broker's own "there is none"; any other page that is not
     /// found says nothing.
     fn get(&self, path: &str, query: &[(&str, &str)], now: Millis) -> Result<Option<Vec<u8>>, ReadError> {
-        self.get_from(&self.http, path, query, now)
+        self.get_from(&self.http, path, query, now).map_err(|refused| refused.error)
     }
 
     fn get_from(
@@ -182,18 +192,22 @@ impl Alpaca {
         path: &str,
         query: &[(&str, &str)],
         now: Millis,
-    ) -> Result<Option<Vec<u8>>, ReadError> {
+    ) -> Result<Option<Vec<u8>>, Refused> {
+        let unasked = |why: String| Refused { status: 0, error: ReadError(why) };
         let wait = {
             let mut learnt = self.learnt();
             learnt.clocks.at(now);
-            learnt.pace.may_read(now).map_err(ReadError)?;
+            learnt.pace.may_read(now).map_err(unasked)?;
             learnt.pace.turn(Instant::now())
         };
         std::thread::sleep(wait);
         let what = path.trim_start_matches("/v2/").split('/').next().unwrap_or_default();
-        let failed = |why: String| ReadError(format!("alpaca {what}: {why}"));
+        let words = |why: String| ReadError(format!("alpaca {what}: {why}"));
         let asked = self.learnt().clocks.at(now);
-        let answer = http.read(path, query, &self.keys()).map_err(|trouble| failed(trouble.into_words()))?;
+        let answer = http
+            .read(path, query, &self.keys())
+            .map_err(|trouble| Refused { status: 0, error: words(trouble.into_words()) })?;
+        let failed = |why: String| Refused { status: answer.status, error: words(why) };
         {
             let mut learnt = self.learnt();
             learnt.pace.heard(&answer);
@@ -201,7 +215,7 @@ impl Alpaca {
         }
         let told = wire::error(&answer.body);
         match (answer.status, &told) {
-            (200, _) if answer.whole => Ok(Some(answer.body)),
+            (200, _) if answer.whole => Ok(Some(answer.body.clone())),
             (200, _) => Err(failed("the answer broke off".into())),
             (404, Some((code, _))) if code / 100_000 == 404 => Ok(None),
             (429, _) => {
@@ -251,30 +265,60 @@ impl Alpaca {
         format!("{mode}-{hex}")
     }
 
-    fn find_by_name(&self, intent: &IntentId, now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+    fn find_by_name(&self, intent: &IntentId, now: Millis) -> Result<Option<Linked>, ReadError> {
         let query = [("client_order_id", intent.as_str())];
         let Some(body) = self.get("/v2/orders:by_client_order_id", &query, now)? else { return Ok(None) };
-        let order = wire::order(&body).map_err(ReadError)?;
-        if order.client_id.as_deref() == Some(intent.as_str()) {
-            Ok(Some(order))
+        let found = wire::linked(&body).map_err(ReadError)?;
+        if found.order.client_id.as_deref() == Some(intent.as_str()) {
+            Ok(Some(found))
         } else {
             Err(ReadError("alpaca answered with another order than the one asked for".into()))
         }
     }
 
+    /// The order with whatever replaced it.
+    fn followed(&self, found: Option<Linked>, now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+        let Some(first) = found else { return Ok(None) };
+        let chain = self.chain_of(first, &BTreeMap::new(), now)?;
+        chain::as_one(&chain)
+            .map(Some)
+            .ok_or_else(|| ReadError("alpaca: an order's sums leave the range".into()))
+    }
+
     /// A no that may be about this order. There is one report of such a no though the order existed, so it is looked for
-    /// before the no is believed.
-    fn refused(&self, intent: &IntentId, reason: String, now: Millis) -> Placed {
-        match self.find_by_name(intent, now) {
-            Ok(None) => Placed::Refused { reason, gate_ms: None },
+    /// before the no is believed; also a page that is not the broker's own says nothing of the order.
+    fn refused(&self, ticket: &Ticket, reason: String, told: Option<&(u32, String)>, now: Millis) -> Placed {
+        match self.find_by_name(&ticket.intent, now) {
+            Ok(None) => self.whose(ticket, reason, told, now),
             Ok(Some(_)) => Placed::Duplicate,
             Err(error) => Placed::Unknown(format!("{reason}; and it could not be looked up: {error}")),
+        }
+    }
+
+    /// Whether a no is the order's or the account's: by its words, and by what the account says of itself.
+    fn whose(&self, ticket: &Ticket, reason: String, told: Option<&(u32, String)>, now: Millis) -> Placed {
+        let Some((_, words)) = told else { return Placed::Barred(reason) };
+        let by_words = refusal::whose(words, &ticket.symbol);
+        if by_words == Whose::Order {
+            return Placed::Refused { reason, gate_ms: None };
+        }
+        let troubles = self.read_account(now).map(|account| troubles_of(&account)).unwrap_or_else(|error| {
+            log::warn!("after a refusal the account could not be read: {error}");
+            Vec::new()
+        });
+        match (troubles.is_empty(), by_words) {
+            (false, _) => Placed::Barred(format!("{reason}; {}", troubles.join("; "))),
+            (true, Whose::Account) => Placed::Barred(reason),
+            (true, _) => Placed::Refused { reason, gate_ms: None },
         }
     }
 
     fn outcome(&self, ticket: &Ticket, answer: &Answer, now: Millis) -> Placed {
         let told = wire::error(&answer.body);
         let reason = in_words(answer, told.as_ref());
+        if answer.status >= 300 {
+            log::info!("{}: {reason}", ticket.intent);
+        }
         let gate = |ms| Placed::Refused { reason: reason.clone(), gate_ms: Some(ms) };
         match (answer.status, &told) {
             (200..=299, _) => match serde_json::from_slice::<wire::Yes>(&answer.body) {
@@ -288,11 +332,27 @@ impl Alpaca {
                 self.learnt().pace.rest(now, ms, "the broker's rate limit");
                 gate(ms)
             }
-            // Keys that are refused, and the pages of an edge that never let it through.
-            (401, _) | (403, Some((KEYS_REFUSED, _)) | None) => gate(KEYS_GATE_MS),
+            (401, _) | (403, Some((KEYS_REFUSED, _))) => gate(KEYS_GATE_MS),
             (408, _) => Placed::Unknown(reason),
-            (400..=499, _) => self.refused(&ticket.intent, reason, now),
+            (400..=499, _) => {
+                // Without the request's name, which is another each time: the same words of two tickers are one refusal.
+                let words = format!("HTTP {}: {}", answer.status, said(answer, told.as_ref()));
+                self.refused(ticket, words, told.as_ref(), now)
+            }
             _ => Placed::Unknown(reason),
+        }
+    }
+
+    /// Logs why something could not be read, once as long as the words stay.
+    fn warn_once(&self, what: &'static str, why: Option<&String>) {
+        let mut learnt = self.learnt();
+        match why {
+            None => drop(learnt.warned.remove(what)),
+            Some(why) if learnt.warned.get(what) == Some(why) => {}
+            Some(why) => {
+                log::warn!("alpaca does not tell {what}: {why}");
+                learnt.warned.insert(what, why.clone());
+            }
         }
     }
 
@@ -305,8 +365,11 @@ impl Alpaca {
             return Some(session);
         }
         let text = day.to_string();
-        let body = self.get("/v2/calendar", &[("start", &text), ("end", &text)], now).ok()??;
-        let times = wire::session_on(&body, day).inspect_err(|why| log::warn!("alpaca: {why}")).ok()?;
+        let query = [("start", text.as_str()), ("end", text.as_str())];
+        let times = self.get_some("/v2/calendar", &query, now);
+        let times = times.and_then(|body| wire::session_on(&body, day).map_err(ReadError));
+        self.warn_once("its calendar", times.as_ref().err().map(|error| &error.0));
+        let times = times.ok()?;
         let session = times.and_then(|(opens, closes)| {
             Some((hours::moment_of(day, opens)?, hours::moment_of(day, closes)?))
         });
@@ -325,32 +388,30 @@ pub fn servers(mode: Mode, base_url: Option<&str>) -> (&str, &str) {
     (base_url.unwrap_or(own), base_url.filter(|base| *base != own).unwrap_or(DATA_URL))
 }
 
-/// After which moment the page behind this full one begins. It goes back by the overlap, but by no more than half of what
-/// the page spans, so that every page leads on.
-fn next_page(page: &wire::Page, after: Timestamp) -> Result<Timestamp, String> {
-    let (first, last) = page.span.ok_or("a page whose rows do not say when they were submitted")?;
-    if first == last {
-        // No page tells which rows of that moment it lacks.
-        return Err(format!("{PAGE_ORDERS} or more of one moment ({last}): the list can not be read whole"));
-    }
-    let half = last.duration_since(first).as_nanos() / 2;
-    let back = half.clamp(1, i128::from(PAGES_OVERLAP_NS));
-    let next = last.checked_sub(SignedDuration::from_nanos_i128(back)).map_err(|error| error.to_string())?;
-    if next > after { Ok(next) } else { Err("a page that leads no further".into()) }
-}
-
 /// Why the account may not trade.
 fn troubles_of(account: &wire::Account) -> Vec<String> {
     let status = account.status.as_deref().filter(|status| *status != "ACTIVE");
     let status = status.map(|status| format!("the account is {}", super::http::words(status)));
-    let blocked = (account.trading_blocked == Some(true) || account.account_blocked == Some(true))
-        .then(|| "the account is blocked from trading".to_owned());
+    let blocked = [
+        (account.trading_blocked, "the account is blocked from trading"),
+        (account.account_blocked, "the account is blocked"),
+        (
+            account.trade_suspended_by_user,
+            "trading is suspended by the account's own setting (trade_suspended_by_user)",
+        ),
+    ];
+    let blocked = blocked.into_iter().filter(|(is, _)| *is == Some(true)).map(|(_, words)| words.to_owned());
     status.into_iter().chain(blocked).collect()
+}
+
+/// What an answer says in the broker's words, with its code.
+fn said(answer: &Answer, told: Option<&(u32, String)>) -> String {
+    told.map_or_else(|| answer.words(), |(code, message)| format!("{code} {message}"))
 }
 
 /// What an answer says, for people: status, code, the broker's words, and the name it has for the request.
 fn in_words(answer: &Answer, told: Option<&(u32, String)>) -> String {
-    let said = told.map_or_else(|| answer.words(), |(code, message)| format!("{code} {message}"));
+    let said = said(answer, told);
     let request = answer
         .header("x-request-id")
         .map_or_else(String::new, |id| format!(" (request {})", super::http::words(id)));
@@ -435,38 +496,19 @@ impl Broker for Alpaca {
 
     fn order(&self, id: &OrderId, now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
         self.confirm(now)?;
-        let Some(body) = self.get(&format!("/v2/orders/{id}"), &[], now)? else { return Ok(None) };
-        wire::order(&body).map(Some).map_err(ReadError)
+        let found = self.read_order(id, now)?;
+        self.followed(found, now)
     }
 
     fn find(&self, intent: &IntentId, now: Millis) -> Result<Option<BrokerOrder>, ReadError> {
         self.confirm(now)?;
-        self.find_by_name(intent, now)
+        let found = self.find_by_name(intent, now)?;
+        self.followed(found, now)
     }
 
     fn list(&self, since: Millis, now: Millis) -> Result<Vec<BrokerOrder>, ReadError> {
         self.confirm(now)?;
-        let mut found: BTreeMap<OrderId, BrokerOrder> = BTreeMap::new();
-        // The end that is named is not in the answer, and several orders may share a moment.
-        let mut after = Timestamp::from_millisecond(since.0.saturating_sub(1)).unwrap_or(Timestamp::MIN);
-        for _ in 0..PAGES_MAX {
-            let (limit, from) = (PAGE_ORDERS.to_string(), after.to_string());
-            let query = [
-                ("status", "all"),
-                ("limit", limit.as_str()),
-                ("after", from.as_str()),
-                ("direction", "asc"),
-                ("nested", "false"),
-            ];
-            let page = wire::orders(&self.get_some("/v2/orders", &query, now)?).map_err(ReadError)?;
-            let (rows, next) = (page.rows, next_page(&page, after));
-            found.extend(page.orders.into_iter().map(|order| (order.id.clone(), order)));
-            if rows < PAGE_ORDERS {
-                return Ok(found.into_values().filter(|order| order.entered_at >= since).collect());
-            }
-            after = next.map_err(|why| ReadError(format!("alpaca orders: {why}")))?;
-        }
-        Err(ReadError(format!("alpaca orders: more than {PAGES_MAX} pages of {PAGE_ORDERS} since {since}")))
+        self.read_list(since, now)
     }
 
     fn positions(&self, now: Millis) -> Result<Vec<(Symbol, Shares)>, ReadError> {
@@ -478,15 +520,18 @@ impl Broker for Alpaca {
         self.confirm(now)?;
         let clock =
             self.get_some("/v2/clock", &[], now).and_then(|body| wire::clock(&body).map_err(ReadError));
-        let clock = match clock {
-            Ok(clock) => Ok(clock),
-            Err(error) => {
-                // The table may only stand in where the broker answers at all: this answer counts as a read of it.
-                self.read_account(now).map_err(|_| error.clone())?;
-                log::warn!("the broker does not tell its hours: {error}");
-                Err(error.0)
-            }
-        };
+        let account = self.read_account(now);
+        // The table may only stand in where the broker answers at all: this answer counts as a read of it.
+        if let (Err(error), Err(_)) = (&clock, &account) {
+            return Err(error.clone());
+        }
+        self.warn_once("its hours", clock.as_ref().err().map(|error| &error.0));
+        self.warn_once("its account", account.as_ref().err().map(|error| &error.0));
+        let troubles = account.map(|account| troubles_of(&account)).unwrap_or_default();
+        if !troubles.is_empty() {
+            return Ok(Session::Disputed { reason: format!("alpaca: {}", troubles.join("; ")) });
+        }
+        let clock = clock.map_err(|error| error.0);
         let calendar = match self.options.word {
             Word::Agreed => self.calendar(now),
             Word::Broker => None,
@@ -495,18 +540,10 @@ impl Broker for Alpaca {
         let said = Said { now, clock, calendar, table };
         Ok(session::judge(&said, self.options.word))
     }
+
     fn quotes(&self, symbols: &[Symbol], now: Millis) -> Result<Vec<Quote>, ReadError> {
         self.confirm(now)?;
-        let mut quotes = Vec::with_capacity(symbols.len());
-        for some in symbols.chunks(QUOTES_MAX) {
-            let names: Vec<&str> = some.iter().map(Symbol::as_str).collect();
-            let query = [("symbols", names.join(",")), ("feed", "iex".to_owned())];
-            let query = query.each_ref().map(|(name, value)| (*name, value.as_str()));
-            let body = self.get_from(&self.data, "/v2/stocks/quotes/latest", &query, now)?;
-            let body = body.ok_or_else(|| ReadError("alpaca has no quotes".into()))?;
-            quotes.extend(wire::quotes(&body, now).map_err(ReadError)?);
-        }
-        Ok(quotes)
+        self.read_quotes(symbols, now)
     }
 
     fn calendar_ends(&self) -> Option<Millis> {

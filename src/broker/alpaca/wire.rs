@@ -6,22 +6,27 @@
 //!
 //! Invariant: a status that is not known is live, because it may still trade.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::quotes::Feed;
 use crate::broker::digits::Digits;
 use crate::broker::http::words;
 use crate::broker::session::Clock;
 use crate::broker::{BrokerOrder, OrderStatus, Quote};
-use crate::units::{IntentId, Millis, OrderId, Shares, Side, Symbol};
+use crate::units::{IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
 
 /// Written on our orders: the beginning of every client order id of this program. Those typed by hand have a UUID.
 pub const TAG: &str = "cf-";
 
 /// The free feed is one exchange's, on which a share that trades may go without a new quote for minutes.
 const QUOTE_MS_MAX: i64 = 15 * 60_000;
+/// A trade that is older says nothing of now.
+const TRADE_MS_MAX: i64 = 60_000;
 
 /// An order as it comes.
 #[derive(Debug, Deserialize)]
@@ -41,6 +46,7 @@ struct OrderWire {
     time_in_force: Option<String>,
     extended_hours: Option<bool>,
     order_class: Option<String>,
+    replaced_by: Option<String>,
 }
 
 /// Whether a row of a list is about something this program never trades: an option, a coin, a name that is no ticker.
@@ -76,11 +82,20 @@ impl Kind {
     }
 }
 
+/// An order, and which one took its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linked {
+    /// The order alone.
+    pub order: BrokerOrder,
+    /// The order that replaced it.
+    pub replaced_by: Option<OrderId>,
+}
+
 /// A page of the list of orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// Those that are ours to look at.
-    pub orders: Vec<BrokerOrder>,
+    pub orders: Vec<Linked>,
     /// How many rows there were with all others.
     pub rows: usize,
     /// When the first and the last of all rows were submitted, to the nanosecond; none where no row says.
@@ -92,8 +107,18 @@ pub struct Page {
 /// # Errors
 /// In words, when something that money depends on can not be read.
 pub fn order(json: &[u8]) -> Result<BrokerOrder, String> {
+    linked(json).map(|linked| linked.order)
+}
+
+/// One order with its link.
+///
+/// # Errors
+/// As [`order`].
+pub fn linked(json: &[u8]) -> Result<Linked, String> {
     let wire: OrderWire = serde_json::from_slice(json).map_err(|error| format!("an order: {error}"))?;
-    read_order(wire)
+    // A link that can not be read leads nowhere; then the order is replaced, and a person looks.
+    let replaced_by = wire.replaced_by.as_deref().and_then(|id| id.parse().ok());
+    read_order(wire).map(|order| Linked { order, replaced_by })
 }
 
 /// A page of the list of orders.
@@ -110,7 +135,7 @@ pub fn orders(json: &[u8]) -> Result<Page, String> {
             page.span = page.span.map_or(Some((at, at)), |(first, last)| Some((first.min(at), last.max(at))));
         }
         if !kind.is_foreign() {
-            page.orders.push(order(row.get().as_bytes())?);
+            page.orders.push(linked(row.get().as_bytes())?);
         }
     }
     Ok(page)
@@ -232,6 +257,9 @@ pub struct Account {
     /// Whether everything is.
     #[serde(default)]
     pub account_blocked: Option<bool>,
+    /// Whether orders are refused by a setting of the account's owner.
+    #[serde(default)]
+    pub trade_suspended_by_user: Option<bool>,
 }
 
 /// The account.
@@ -299,12 +327,13 @@ fn local_time(text: &str) -> Option<Time> {
     Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
 }
 
-/// The newest quotes, of names that are tickers. A quote that is the newest there is holds until the next one, so it is of the moment it was read;
-/// but one of a quarter of an hour ago is of a share that does not trade, and keeps its own time.
+/// The newest quotes, of names that are tickers. A quote that is the newest there is holds until the next one, so it is of
+/// the moment it was read; but one of a quarter of an hour ago is of a share that does not trade, and keeps its own time.
+/// A feed that is late is that much younger.
 ///
 /// # Errors
 /// In words.
-pub fn quotes(json: &[u8], now: Millis) -> Result<Vec<Quote>, String> {
+pub fn quotes(json: &[u8], feed: Feed, now: Millis) -> Result<Vec<Quote>, String> {
     #[derive(Deserialize)]
     struct Wire {
         t: String,
@@ -314,7 +343,7 @@ pub fn quotes(json: &[u8], now: Millis) -> Result<Vec<Quote>, String> {
     #[derive(Deserialize)]
     struct Wires<'a> {
         #[serde(borrow)]
-        quotes: std::collections::BTreeMap<String, &'a RawValue>,
+        quotes: BTreeMap<String, &'a RawValue>,
     }
     let wires: Wires<'_> = serde_json::from_slice(json).map_err(|error| format!("the quotes: {error}"))?;
     let mut quotes = Vec::with_capacity(wires.quotes.len());
@@ -323,14 +352,53 @@ pub fn quotes(json: &[u8], now: Millis) -> Result<Vec<Quote>, String> {
         let Ok(symbol) = name.parse::<Symbol>() else { continue };
         let wrong = |why: &dyn std::fmt::Display| format!("the quote of {symbol}: {why}");
         let wire: Wire = serde_json::from_str(row.get()).map_err(|error| wrong(&error))?;
-        let own = moment(&wire.t).ok_or_else(|| wrong(&"its time"))?;
+        let own = moment(&wire.t).ok_or_else(|| wrong(&"its time"))?.plus(feed.late_ms());
         // A side on which nobody quotes is zero.
         let price = |digits: Option<Digits>| digits.and_then(|d| d.price().ok()).filter(|p| p.is_positive());
-        let (bid, ask) = (price(wire.bp), price(wire.ap));
         let at = if now.since(own) <= QUOTE_MS_MAX { own.max(now) } else { own };
-        quotes.push(Quote { symbol, tradable: bid.is_some() && ask.is_some(), bid, ask, last: None, at });
+        quotes.push(Quote {
+            symbol,
+            bid: price(wire.bp),
+            ask: price(wire.ap),
+            last: None,
+            at,
+            tradable: true,
+            partial_feed: feed.partial(),
+            missing: None,
+        });
     }
     Ok(quotes)
+}
+
+/// The last trades that are young enough to say what a share costs now. A trade does not hold until the next, as a quote
+/// does.
+///
+/// # Errors
+/// In words.
+pub fn trades(json: &[u8], feed: Feed, now: Millis) -> Result<Vec<(Symbol, Price)>, String> {
+    #[derive(Deserialize)]
+    struct Wire {
+        t: String,
+        p: Digits,
+    }
+    #[derive(Deserialize)]
+    struct Wires<'a> {
+        #[serde(borrow)]
+        trades: BTreeMap<String, &'a RawValue>,
+    }
+    let wires: Wires<'_> = serde_json::from_slice(json).map_err(|error| format!("the trades: {error}"))?;
+    let mut trades = Vec::with_capacity(wires.trades.len());
+    for (name, row) in wires.trades {
+        let Ok(symbol) = name.parse::<Symbol>() else { continue };
+        let wrong = |why: &dyn std::fmt::Display| format!("the last trade of {symbol}: {why}");
+        let wire: Wire = serde_json::from_str(row.get()).map_err(|error| wrong(&error))?;
+        let own = moment(&wire.t).ok_or_else(|| wrong(&"its time"))?.plus(feed.late_ms());
+        let price = wire.p.price().map_err(|error| wrong(&error))?;
+        if now.since(own) <= TRADE_MS_MAX && price.is_positive() {
+            trades.push((symbol, price));
+        }
+    }
+    Ok(trades)
 }
 
 /// The broker's own error: its code, and what it says. None where the answer is no such error.

@@ -67,8 +67,6 @@ const TOKEN_GATE_MS: i64 = 2_000;
 /// An order that had to wait longer for its token is not sent: no order leaves in the last 15 s of a session, and the call
 /// itself may take a few.
 const TOKEN_WAIT_MAX: Duration = Duration::from_secs(5);
-/// The edge does not let us through.
-const DENIED_GATE_MS: i64 = 60_000;
 /// The hours of a day are asked for again after so long.
 const HOURS_MS: i64 = 300_000;
 /// Once told they hold for so long where the next answer fails: longer would miss a closing that nobody planned.
@@ -322,12 +320,16 @@ impl Schwab {
                 let ms = rate_gate_ms(answer, now);
                 gate(reason, ms)
             }
-            // A page in place of the broker's own words: the edge, and nothing behind it heard us.
-            403 if serde_json::from_slice::<serde_json::Value>(&answer.body).is_err() => {
-                gate(reason, DENIED_GATE_MS)
-            }
             408 => Placed::Unknown(reason),
-            400..=499 => Placed::Refused { reason, gate_ms: None },
+            // A page in place of the broker's own words: an edge or a gateway, and nothing behind it heard us. The engine
+            // reads the list before the next order.
+            400..=499 if !is_json(&answer.body) => Placed::Barred(wire::said(answer)),
+            400..=499 if reason.contains(ACCOUNT_UNKNOWN) => {
+                // It is looked for anew by the next read.
+                self.learnt().hash = None;
+                Placed::Barred(wire::said(answer))
+            }
+            400..=499 => Placed::Refused { reason: wire::said(answer), gate_ms: None },
             _ => Placed::Unknown(reason),
         }
     }
@@ -369,6 +371,11 @@ impl Schwab {
     pub fn login_facts(&self) -> LoginFacts {
         LoginFacts { denied: self.learnt().routes.denied(), ..self.tokens.facts() }
     }
+}
+
+/// Whether an answer is the broker's own and not a page.
+fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body).is_ok()
 }
 
 /// How long a rate limit says that it lasts: seconds, or a date.

@@ -368,6 +368,8 @@ pub fn quotes(json: &[u8]) -> Result<Vec<Quote>, String> {
             last: price(quote.last_price),
             at: Millis(quote.quote_time?.whole()?.parse().ok()?),
             tradable,
+            partial_feed: None,
+            missing: None,
         })
     };
     Ok(rows.into_iter().filter_map(read).collect())
@@ -376,11 +378,17 @@ pub fn quotes(json: &[u8]) -> Result<Vec<Quote>, String> {
 /// What an answer that is no yes says, with its status and the number that the broker's support asks for.
 #[must_use]
 pub fn refusal(answer: &Answer) -> String {
-    let said = error_words(&answer.body).unwrap_or_else(|| answer.words());
-    let said = if said.is_empty() { "without a word".to_owned() } else { said };
     let number = answer.header("schwab-client-correlid");
     let number = number.map_or_else(String::new, |number| format!(" (correlation {})", words(number)));
-    format!("HTTP {}: {said}{number}", answer.status)
+    format!("{}{number}", said(answer))
+}
+
+/// The same without the number, which is another each time: the same words are the same refusal.
+#[must_use]
+pub fn said(answer: &Answer) -> String {
+    let said = error_words(&answer.body).unwrap_or_else(|| answer.words());
+    let said = if said.is_empty() { "without a word" } else { &said };
+    format!("HTTP {}: {said}", answer.status)
 }
 
 /// The four shapes that an error comes in.

@@ -367,6 +367,10 @@ impl Book {
                     gate_ms: Some(after.unwrap_or(RATE_LIMIT_MS)),
                 };
             }
+            Some(PostFault::Refused) if self.dice.chance(50) => {
+                self.struck.note("post: refused, for the account");
+                return Placed::Barred("orders are not allowed for this account".into());
+            }
             Some(PostFault::Refused) => {
                 self.struck.note("post: refused");
                 return Placed::Refused { reason: "validation".into(), gate_ms: None };
@@ -667,6 +671,8 @@ impl Broker for TrialBroker {
             last: price,
             at: Millis(at),
             tradable,
+            partial_feed: None,
+            missing: None,
         };
         Ok(symbols.iter().map(quote).collect())
     }

@@ -117,6 +117,7 @@ pub const ALL: &[&str] = &[
     "post: lost",
     "post: not sent",
     "post: refused",
+    "post: refused, for the account",
     "post: shares that are not there",
     "process: dies",
     "process: dies after a commit",

@@ -91,6 +91,10 @@ pub struct Order {
     pub hidden_reads: u32,
     /// What is still to happen.
     pub plan: VecDeque<Step>,
+    /// The order that took its place.
+    pub replaced_by: Option<String>,
+    /// The order whose place it took.
+    pub replaces: Option<String>,
 }
 
 impl Order {
@@ -149,6 +153,8 @@ pub struct Account {
     pub buying_power: Decimal,
     /// Whether orders are refused.
     pub trading_blocked: bool,
+    /// Whether the owner's own setting refuses them.
+    pub trade_suspended_by_user: bool,
     /// Whether a sell may go below zero.
     pub shorting_enabled: bool,
     /// The key that is let in.
@@ -167,6 +173,7 @@ impl Default for Account {
             status: "ACTIVE".into(),
             buying_power: Decimal::whole(1_000_000_000),
             trading_blocked: false,
+            trade_suspended_by_user: false,
             shorting_enabled: true,
             key: super::KEY.into(),
             secret: super::SECRET.into(),
@@ -195,6 +202,12 @@ pub struct Book {
     pub market: Market,
     /// How long after its submission an order is written down.
     pub created_late_ms: i64,
+    /// The last trade of each ticker, dollars a share and when; it did not trade where none.
+    pub trades: BTreeMap<String, (Decimal, i64)>,
+    /// Names that the data server does not take: it refuses a whole list for one of them.
+    pub unquoted: Vec<String>,
+    /// Whether it says which one.
+    pub names_unquoted: bool,
     /// How orders live where no fault says otherwise; the usual life where none.
     pub life: Option<Vec<Step>>,
     pub(super) clock: Clock,
@@ -211,6 +224,9 @@ impl Default for Book {
             account: Account::default(),
             market: Market::default(),
             created_late_ms: CREATED_LATE_MS,
+            trades: BTreeMap::new(),
+            unquoted: Vec::new(),
+            names_unquoted: true,
             life: None,
             clock: Clock::default(),
             ids: 0,
@@ -269,6 +285,35 @@ impl Book {
         if long { position.minus(promised) } else { position.plus(promised) }
     }
 
+    /// A person replaces an open order on the broker's page by one of so many shares, which lives as usual; its id.
+    pub fn replace_by_hand(&mut self, id: &str, quantity: Decimal) -> Option<String> {
+        let (successor, client_order_id) = (self.next_id(), self.next_id());
+        let now = self.now_ms();
+        let life = self.life.clone().unwrap_or_else(usual_life);
+        let order = self.orders.iter_mut().find(|order| order.id == id && order.is_open())?;
+        order.plan.clear();
+        order.status = "replaced".into();
+        order.updated_ms = now;
+        order.replaced_by = Some(successor.clone());
+        let next = Order {
+            id: successor.clone(),
+            client_order_id,
+            quantity,
+            filled: Decimal::ZERO,
+            cost: Decimal::ZERO,
+            status: "accepted".into(),
+            submitted_ms: now,
+            created_ms: now + self.created_late_ms,
+            by_hand: true,
+            plan: life.into(),
+            replaced_by: None,
+            replaces: Some(order.id.clone()),
+            ..order.clone()
+        };
+        self.orders.push(next);
+        Some(successor)
+    }
+
     /// Somebody else's order, long done: of this kind, submitted then.
     pub fn add_strangers_order(&mut self, symbol: &str, asset_class: &str, submitted_ms: i64) {
         let (id, client_order_id) = (self.next_id(), self.next_id());
@@ -289,6 +334,8 @@ impl Book {
             by_hand: true,
             hidden_reads: 0,
             plan: VecDeque::new(),
+            replaced_by: None,
+            replaces: None,
         });
     }
 

@@ -57,6 +57,8 @@ pub enum Kind {
     },
     /// A page of the edge, 403, no order.
     AccessDenied,
+    /// The gateway has lost the route: 404 in plain text, no order.
+    NoRoute,
     /// Any error of the broker's own, no order.
     Refuse {
         /// Status.
@@ -120,7 +122,7 @@ pub enum Kind {
 }
 
 /// A fault of this double, and where it waits: `place`, `order`, `find`, `list`, `positions`, `account`, `asset`, `clock`,
-/// `calendar`, `quotes`, or `any`.
+/// `calendar`, `quotes`, `trades`, or `any`.
 pub type Fault = queue::Fault<Kind>;
 
 impl Kind {

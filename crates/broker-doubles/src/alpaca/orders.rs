@@ -105,6 +105,8 @@ pub(super) fn enter(
         by_hand,
         hidden_reads: 0,
         plan: life.into(),
+        replaced_by: None,
+        replaces: None,
     });
     book.orders.len() - 1
 }
@@ -126,6 +128,9 @@ fn judge(book: &Book, symbol: &str, buys: bool, quantity: Decimal, day: bool) ->
     let asset = book.asset(symbol);
     if !asset.exists {
         return Err(unprocessable(format!("asset \"{symbol}\" not found")));
+    }
+    if book.account.trade_suspended_by_user {
+        return Err(forbidden("new orders are rejected by user request".into()));
     }
     if book.account.trading_blocked || book.account.status != "ACTIVE" {
         return Err(forbidden("account is not allowed to trade".into()));

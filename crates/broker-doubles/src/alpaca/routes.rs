@@ -86,6 +86,7 @@ fn route(request: &Request) -> Option<&'static str> {
         ("GET", ["v2", "clock"]) => "clock",
         ("GET", ["v2", "calendar"]) => "calendar",
         ("GET", ["v2", "stocks", "quotes", "latest"]) => "quotes",
+        ("GET", ["v2", "stocks", "trades", "latest"]) => "trades",
         _ => return None,
     })
 }
@@ -156,6 +157,9 @@ impl State {
             Kind::Unavailable { html: false } => refuse(503, 50_310_000, "service unavailable"),
             Kind::Unavailable { html: true } => body::page(503, "503 Service Temporarily Unavailable"),
             Kind::AccessDenied => body::page(403, "Access Denied"),
+            Kind::NoRoute => {
+                body::plain(404, "404 Not Found: Requested route ('orders.example') does not exist.")
+            }
             Kind::RateLimit { reset_s, retry_after_s } => {
                 let mut reply = refuse(429, 42_910_000, "too many requests.");
                 if let Some(seconds) = reset_s {
@@ -247,9 +251,20 @@ impl State {
                 let end = request.parameter("end").unwrap_or(start);
                 Reply::json(200, &wire::days(&self.book.market.days(start, end)))
             }
-            _ => {
-                Reply::json(200, &wire::quotes(&self.book, request.parameter("symbols").unwrap_or_default()))
+            _ => self.data(kind, request.parameter("symbols").unwrap_or_default()),
+        }
+    }
+
+    /// The data server: its refusals have no code, and one name that it does not take refuses the list.
+    fn data(&self, kind: &str, symbols: &str) -> Reply {
+        let wrong = symbols.split(',').find(|name| self.book.unquoted.iter().any(|wrong| wrong == name));
+        match wrong {
+            Some(name) => {
+                let which = if self.book.names_unquoted { format!(": {name}") } else { String::new() };
+                Reply::json(400, &serde_json::json!({ "message": format!("invalid symbol{which}") }))
             }
+            None if kind == "trades" => Reply::json(200, &wire::trades(&self.book, symbols)),
+            None => Reply::json(200, &wire::quotes(&self.book, symbols)),
         }
     }
 

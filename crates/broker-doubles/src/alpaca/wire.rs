@@ -21,8 +21,8 @@ pub(super) fn order(order: &Order) -> Value {
         "canceled_at": ended("canceled"),
         "failed_at": ended("rejected"),
         "replaced_at": ended("replaced"),
-        "replaced_by": null,
-        "replaces": null,
+        "replaced_by": order.replaced_by,
+        "replaces": order.replaces,
         "asset_id": "b0b6dd9d-8b9b-48a9-ba46-b9d54906e415",
         "symbol": order.symbol,
         "asset_class": order.asset_class,
@@ -64,7 +64,7 @@ pub(super) fn account(book: &Book) -> Value {
         "trading_blocked": account.trading_blocked,
         "account_blocked": false,
         "transfers_blocked": false,
-        "trade_suspended_by_user": false,
+        "trade_suspended_by_user": account.trade_suspended_by_user,
         "shorting_enabled": account.shorting_enabled,
         "multiplier": "2",
         "created_at": "2024-03-01T15:04:05.678901Z",
@@ -154,6 +154,20 @@ pub(super) fn quotes(book: &Book, symbols: &str) -> Value {
         })
         .collect();
     json!({ "quotes": quotes })
+}
+
+/// The last trades, of those that traded.
+pub(super) fn trades(book: &Book, symbols: &str) -> Value {
+    let trade = |symbol: &str| {
+        let (price, at) = book.trades.get(symbol)?;
+        let price = serde_json::from_str::<Value>(&price.to_string()).unwrap_or_default();
+        Some((
+            symbol.to_owned(),
+            json!({ "t": market::utc(*at), "x": "V", "p": price, "s": 100, "c": ["@"] }),
+        ))
+    };
+    let trades: serde_json::Map<String, Value> = symbols.split(',').filter_map(trade).collect();
+    json!({ "trades": trades })
 }
 
 /// An error.
