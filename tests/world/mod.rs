@@ -242,6 +242,8 @@ pub struct Desk {
     pub orders: Vec<BrokerOrder>,
     pub posts: BTreeMap<String, u32>,
     pub mood: Option<Mood>,
+    /// The next yes names this order in place of the one that it is to.
+    pub misnames: Option<counterfill::units::OrderId>,
     pub away: bool,
     pub hidden_reads: u32,
     /// When the session ends; none: never.
@@ -312,7 +314,7 @@ impl Desk {
             }
             Mood::AcceptsAndLosesTheAnswer => Placed::Unknown("timeout".into()),
             Mood::RefusesAndAccepts => Placed::Refused { reason: "error".into(), gate_ms: None },
-            _ => Placed::Accepted(id),
+            _ => Placed::Accepted(self.misnames.take().unwrap_or(id)),
         }
     }
 
