@@ -509,6 +509,101 @@ fn an_order_of_the_other_side_under_our_id_is_never_booked() {
     assert_eq!(world.shelf.executions.get(&symbol(0)), None);
 }
 
+/// A yes that names another order, as `prepare` leaves one in the desk's book.
+fn misnamed(terms: Terms, prepare: impl FnOnce(&mut World)) -> (World, Intent) {
+    let mut world = ready(terms);
+    prepare(&mut world);
+    world.desk.misnames = world.desk.orders.last().map(|order| order.id.clone());
+    assert!(world.desk.misnames.is_some());
+    sold(&mut world, 2);
+    world.perform(None);
+    let sent = intent(&world);
+    (world, sent)
+}
+
+/// The order that the intent is bound to is its own.
+fn is_bound_to_its_own(world: &World, intent: &Intent) {
+    let now = &world.shelf.intents[intent.id.as_str()];
+    let own = world.desk.orders.iter().find(|order| order.client_id.as_deref() == Some(intent.id.as_str()));
+    assert_eq!(now.order_id.as_ref(), own.map(|order| &order.id), "{now:?}");
+    assert!(matches!(now.state, IntentState::Working | IntentState::Filled), "{now:?}");
+}
+
+#[test]
+fn a_yes_that_names_another_order_leads_to_our_own_in_the_list() {
+    // Somebody else's, of another content and tag; it trades meanwhile.
+    let theirs = |world: &mut World| world.desk.type_by_hand(0, world.now);
+    // One of ours, which is bound already.
+    let bound = |world: &mut World| {
+        sold(world, 1);
+        world.settle();
+    };
+    // Somebody else's of the same content, which the list had shown before ours left.
+    let known = |world: &mut World| {
+        world.desk.type_by_hand(0, world.now);
+        let twin = world.desk.orders.last_mut().unwrap();
+        (twin.quantity, twin.filled, twin.executed) = (Shares::whole(2), Shares::ZERO, Shares::ZERO);
+        twin.status = OrderStatus::Live;
+        let orders = world.desk.orders.clone();
+        world.input(Input::List { begun_at: world.now, answer: Ok(orders) });
+    };
+    let rows: [(&str, fn(&mut World)); 3] = [("theirs", theirs), ("bound", bound), ("known", known)];
+    for (name, prepare) in rows {
+        let terms = Terms { absent_after_ms: Some(60_000), ..Terms::by_list() };
+        let (mut world, sent) = misnamed(terms, prepare);
+        let before = posts(&world);
+        pass(&mut world, 5_000);
+        is_bound_to_its_own(&world, &sent);
+        assert_eq!((posts(&world), halts(&world)), (before, vec![]), "{name}");
+        if name == "known" {
+            // It is nobody's of ours: what it trades is a drift.
+            continue;
+        }
+        world.settle();
+        assert_eq!(posts(&world), before, "{name}");
+    }
+}
+
+#[test]
+fn a_yes_that_names_another_order_is_never_sent_again_and_takes_no_others() {
+    let terms = || Terms { absent_after_ms: Some(60_000), ..Terms::by_list() };
+    let theirs = |world: &mut World| world.desk.type_by_hand(0, world.now);
+    // Ours is not to be seen: no time proves that it is not there, for the broker said that it is.
+    let (mut world, sent) = misnamed(terms(), theirs);
+    let own = world.desk.orders.pop().unwrap();
+    pass(&mut world, 400_000);
+    let stuck = world.shelf.intents[sent.id.as_str()].clone();
+    assert_eq!((stuck.state, stuck.executed, posts(&world)), (IntentState::Stuck, Shares::ZERO, 1));
+    assert_eq!(halts(&world), [HaltKind::Stuck]);
+    // Late is early enough, also for the next process.
+    world.restart();
+    pass(&mut world, 5_000);
+    assert_eq!(world.shelf.intents[sent.id.as_str()].state, IntentState::Stuck);
+    world.desk.orders.push(own);
+    pass(&mut world, 70_000);
+    is_bound_to_its_own(&world, &sent);
+    assert_eq!((posts(&world), halts(&world)), (1, vec![]));
+
+    // Two that could be it, one that has no tag yet, one of another tag, and a tag that is not known: a person says.
+    let (mut world, sent) = misnamed(terms(), theirs);
+    world.desk.twin("ours", world.now);
+    pass(&mut world, 5_000);
+    assert_eq!(world.shelf.intents[sent.id.as_str()].state, IntentState::Stuck, "several");
+    let (mut world, sent) = misnamed(terms(), theirs);
+    world.desk.orders.last_mut().unwrap().tag = None;
+    pass(&mut world, 5_000);
+    assert_eq!(world.shelf.intents[sent.id.as_str()].state, IntentState::Stuck, "no tag yet");
+    world.desk.orders.last_mut().unwrap().tag = Some("theirs".into());
+    pass(&mut world, 5_000);
+    assert_eq!(world.shelf.intents[sent.id.as_str()].state, IntentState::Stuck, "another's tag");
+    let (mut world, sent) = misnamed(Terms { tag_known: false, ..terms() }, theirs);
+    pass(&mut world, 5_000);
+    assert_eq!(world.shelf.intents[sent.id.as_str()].state, IntentState::Stuck, "no tag known");
+    let ids: Vec<String> =
+        world.engine.facts().unsettled[0].similar.iter().map(|order| order.order_id.to_string()).collect();
+    assert!(ids.contains(&"1001".to_owned()), "the evidence names our own: {ids:?}");
+}
+
 #[test]
 fn an_order_that_another_hand_replaced_ends_once_a_person_has_booked_it() {
     let mut world = ready(Terms::by_list());

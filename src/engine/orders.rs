@@ -37,6 +37,21 @@ pub(super) fn pause_ms(count: u32) -> i64 {
     PAUSE_MS_FIRST.saturating_mul(1 << doublings).min(PAUSE_MS_MAX)
 }
 
+/// Whether the order is for what the intent wanted.
+fn is_same(intent: &Intent, order: &BrokerOrder) -> bool {
+    (&intent.symbol, intent.side, intent.quantity) == (&order.symbol, order.side, order.quantity)
+}
+
+/// That the order is not the intent's, in words.
+fn another(intent: &Intent, order: &BrokerOrder) -> String {
+    let Intent { symbol, side, quantity, .. } = intent;
+    let before = if is_same(intent, order) { " from before it was sent" } else { "" };
+    format!(
+        "order {} is {} {} {}{before}, the intent is {side} {quantity} {symbol}",
+        order.id, order.side, order.quantity, order.symbol
+    )
+}
+
 impl Engine {
     pub(super) fn placed(&mut self, id: &IntentId, outcome: Placed, out: &mut Out) -> Result<(), Stop> {
         if self.in_flight.as_ref() != Some(id) {
@@ -73,7 +88,7 @@ impl Engine {
                 }
                 if let Some(owner) = self.orders.get(&order).filter(|owner| *owner != id) {
                     let why = format!("order {order} is bound to {owner} already");
-                    return self.stuck(id, why, out);
+                    return self.misnamed(id, why, out);
                 }
                 self.orders.insert(order.clone(), id.clone());
                 self.claimed.insert(id.clone());
@@ -216,24 +231,15 @@ impl Engine {
         #[cfg(test)]
         let order = &crate::sim::trial::sabotage::partial_forgotten(order);
         let Some(intent) = self.intents.get(id) else { return Ok(()) };
+        if self.is_misnamed(intent, order) {
+            // Nothing of it is ours: it is not booked, and our own is sought.
+            return self.misnamed(id, another(intent, order), out);
+        }
         self.entered.insert(id.clone(), order.entered_at);
         if matches!(intent.state, IntentState::Sent | IntentState::Unknown) {
-            let same = intent.symbol == order.symbol
-                && intent.side == order.side
-                && intent.quantity == order.quantity;
             let bound = self.orders.get(&order.id).is_none_or(|owner| owner == id);
-            if !same || !bound {
-                let why = format!(
-                    "order {} is {} {} {}, the intent is {} {} {}",
-                    order.id,
-                    order.side,
-                    order.quantity,
-                    order.symbol,
-                    intent.side,
-                    intent.quantity,
-                    intent.symbol
-                );
-                return self.stuck(id, why, out);
+            if !is_same(intent, order) || !bound {
+                return self.stuck(id, another(intent, order), out);
             }
             self.orders.insert(order.id.clone(), id.clone());
             self.resends.remove(id);
@@ -285,6 +291,33 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The number in the broker's yes is another order's: our own is there, and the list may show it. Until then the intent
+    /// is `Stuck`, from where nothing sends it again and no time makes it absent.
+    fn misnamed(&mut self, id: &IntentId, why: String, out: &mut Out) -> Result<(), Stop> {
+        let named_by_id = self.policy.profile.client_ids;
+        if !named_by_id && self.searches.contains_key(id) {
+            return Ok(());
+        }
+        self.stuck(id, why, out)?;
+        if !named_by_id {
+            self.searches.insert(id.clone(), Search::after(self.questions));
+        }
+        Ok(())
+    }
+
+    /// Whether `order` is what a number in a yes led to, and another one than the intent's: it differs in what was ordered,
+    /// or the broker had it before ours was sent.
+    fn is_misnamed(&self, intent: &Intent, order: &BrokerOrder) -> bool {
+        let known = || intent.snapshot.as_ref().is_some_and(|snapshot| snapshot.known.contains(&order.id));
+        matches!(intent.state, IntentState::Sent | IntentState::Stuck)
+            && !self.policy.profile.client_ids
+            && !intent.adopted
+            && intent.executions == 0
+            && intent.order_id.as_ref() == Some(&order.id)
+            && !self.settled_by_hand.contains(&intent.id)
+            && (!is_same(intent, order) || known())
     }
 
     /// Whether an order that is done has told figures that do not add up for so long, and so often, that they are not

@@ -9,7 +9,7 @@
 
 use super::{Engine, Out, Stop};
 use crate::broker::BrokerOrder;
-use crate::hedges::{Intent, IntentState, Snapshot};
+use crate::hedges::{HaltKind, Intent, IntentState, Snapshot};
 use crate::ledger::Write;
 use crate::units::{IntentId, Millis, OrderId, Side, Symbol};
 
@@ -76,8 +76,11 @@ impl Engine {
     /// Whether the list, and no question by name, must say what became of it.
     pub(super) fn needs_list(&self, id: &IntentId) -> bool {
         !self.policy.profile.client_ids
-            && self.intents.get(id).is_some_and(|intent| {
-                matches!(intent.state, IntentState::Sent | IntentState::Unknown) && intent.order_id.is_none()
+            && self.intents.get(id).is_some_and(|intent| match intent.state {
+                IntentState::Sent | IntentState::Unknown => intent.order_id.is_none(),
+                // The broker's yes named another order (`Engine::misnamed`).
+                IntentState::Stuck => self.searches.contains_key(id),
+                _ => false,
             })
     }
 
@@ -151,9 +154,8 @@ impl Engine {
     ) -> Result<(), Stop> {
         let searched: Vec<IntentId> = self.live.iter().filter(|id| self.needs_list(id)).cloned().collect();
         for id in searched {
-            let Some(intent) = self.intents.get(&id).filter(|i| i.state == IntentState::Unknown) else {
-                continue;
-            };
+            let sought = |intent: &&Intent| matches!(intent.state, IntentState::Unknown | IntentState::Stuck);
+            let Some(intent) = self.intents.get(&id).filter(sought) else { continue };
             let search = self.searches.entry(id.clone()).or_default();
             let reaches_back =
                 intent.sent_at.is_some_and(|sent| self.list_since < sent.plus(-ENTERED_EARLY_MS));
@@ -198,6 +200,7 @@ impl Engine {
             similar.iter().copied().filter(|order| order.tag.as_ref() == Some(&tag)).collect();
         match ours.as_slice() {
             [] => self.tell_of_similar(id, &similar, out),
+            [one] if intent.state == IntentState::Stuck => self.adopt_misnamed(&intent, one, out),
             [one] => self.settle(id, one, out),
             #[cfg(test)]
             [first, ..]
@@ -205,12 +208,33 @@ impl Engine {
             {
                 self.settle(id, first, out)
             }
+            // A person is asked already.
+            _ if intent.state == IntentState::Stuck => Ok(()),
             several => {
                 let ids: Vec<&str> = several.iter().map(|order| order.id.as_str()).collect();
                 let why = format!("orders {} could all be it; see `bot reconcile`", ids.join(", "));
                 self.stuck(id, why, out)
             }
         }
+    }
+
+    /// Our own order, where the broker's yes had named another one.
+    fn adopt_misnamed(&mut self, intent: &Intent, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
+        let id = &intent.id;
+        if let Some(named) = &intent.order_id {
+            self.orders.remove(named);
+        }
+        self.claimed.remove(id);
+        self.orders.insert(order.id.clone(), id.clone());
+        let why = format!("the list shows it as order {}; the broker's yes named another", order.id);
+        out.effects.push(super::Effect::Alert(format!("{} {id}: {why}", intent.symbol)));
+        let bound = order.id.clone();
+        self.become_with(id, IntentState::Working, why.clone(), out, |intent| intent.order_id = Some(bound))?;
+        let symbol = intent.symbol.clone();
+        if !self.live_of(&symbol).any(|other| other.state == IntentState::Stuck) {
+            self.lift(Some(symbol), HaltKind::Stuck, why, "engine".into(), out);
+        }
+        self.settle(id, order, out)
     }
 
     fn tell_of_similar(
@@ -239,6 +263,8 @@ impl Engine {
             .searches
             .iter()
             .filter(|(id, _)| self.needs_list(id))
+            // Of one that the broker said yes to no time proves that it is not there.
+            .filter(|(id, _)| self.intents.get(*id).is_some_and(|i| i.state != IntentState::Stuck))
             .filter_map(|(id, search)| Some((id.clone(), search.proved_by?)))
             .collect();
         let strange =

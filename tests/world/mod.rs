@@ -252,6 +252,8 @@ pub struct Desk {
     pub mood: Option<Mood>,
     /// As long as it stands here, order calls of this ticker (any, where none is named) are answered so.
     pub refusals: Vec<(Option<Symbol>, Placed)>,
+    /// The next yes names this order in place of the one that it is to.
+    pub misnames: Option<counterfill::units::OrderId>,
     pub away: bool,
     pub hidden_reads: u32,
     /// When the session ends; none: never.
@@ -326,7 +328,7 @@ impl Desk {
             }
             Mood::AcceptsAndLosesTheAnswer => Placed::Unknown("timeout".into()),
             Mood::RefusesAndAccepts => Placed::Refused { reason: "error".into(), gate_ms: None },
-            _ => Placed::Accepted(id),
+            _ => Placed::Accepted(self.misnames.take().unwrap_or(id)),
         }
     }
 
