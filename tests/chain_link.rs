@@ -351,6 +351,33 @@ async fn a_pushed_take_is_there_before_the_sweep_and_counts_once() {
 }
 
 #[tokio::test]
+async fn heads_that_no_sweep_comes_to_are_counted_from_the_first_of_them() {
+    let node = node().await;
+    let bot = Bot::start(config(&node));
+    bot.agrees_with(&node).await;
+    bot.until("swept to the head", |bot| bot.facts().unswept_since.is_none()).await;
+    let swept_at = bot.facts().swept_at;
+    assert!(swept_at.is_some());
+    node.rpc_errors_of("eth_getBlockByNumber", RpcFault::Internal, true);
+    let mut since = None;
+    for _ in 0..3 {
+        let head = node.mine_empty(1).number;
+        bot.until("the head is told", |bot| bot.facts().head == Some(head)).await;
+        let unswept = bot.facts().unswept_since;
+        assert!(
+            unswept.is_some() && since.is_none_or(|since| since == unswept),
+            "{unswept:?} after {since:?}"
+        );
+        since = Some(unswept);
+    }
+    assert_eq!(bot.facts().swept_at, swept_at, "an answer that is none is no sweep");
+    node.heal();
+    bot.until("swept again", |bot| bot.facts().unswept_since.is_none()).await;
+    assert!(bot.facts().swept_at >= swept_at);
+    bot.agrees_with(&node).await;
+}
+
+#[tokio::test]
 async fn a_burst_of_pushed_logs_is_not_lost() {
     let node = node().await;
     let bot = Bot::start(config(&node));

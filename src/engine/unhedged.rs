@@ -110,7 +110,11 @@ impl Engine {
         let now = self.now;
         let counted = self.unhedged.counted_since.filter(|since| *since <= now).unwrap_or(now);
         self.unhedged.counted_since = (known && !self.unhedged.closed).then_some(counted);
-        let symbols: Vec<Symbol> = self.positions.keys().cloned().collect();
+        let looked_at = |(symbol, position): &(&Symbol, &Position)| {
+            self.unhedged.tickers.contains_key(*symbol) || self.wanted(symbol, position).is_some()
+        };
+        let symbols: Vec<Symbol> =
+            self.positions.iter().filter(looked_at).map(|(symbol, _)| symbol.clone()).collect();
         // What one reason holds back at once is one line.
         let mut overdue: Vec<(Wait, Vec<Symbol>)> = Vec::new();
         for symbol in symbols {

@@ -212,36 +212,7 @@ async fn start(
         clock: Millis::now,
     };
     // Dropped with this future, and what it runs ends with it.
-    let mut windows = JoinSet::new();
-    if let Some(listener) = parts.listener.take() {
-        windows.spawn(serve::serve(listener, site.clone()));
-    }
-    let (watched, told) = (Arc::clone(&parts.broker), published.process.clone());
-    let alerts = parts.alerts.clone();
-    windows.spawn(async move {
-        login::watch(watched, told, alerts).await;
-        Ok(())
-    });
-    let (chain_facts, alerts) = (published.chain(), parts.alerts.clone());
-    windows.spawn(async move {
-        proof::watch(chain_facts, alerts).await;
-        Ok(())
-    });
-    published.process.send_modify(|facts| {
-        (facts.identity, facts.keeps_hours) = (identity(&parts), parts.keeps_hours);
-    });
-    let (looked_at, alerts) = (site.clone(), parts.alerts.clone());
-    let heartbeat = std::mem::take(&mut parts.heartbeat);
-    windows.spawn(async move {
-        vigil::watch(looked_at, alerts, heartbeat).await;
-        Ok(())
-    });
-    let (watched, told) = (Arc::clone(&parts.broker), published.process.clone());
-    let alerts = parts.alerts.clone();
-    windows.spawn(async move {
-        calendar::watch(watched, told, alerts).await;
-        Ok(())
-    });
+    let mut windows = open_windows(&site, &mut parts, published);
     let profile = parts.broker.profile();
     let ours = stamp_of(&parts.chain, parts.chain.chain_id.unwrap_or(0), profile.name, &profile.account);
     let kept = Ledger::stamp_to_keep(&parts.database, &ours)?;
@@ -529,6 +500,42 @@ pub(crate) fn stamp_of(chain: &ChainConfig, chain_id: u64, broker: &str, account
         hedge_from_block: chain.hedge_from_block,
         deployment_block: chain.deployment_block,
     }
+}
+
+/// What looks on beside the line: pages, and whoever tells a person what is not the engine's to tell.
+fn open_windows(site: &Site, parts: &mut Parts, published: &Published) -> JoinSet<std::io::Result<()>> {
+    let mut windows = JoinSet::new();
+    if let Some(listener) = parts.listener.take() {
+        windows.spawn(serve::serve(listener, site.clone()));
+    }
+    let (watched, told) = (Arc::clone(&parts.broker), published.process.clone());
+    let alerts = parts.alerts.clone();
+    windows.spawn(async move {
+        login::watch(watched, told, alerts).await;
+        Ok(())
+    });
+    let (chain_facts, alerts) = (published.chain(), parts.alerts.clone());
+    windows.spawn(async move {
+        proof::watch(chain_facts, alerts).await;
+        Ok(())
+    });
+    let (looked_at, alerts) = (site.clone(), parts.alerts.clone());
+    let heartbeat = std::mem::take(&mut parts.heartbeat);
+    windows.spawn(async move {
+        vigil::watch(looked_at, alerts, heartbeat).await;
+        Ok(())
+    });
+    let (watched, told) = (Arc::clone(&parts.broker), published.process.clone());
+    let alerts = parts.alerts.clone();
+    windows.spawn(async move {
+        calendar::watch(watched, told, alerts).await;
+        Ok(())
+    });
+    let identity = identity(parts);
+    published
+        .process
+        .send_modify(|facts| (facts.identity, facts.keeps_hours) = (identity, parts.keeps_hours));
+    windows
 }
 
 /// Which bot this is, as far as its configuration says.
