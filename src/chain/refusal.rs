@@ -168,9 +168,9 @@ fn is_of_head(words: &str) -> bool {
         let over_it = |top: &&str| {
             words.contains(&format!("{over} {top}")) || words.contains(&format!("{over} the {top}"))
         };
-        TOP.iter().any(|top| over_it(&top))
+        TOP.iter().any(over_it)
     };
-    any(&HEAD) || OVER.iter().any(|over| over_the_top(&over)) || (of_a_block && !of_a_method)
+    any(&HEAD) || OVER.iter().any(over_the_top) || (of_a_block && !of_a_method)
 }
 
 /// Whether words, in lower case, are of rate, quota or plan.
@@ -261,7 +261,7 @@ fn in_words(words: &str) -> Option<Duration> {
             continue;
         }
         let mut ahead = parts.clone().filter(|part| !part.is_empty());
-        let Some(number) = ahead.next() else { return None };
+        let number = ahead.next()?;
         let unit = ahead.next();
         if let Some(pause) = length(number.trim_end_matches('.'), unit.or(Some("s"))) {
             return Some(pause);
