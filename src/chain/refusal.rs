@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use super::rpc::RpcError;
 
+/// JSON-RPC's code for a method that the node does not have, or not on this plan: whatever its words, later is no help.
+const METHOD_NOT_FOUND: i64 = -32_601;
 /// How much of a node's own words is kept.
 const MESSAGE_CHARS_MAX: usize = 200;
 /// How deep `error.data` is looked into.
@@ -63,29 +65,23 @@ const ALLOWANCE: [&str; 8] =
 const USED_UP: [&str; 6] =
     ["used up", "exhausted", "usage limit", "limit exceeded", "limit reached", "exceeded the limit"];
 /// A block that the node does not have yet, in the words of nodes and of what stands before them.
-const HEAD: [&str; 21] = [
+const HEAD: [&str; 10] = [
     "header not found",
     "unknown block",
     "blockoutofrange",
     "block out of range",
-    "beyond current head",
-    "beyond the current head",
     "beyond head",
     "beyond the head",
-    "beyond latest",
-    "beyond the latest",
-    "current head block",
-    "greater than latest",
-    "greater than the latest",
-    "greater than head",
-    "greater than the head",
-    "higher than the latest",
-    "after last accepted block",
     "unfinalized data",
     "into the future",
     "in the future",
     "future block",
 ];
+/// The same, in two parts: that a height lies over another, and that the other is the node's highest.
+const OVER: [&str; 8] =
+    ["beyond", "exceeds", "exceed", "greater than", "higher than", "larger than", "above", "after"];
+const TOP: [&str; 7] =
+    ["current head", "chain head", "head block", "latest", "last accepted", "best block", "current block"];
 /// Less is wanted, said outright.
 const LESS: [&str; 28] = [
     "query returned more than",
@@ -143,10 +139,10 @@ pub(super) fn sorted(method: &'static str, code: i64, message: &str, data: Optio
     let message = cut(&all);
     let words = all.to_lowercase();
     let any = |list: &[&str]| list.iter().any(|word| words.contains(word));
-    if method == "eth_call" && is_revert_told(code, &words) {
+    if code == METHOD_NOT_FOUND || (method == "eth_call" && is_revert_told(code, &words)) {
         return RpcError::Refused { method, code, message };
     }
-    if is_of_head(code, &words) {
+    if is_of_head(&words) {
         return RpcError::Behind { method, message };
     }
     let about_range = method == "eth_getLogs"
@@ -163,12 +159,18 @@ pub(super) fn sorted(method: &'static str, code: i64, message: &str, data: Optio
 }
 
 /// Whether words, in lower case, say that the node does not have a block. Of a method they say the same.
-fn is_of_head(code: i64, words: &str) -> bool {
+fn is_of_head(words: &str) -> bool {
     let any = |list: &[&str]| list.iter().any(|word| words.contains(word));
-    let of_a_method = code == -32601 || any(&["method", "eth_"]);
+    let of_a_method = any(&["method", "eth_"]);
     let of_a_block = words.contains("could not be found")
         || (any(&["block", "header"]) && any(&["not found", "cannot be found", "could not get header"]));
-    any(&HEAD) || (of_a_block && !of_a_method)
+    let over_the_top = |over: &&str| {
+        let over_it = |top: &&str| {
+            words.contains(&format!("{over} {top}")) || words.contains(&format!("{over} the {top}"))
+        };
+        TOP.iter().any(over_it)
+    };
+    any(&HEAD) || OVER.iter().any(over_the_top) || (of_a_block && !of_a_method)
 }
 
 /// Whether words, in lower case, are of rate, quota or plan.
@@ -259,7 +261,7 @@ fn in_words(words: &str) -> Option<Duration> {
             continue;
         }
         let mut ahead = parts.clone().filter(|part| !part.is_empty());
-        let Some(number) = ahead.next() else { return None };
+        let number = ahead.next()?;
         let unit = ahead.next();
         if let Some(pause) = length(number.trim_end_matches('.'), unit.or(Some("s"))) {
             return Some(pause);

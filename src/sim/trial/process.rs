@@ -39,7 +39,7 @@ type Hearing = Pin<Box<dyn Future<Output = (Ear, Told)>>>;
 
 /// Where the connection to the node stands.
 enum Line {
-    Down(Remembered),
+    Down(Box<Remembered>),
     Opening(Opening, Wire),
     Up(Box<Up>),
 }
@@ -110,7 +110,7 @@ impl Process {
             asking: false,
             bell: false,
             ground: Arc::clone(ground),
-            line: Some(Line::Down(Remembered::new(ground))),
+            line: Some(Line::Down(Box::new(Remembered::new(ground)))),
         }
     }
 
@@ -141,7 +141,7 @@ impl Process {
         let Some(Line::Down(remembered)) = self.line.take() else { return };
         let known = self.view().tokens;
         let opening =
-            by_hand::connect(Arc::clone(&self.ground), [wire.clone(), wire.clone()], remembered, known);
+            by_hand::connect(Arc::clone(&self.ground), [wire.clone(), wire.clone()], *remembered, known);
         self.line = Some(Line::Opening(Box::pin(opening), wire));
     }
 
@@ -155,9 +155,9 @@ impl Process {
         let mut wish = self.drive();
         if let Some(Line::Up(up)) = self.line.take_if(|line| matches!(line, Line::Up(_))) {
             match up.eye {
-                Some(eye) => self.line = Some(Line::Down(eye.close())),
+                Some(eye) => self.line = Some(Line::Down(Box::new(eye.close()))),
                 // A look that does not end when its connection does would be a bug of this file.
-                None => self.line = Some(Line::Down(Remembered::new(&self.ground))),
+                None => self.line = Some(Line::Down(Box::new(Remembered::new(&self.ground)))),
             }
         }
         wish.lost = true;
@@ -214,7 +214,7 @@ impl Process {
                 Some(Err((remembered, stop))) => {
                     wire.end();
                     (wish.lost, wish.stop) = (true, stop);
-                    self.line = Some(Line::Down(remembered));
+                    self.line = Some(Line::Down(Box::new(remembered)));
                 }
             },
             Some(Line::Up(mut up)) => {
