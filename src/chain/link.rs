@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use super::live::{self, Listener};
+use super::pace::Urgency;
 use super::refusal::LIMITED_PAUSE_S;
 use super::rpc::{Lost, Rpc, RpcError};
 use super::socket::shown;
@@ -243,6 +244,8 @@ impl Link<'_> {
     async fn work(&self, memory: &mut Memory, connections: &mut u64) -> Result<End, End> {
         let Self { config, inputs, facts, bell, .. } = *self;
         let rpc = Rpc::connect(&config.ws_url, config.cert_file.as_deref()).await?;
+        let pace = Arc::clone(&memory.pace);
+        let (rpc, in_turn) = (rpc.paced(&pace, Urgency::First), rpc.paced(&pace, Urgency::Sweep));
         check_chain(&rpc, config, Some(self.chain_id)).await?;
         // Subscribed first, the head read after: no block falls between the two.
         let heads = rpc.subscribe_heads().await?;
@@ -268,8 +271,7 @@ impl Link<'_> {
             bell,
         };
         let tokens = Tokens::new(config);
-        let survey =
-            Survey { rpc: &rpc, config, book: &book, facts, memory, tokens, code_seen, clock: Millis::now };
+        let survey = Survey { rpc: &in_turn, config, book: &book, facts, memory, tokens, code_seen };
         let sweeper = Sweeper { survey, inputs, view: self.view.clone(), bell };
         Ok(tokio::select! {
             end = listener.run(logs) => end,

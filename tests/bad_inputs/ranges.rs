@@ -194,7 +194,6 @@ async fn what_does_not_belong_together_is_thrown_away_with_its_reason() {
     let at = |number: u64| sample.block_at(number).unwrap().reference();
     let [base, taken, cleared] = [1_000, 1_002, 1_003].map(at);
     let clear_tx = sample.block_at(1_003).unwrap().txs[0].hash;
-    let no_logs = || logs(1_002, Vec::clear);
     let nowhere = json!(NOWHERE);
     let standing = FillId {
         chain_id: CHAIN_ID,
