@@ -66,7 +66,7 @@ fn chain() -> ChainFacts {
         discarded: 4,
         unproven: 0,
         error: Some(SECRET.into()),
-        backfill: None,
+        ..ChainFacts::default()
     }
 }
 

@@ -76,7 +76,10 @@ pub(crate) enum Looked {
     /// A range, read and checked.
     Range(Sweep),
     /// The cursor is the head.
-    Idle,
+    Idle {
+        /// Whether a block waits to be asked about again.
+        waiting: bool,
+    },
     /// Nothing to read yet.
     Behind(String),
     /// Answers that do not belong together, or none: read again after a pause.
@@ -131,8 +134,9 @@ pub(crate) async fn connect(
 }
 
 impl Eye {
-    /// Looks once.
-    pub(crate) async fn look(mut self, view: ChainView) -> (Self, Looked) {
+    /// Looks once; `now` is the bot's clock. Calls go out as they come, at no pace: what a limit refuses ends the look, and
+    /// the next one goes on from there.
+    pub(crate) async fn look(mut self, view: ChainView, now: Millis) -> (Self, Looked) {
         let Remembered { memory, facts } = &mut self.remembered;
         let mut survey = Survey {
             rpc: &self.rpc,
@@ -142,14 +146,13 @@ impl Eye {
             memory,
             tokens: self.tokens,
             code_seen: self.code_seen,
-            clock: Millis::default,
         };
-        let found = survey.attempt(&view).await;
+        let found = survey.attempt(&view, now).await;
         let Survey { tokens, code_seen, .. } = survey;
         (self.tokens, self.code_seen) = (tokens, code_seen);
         let looked = match found {
             Ok(Found::Range(sweep)) => Looked::Range(sweep),
-            Ok(Found::Idle) => Looked::Idle,
+            Ok(Found::Idle) => Looked::Idle { waiting: self.remembered.memory.is_waiting() },
             Ok(Found::Behind(why)) => Looked::Behind(why),
             Err(Trouble::Stop(stop)) => Looked::Stop(stop),
             Err(Trouble::Rpc(error @ RpcError::Gone(_))) => Looked::Lost(error.to_string()),

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use super::live::{self, Listener};
+use super::pace::Urgency;
 use super::pending::PendingFills;
 use super::refusal::LIMITED_PAUSE_S;
 use super::rpc::{Lost, Rpc, RpcError};
@@ -244,6 +245,8 @@ impl Link<'_> {
     async fn work(&self, memory: &mut Memory, connections: &mut u64) -> Result<End, End> {
         let Self { config, inputs, facts, bell, .. } = *self;
         let rpc = Rpc::connect(&config.ws_url, config.cert_file.as_deref()).await?;
+        let pace = Arc::clone(&memory.pace);
+        let (rpc, in_turn) = (rpc.paced(&pace, Urgency::First), rpc.paced(&pace, Urgency::Sweep));
         check_chain(&rpc, config, Some(self.chain_id)).await?;
         // Subscribed first, the head read after: no block falls between the two.
         let heads = rpc.subscribe_heads().await?;
@@ -270,10 +273,9 @@ impl Link<'_> {
         };
         let asker = Tokens::new(config);
         let tokens = Tokens::new(config);
-        let survey =
-            Survey { rpc: &rpc, config, book: &book, facts, memory, tokens, code_seen, clock: Millis::now };
+        let survey = Survey { rpc: &in_turn, config, book: &book, facts, memory, tokens, code_seen };
         let sweeper = Sweeper { survey, inputs, view: self.view.clone(), bell };
-        let pending = PendingFills { rpc: &rpc, config, book: &book, inputs, view: self.view.clone() };
+        let pending = PendingFills { rpc: &in_turn, config, book: &book, inputs, view: self.view.clone() };
         Ok(tokio::select! {
             end = listener.run(logs, asker) => end,
             end = live::heads(heads, facts, bell, config.head_age_max) => end,

@@ -5,6 +5,7 @@
 //! cursor and window only from the engine ([`ChainView`]), after they are committed.
 
 pub mod abi;
+mod answers;
 pub(crate) mod backend;
 pub(crate) mod beginning;
 pub mod bloom;
@@ -12,6 +13,10 @@ pub(crate) mod by_hand;
 pub(crate) mod frame;
 mod link;
 mod live;
+#[cfg(test)]
+mod looks;
+mod needs;
+mod pace;
 mod pending;
 mod progress;
 mod range_size;
@@ -277,6 +282,12 @@ pub struct ChainFacts {
     /// answers without proof were believed.
     #[serde(default)]
     pub unproven: u64,
+    /// Calls a second that the node bears; none where it never refused one for being too many.
+    #[serde(default)]
+    pub calls_per_s: Option<u64>,
+    /// Calls a second that this chain's pace needs; none where they are not known to be too many.
+    #[serde(default)]
+    pub needs_per_s: Option<u64>,
     /// Why the chain is away, in words a person can act on; no key of the URL in it.
     pub error: Option<String>,
     /// A long backfill under way.

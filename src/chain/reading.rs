@@ -12,6 +12,7 @@ use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::abi::{self, RawLog};
+use super::answers::{Answer, Answers};
 use super::receipts::Ways;
 use super::rpc::{Rpc, RpcError};
 use super::wire::{Header, Receipt};
@@ -34,6 +35,13 @@ pub(super) enum Trouble {
     /// The process must end.
     #[error("{0}")]
     Stop(ChainStop),
+}
+
+impl Trouble {
+    /// Whether the node refused one question or did not answer it: what other questions came to stands.
+    const fn is_of_one_question(&self) -> bool {
+        matches!(self, Self::Rpc(error) if !matches!(error, RpcError::Gone(_)))
+    }
 }
 
 impl From<RpcError> for Trouble {
@@ -63,17 +71,42 @@ pub(super) struct Reader<'a> {
     book: &'a Book,
     books: Vec<Address>,
     ways: &'a Ways,
+    answers: &'a Answers,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(rpc: &'a Rpc, book: &'a Book, ways: &'a Ways) -> Self {
-        Self { rpc, book, books: book.orderbooks.iter().copied().collect(), ways }
+    pub(super) fn new(rpc: &'a Rpc, book: &'a Book, ways: &'a Ways, answers: &'a Answers) -> Self {
+        Self { rpc, book, books: book.orderbooks.iter().copied().collect(), ways, answers }
     }
 
-    /// Reads `base + 1 ..= target` one by one, by hash; the parents must link.
-    pub(super) async fn blocks(&self, base: BlockRef, target: u64) -> Result<Reading, Trouble> {
-        let headers = self.headers(base.number.saturating_add(1)..=target).await?;
-        let links: Vec<(BlockRef, B256)> = headers.iter().map(|h| (place(h), h.parent_hash)).collect();
+    /// Reads `base + 1 ..= target` one by one, by hash; the parents must link. Where the node refuses in the middle, what
+    /// was read before is the reading, with a lower target. Every answer goes into `told`, whatever becomes of the rest.
+    pub(super) async fn blocks(
+        &self,
+        base: BlockRef,
+        target: u64,
+        head: &Header,
+        told: &mut Vec<Answer>,
+    ) -> Result<Reading, Trouble> {
+        let heights = base.number.saturating_add(1)..=target;
+        // The calls are made first, then streamed: a closure inside of the stream would keep the whole future from `Send`.
+        let calls: Vec<_> = heights.map(|height| self.block(height, head)).collect();
+        let mut calls = stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX);
+        let mut links: Vec<(BlockRef, B256)> = Vec::new();
+        while let Some(read) = calls.next().await {
+            match read {
+                Ok((answer, parent)) => {
+                    links.push((answer.block, parent));
+                    told.push(answer);
+                }
+                Err(trouble) if links.is_empty() || !trouble.is_of_one_question() => return Err(trouble),
+                Err(trouble) => {
+                    log::debug!("{} blocks are read, and then: {trouble}", links.len());
+                    break;
+                }
+            }
+        }
+        drop(calls);
         match window::first_unlinked(base, &links) {
             Some(block) if block.number == base.number.saturating_add(1) => {
                 return Err(Trouble::Unlinked(base));
@@ -83,12 +116,63 @@ impl<'a> Reader<'a> {
             }
             None => {}
         }
-        // The calls are made first, then streamed: a closure inside of the stream would keep the whole future from `Send`.
-        let calls: Vec<_> = headers.iter().map(|header| self.logs_at(header)).collect();
-        let logs: Vec<Vec<RawLog>> = stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).try_collect().await?;
-        let target = headers.last().map(place).ok_or_else(|| disagree("an empty range"))?;
-        let canonical = headers.iter().map(|header| (header.number, header.hash)).collect();
-        Ok(Reading { target, canonical, logs: logs.concat() })
+        self.ask_the_ripe_again(head, told).await?;
+        let (target, _) = links.last().copied().ok_or_else(|| disagree("an empty range"))?;
+        let canonical = links.iter().map(|(block, _)| (block.number, block.hash)).collect();
+        let logs = told.iter().flat_map(|answer| answer.logs.iter().cloned()).collect();
+        Ok(Reading { target, canonical, logs })
+    }
+
+    /// One block, and its parent's hash. What is known of its hash is not asked for again.
+    async fn block(&self, height: u64, head: &Header) -> Result<(Answer, B256), Trouble> {
+        let header = if height == head.number { head.clone() } else { self.header(height).await? };
+        let block = place(&header);
+        if let Some(known) = self.answers.of(block) {
+            return Ok((known.clone(), header.parent_hash));
+        }
+        let first = self.rpc.logs_at(header.hash, &self.books, &abi::TOPICS).await?;
+        let (logs, proven) = self.completed(&header, first).await?;
+        Ok((Answer { block, timestamp: header.timestamp, logs, proven }, header.parent_hash))
+    }
+
+    /// The second question for those that nothing proves whole, if the node has had the time. One that is refused is left
+    /// to [`super::answers::Answers::due`].
+    async fn ask_the_ripe_again(&self, head: &Header, told: &mut [Answer]) -> Result<(), Trouble> {
+        let ripe = |answer: &&mut Answer| !answer.proven && answer.is_ripe(head);
+        let blocks: Vec<BlockRef> = told.iter_mut().filter(ripe).map(|answer| answer.block).collect();
+        match self.again(&blocks).await {
+            Ok(all) => told.iter_mut().filter(ripe).zip(all).try_for_each(|(answer, logs)| {
+                answer.add(logs)?;
+                Ok(())
+            }),
+            Err(gone @ Trouble::Rpc(RpcError::Gone(_))) => Err(gone),
+            Err(trouble) => {
+                log::debug!("{} blocks are asked about again later: {trouble}", blocks.len());
+                Ok(())
+            }
+        }
+    }
+
+    /// The logs of these blocks once more, in their order: of one by its hash, of several by one range, in which every log
+    /// must carry the hash that we know at its height.
+    pub(super) async fn again(&self, blocks: &[BlockRef]) -> Result<Vec<Vec<RawLog>>, Trouble> {
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(vec![]) };
+        if blocks.len() > 1 {
+            match self.logs_between(first.number, last.number).await {
+                Ok(logs) => return apart(blocks, logs),
+                // Where even so short a range is refused, each block is asked for.
+                Err(Trouble::Rpc(RpcError::RangeTooLarge(_) | RpcError::Refused { .. })) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        let calls: Vec<_> = blocks.iter().map(|block| self.logs_of(*block)).collect();
+        stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).try_collect().await
+    }
+
+    async fn logs_of(&self, block: BlockRef) -> Result<Vec<RawLog>, Trouble> {
+        let logs = self.rpc.logs_at(block.hash, &self.books, &abi::TOPICS).await?;
+        all_in(block, &logs)?;
+        Ok(logs)
     }
 
     /// Reads `base + 1 ..= target` by height. Counts only if the node's head is at or past the end, the end has the same
@@ -119,7 +203,11 @@ impl<'a> Reader<'a> {
         }
         let (at_the_end, mut logs): (Vec<_>, Vec<_>) =
             logs.into_iter().partition(|log| log.block_number == target);
-        logs.extend(self.completed(&after, at_the_end).await?);
+        let (at_the_end, proven) = self.completed(&after, at_the_end).await?;
+        logs.extend(at_the_end);
+        if !proven {
+            logs = either(logs, self.logs_of(place(&after)).await?);
+        }
         one_log_a_place(&logs)?;
         Ok(Reading { target: place(&after), canonical: BTreeMap::from([(target, after.hash)]), logs })
     }
@@ -239,42 +327,39 @@ impl<'a> Reader<'a> {
         stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).try_collect().await
     }
 
-    /// The logs of one block.
-    async fn logs_at(&self, header: &Header) -> Result<Vec<RawLog>, Trouble> {
-        let first = self.rpc.logs_at(header.hash, &self.books, &abi::TOPICS).await?;
-        self.completed(header, first).await
-    }
-
-    /// `logs`, the answer for one block, or a better one where the bloom says that something may be missing. One of
-    /// several logs of a kind that is left out shows in no bloom, so a block that may hold any of ours is asked twice.
-    async fn completed(&self, header: &Header, logs: Vec<RawLog>) -> Result<Vec<RawLog>, Trouble> {
-        all_in(header, &logs)?;
+    /// `logs`, the answer for one block, or a better one where the bloom says that something may be missing; and whether
+    /// it is known to be whole. One of several logs of a kind that is left out shows in no bloom, so a block that may hold
+    /// any of ours is asked twice: here where the bloom is worth the receipts, else when the chain has moved on.
+    async fn completed(&self, header: &Header, logs: Vec<RawLog>) -> Result<(Vec<RawLog>, bool), Trouble> {
+        all_in(place(header), &logs)?;
         #[cfg(test)]
         if crate::sim::trial::sabotage::is(crate::sim::trial::sabotage::Sabotage::TrustEmptyLogs) {
-            return Ok(logs);
+            return Ok((logs, true));
         }
         let misses = |logs: &[RawLog]| bloom::misses(&header.logs_bloom, &self.books, &abi::TOPICS, logs);
         if logs.is_empty() && !misses(&logs) {
-            return Ok(logs);
+            return Ok((logs, true));
         }
-        let again = self.rpc.logs_at(header.hash, &self.books, &abi::TOPICS).await?;
-        all_in(header, &again)?;
+        if !bloom::is_informative(&header.logs_bloom) {
+            return Ok((logs, false));
+        }
+        let again = self.logs_of(place(header)).await?;
         let better = either(logs, again);
         // Of one block, by its hash: what two answers say of one place must be the same.
         one_log_a_place(&better)?;
-        if !misses(&better) || !bloom::is_informative(&header.logs_bloom) {
-            return Ok(better);
+        if !misses(&better) {
+            return Ok((better, true));
         }
         let Some(receipts) = self.ways.receipts(self.rpc, header).await? else {
             log::debug!("block {}: two answers without proof are believed", place(header));
-            return Ok(better);
+            return Ok((better, false));
         };
         let ours = |log: &RawLog| self.book.orderbooks.contains(&log.address) && log.kind().is_some();
         let logs: Vec<RawLog> = receipts.into_iter().flat_map(|r| r.logs).filter(ours).collect();
-        all_in(header, &logs)?;
+        all_in(place(header), &logs)?;
         let all = either(better, logs);
         one_log_a_place(&all)?;
-        Ok(all)
+        Ok((all, true))
     }
 
     /// The receipt of a transaction in this canonical block; none if the block is proved not to hold it.
@@ -311,7 +396,7 @@ fn contents(logs: &[RawLog]) -> BTreeSet<Content<'_>> {
 }
 
 /// What at least one of two answers for one block shows.
-fn either(logs: Vec<RawLog>, again: Vec<RawLog>) -> Vec<RawLog> {
+pub(super) fn either(logs: Vec<RawLog>, again: Vec<RawLog>) -> Vec<RawLog> {
     let known = contents(&logs);
     let new: Vec<RawLog> = again.into_iter().filter(|log| !known.contains(&content(log))).collect();
     [logs, new].concat()
@@ -334,14 +419,27 @@ fn names(id: &FillId, log: &RawLog) -> bool {
 }
 
 /// Every log carries the hash that was asked for, and no place holds two logs.
-fn all_in(header: &Header, logs: &[RawLog]) -> Result<(), Trouble> {
-    if logs.iter().any(|log| place_of(log) != place(header)) {
-        return Err(Trouble::Disagree(format!("asked for logs of block {}, got another's", place(header))));
+fn all_in(block: BlockRef, logs: &[RawLog]) -> Result<(), Trouble> {
+    if logs.iter().any(|log| place_of(log) != block) {
+        return Err(Trouble::Disagree(format!("asked for logs of block {block}, got another's")));
     }
     one_log_a_place(logs)
 }
 
-fn one_log_a_place(logs: &[RawLog]) -> Result<(), Trouble> {
+/// The logs of a range, by block. Others between them are of blocks that are known already.
+fn apart(blocks: &[BlockRef], logs: Vec<RawLog>) -> Result<Vec<Vec<RawLog>>, Trouble> {
+    let mut apart: Vec<Vec<RawLog>> = vec![Vec::new(); blocks.len()];
+    for log in logs {
+        let Ok(at) = blocks.binary_search_by_key(&log.block_number, |block| block.number) else { continue };
+        match (blocks.get(at), apart.get_mut(at)) {
+            (Some(block), Some(logs)) if block.hash == log.block_hash => logs.push(log),
+            _ => return Err(disagree("a range holds logs of blocks that are not canonical")),
+        }
+    }
+    Ok(apart)
+}
+
+pub(super) fn one_log_a_place(logs: &[RawLog]) -> Result<(), Trouble> {
     let mut places: BTreeMap<(u64, u64), &RawLog> = BTreeMap::new();
     for log in logs {
         let content = |log: &RawLog| (log.block_hash, log.tx_hash, log.address, log.topics.clone());

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use super::abi::RawLog;
 use super::backend::Peer;
+use super::pace::{Pace, Urgency};
 use super::refusal;
 use super::secrets::Secrets;
 use super::socket::{Socket, shown};
@@ -167,6 +168,8 @@ pub struct TooLate;
 pub struct Rpc {
     client: RpcClient,
     peer: Arc<Peer>,
+    /// Whose turn it is; none: every call goes out once, at once.
+    pace: Option<(Arc<Pace>, Urgency)>,
 }
 
 impl Rpc {
@@ -182,7 +185,7 @@ impl Rpc {
         };
         let socket = Socket::new(url, cert_file, Arc::clone(&peer)).map_err(|why| gone(why.into()))?;
         match timeout(CONNECT_S_MAX, RpcClient::connect_pubsub(socket)).await {
-            Ok(Ok(client)) => Ok(Self { client, peer }),
+            Ok(Ok(client)) => Ok(Self { client, peer, pace: None }),
             Ok(Err(AlloyError::Transport(TransportErrorKind::Custom(why)))) => {
                 let told = why.downcast_ref::<Lost>().cloned();
                 Err(gone(told.unwrap_or_else(|| why.to_string().into())))
@@ -194,10 +197,27 @@ impl Rpc {
 
     /// Over another line than a socket: for who speaks as the node (`fuzz::frames`, the simulator).
     pub(crate) fn over(client: RpcClient) -> Self {
-        Self { client, peer: Arc::default() }
+        Self { client, peer: Arc::default(), pace: None }
+    }
+
+    /// The same connection for calls that keep to this pace.
+    pub(super) fn paced(&self, pace: &Arc<Pace>, urgency: Urgency) -> Self {
+        Self { pace: Some((Arc::clone(pace), urgency)), ..self.clone() }
     }
 
     async fn raw(
+        &self,
+        method: &'static str,
+        params: Value,
+        limit: Duration,
+    ) -> Result<Box<RawValue>, RpcError> {
+        match &self.pace {
+            Some((pace, urgency)) => pace.run(*urgency, || self.once(method, params.clone(), limit)).await,
+            None => self.once(method, params, limit).await,
+        }
+    }
+
+    async fn once(
         &self,
         method: &'static str,
         params: Value,

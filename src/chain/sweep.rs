@@ -8,12 +8,16 @@
 //! in a canonical block of the range is in the range's events or refuted by its receipt.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use super::answers::{AGAIN_MS, Answers};
 use super::link::{End, check_code, jittered, note};
+use super::needs::Needs;
+use super::pace::Pace;
 use super::progress::Progress;
 use super::range_size::RangeSize;
 use super::reading::{Reader, Reading, Trouble};
@@ -35,8 +39,14 @@ const PAUSE_MS_MAX: Duration = Duration::from_millis(2_000);
 const IDLE_S_MAX: Duration = Duration::from_secs(15);
 /// Looks again at a node that is behind at least so often.
 const BEHIND_S_MAX: Duration = Duration::from_secs(2);
+/// The same while a block waits to be asked about again.
+const AGAIN_MS_MAX: Duration = Duration::from_millis(AGAIN_MS.unsigned_abs());
 /// Longest wait for the engine to commit a range, or to say that it dropped it, before it is planned anew.
 const COMMIT_S_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for fills that a look back found, where the cursor does not move and so does not tell.
+const LOOK_BACK_S_MAX: Duration = Duration::from_secs(1);
+/// Blocks read one by one at once at least, however slow the node.
+const PIECE_BLOCKS_MIN: u64 = 4;
 /// How often running an answer must speak for a fork that the hashes by height do not show, or for a fork beyond the
 /// window: one confused answer must neither move nor stop anything.
 const RUNNING: u32 = 2;
@@ -55,7 +65,14 @@ pub(super) struct Memory {
     too_deep: u32,
     /// The highest block that was read when it was beyond the reach of a fork.
     settled: Option<u64>,
+    /// Blocks read one by one at once: a window, halved when something of them cannot be had, doubled back when it can.
+    piece_blocks: u64,
     progress: Progress,
+    /// What was said of single blocks.
+    answers: Answers,
+    /// How often the node may be asked.
+    pub(super) pace: Arc<Pace>,
+    needs: Needs,
     /// How the node tells receipts.
     pub(super) ways: Ways,
     /// A step succeeded since this was last cleared: the connection is good.
@@ -71,11 +88,22 @@ impl Memory {
             unlinked: None,
             too_deep: 0,
             settled: None,
+            piece_blocks: WINDOW_DEPTH_BLOCKS,
             progress: Progress::default(),
+            answers: Answers::default(),
+            pace: Arc::default(),
+            needs: Needs::default(),
             ways: Ways::default(),
             healthy: false,
             tokens_checked: false,
         }
+    }
+}
+
+impl Memory {
+    /// Whether a block waits to be asked about again.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.answers.is_waiting()
     }
 }
 
@@ -90,8 +118,6 @@ pub(super) struct Survey<'a> {
     pub(super) tokens: Tokens,
     /// Whether every order book was seen to have code.
     pub(super) code_seen: bool,
-    /// The wall clock, for the facts alone.
-    pub(super) clock: fn() -> Millis,
 }
 
 /// What one look at the chain came to.
@@ -126,15 +152,17 @@ impl Sweeper<'_> {
         let mut warned = false;
         loop {
             let view = self.view.borrow_and_update().clone();
-            let why = match self.survey.attempt(&view).await {
+            let why = match self.survey.attempt(&view, Millis::now()).await {
                 Ok(found) => {
                     self.survey.memory.healthy = true;
                     pause = PAUSE_MS_MIN;
                     warned = false;
-                    if let Err(stop) = self.go_on(found, &view).await {
-                        return End::Stop(stop);
+                    match self.go_on(found, &view).await {
+                        Ok(()) => continue,
+                        Err(Trouble::Stop(stop)) => return End::Stop(stop),
+                        Err(Trouble::Rpc(error)) => return error.into(),
+                        Err(trouble) => trouble.to_string(),
                     }
-                    continue;
                 }
                 Err(Trouble::Stop(stop)) => return End::Stop(stop),
                 Err(Trouble::Rpc(error @ RpcError::Gone(_))) => return error.into(),
@@ -154,21 +182,27 @@ impl Sweeper<'_> {
         }
     }
 
-    async fn go_on(&mut self, found: Found, planned_on: &ChainView) -> Result<(), ChainStop> {
+    async fn go_on(&mut self, found: Found, planned_on: &ChainView) -> Result<(), Trouble> {
         let (why, longest) = match found {
             Found::Range(sweep) => {
-                self.hand_over(sweep, planned_on).await?;
-                (None, None)
+                let at_head = sweep.target.number == sweep.head;
+                let committed = self.hand_over(sweep, planned_on).await.map_err(Trouble::Stop)?;
+                let more = !(at_head && committed) || {
+                    let cursor = self.view.borrow().cursor;
+                    self.survey.ask_again(cursor, Millis::now()).await?
+                };
+                // A head that came meanwhile has rung.
+                (None, (!more).then_some(IDLE_S_MAX))
             }
             Found::Idle => {
-                let now = (self.survey.clock)();
-                note(self.survey.facts, |facts| facts.swept_all(now));
+                note(self.survey.facts, |facts| facts.swept_all(Millis::now()));
                 (None, Some(IDLE_S_MAX))
             }
             Found::Behind(why) => (Some(why), Some(BEHIND_S_MAX)),
         };
         note(self.survey.facts, |facts| facts.error = why);
         if let Some(longest) = longest {
+            let longest = if self.survey.memory.is_waiting() { longest.min(AGAIN_MS_MAX) } else { longest };
             // Rung or not, it is time to look.
             let _ = timeout(longest, self.bell.notified()).await;
         }
@@ -176,11 +210,11 @@ impl Sweeper<'_> {
     }
 
     /// Sends one range and waits until it is the cursor. A fill that was pushed since `planned_on` and that this range
-    /// does not account for makes it be read again: the cursor must not pass it.
-    async fn hand_over(&mut self, sweep: Sweep, planned_on: &ChainView) -> Result<(), ChainStop> {
+    /// does not account for makes it be read again: the cursor must not pass it. Says whether it was committed.
+    async fn hand_over(&mut self, sweep: Sweep, planned_on: &ChainView) -> Result<bool, ChainStop> {
         let (target, cursor) = (sweep.target, planned_on.cursor);
         if !accounts_for(&sweep, planned_on, &self.view.borrow()) {
-            return Ok(());
+            return Ok(false);
         }
         let is_left = |cursor: &BlockRef| {
             sweep.base.number < cursor.number && sweep.canonical.get(&cursor.number) != Some(&cursor.hash)
@@ -190,21 +224,32 @@ impl Sweeper<'_> {
             log::warn!("fork: our block {cursor} left the chain; reading again after block {base}");
             note(self.survey.facts, |facts| facts.forks = facts.forks.saturating_add(1));
         }
+        // A look back may end where the cursor is already; then what it found says that it is booked.
+        let ends_there = cursor == Some(target);
+        let found: Vec<FillId> =
+            if ends_there { fills_of(&sweep).map(|(_, id)| id).collect() } else { Vec::new() };
+        let patience = if ends_there { LOOK_BACK_S_MAX } else { COMMIT_S_MAX };
         self.inputs.send(Input::Sweep(sweep)).await.map_err(|_| ChainStop::EngineGone)?;
-        let taken = self.view.wait_for(|view| is_done_with(view, planned_on, target));
-        let is_dropped = match timeout(COMMIT_S_MAX, taken).await {
+        let taken = self.view.wait_for(|view| {
+            let is_booked = |id: &FillId| view.standing.iter().any(|(_, standing)| standing == id);
+            is_done_with(view, planned_on, target)
+                && (found.iter().all(is_booked) || view.dropped_sweeps != planned_on.dropped_sweeps)
+        });
+        let (committed, is_dropped) = match timeout(patience, taken).await {
             Ok(view) => {
                 let view = view.map_err(|_| ChainStop::EngineGone)?;
                 let is_dropped = view.dropped_sweeps != planned_on.dropped_sweeps;
                 if !is_dropped {
-                    let (now, number) = ((self.survey.clock)(), view.cursor.unwrap_or(target).number);
+                    let (now, number) = (Millis::now(), view.cursor.unwrap_or(target).number);
                     note(self.survey.facts, |facts| facts.swept_to(number, now));
                 }
-                is_dropped
+                (view.cursor == Some(target), is_dropped)
             }
+            // Of what a look back found something is no fill that stands: it was passed over, or left the chain again.
+            Err(_) if ends_there => (true, false),
             Err(_) => {
                 log::warn!("the engine has not committed block {target} in {COMMIT_S_MAX:?}; planning anew");
-                false
+                (false, false)
             }
         };
         if is_dropped {
@@ -214,28 +259,35 @@ impl Sweeper<'_> {
             );
             sleep(jittered(PAUSE_MS_MIN)).await;
         }
-        Ok(())
+        Ok(committed && !is_dropped)
     }
 }
 
 impl Survey<'_> {
-    /// One attempt: plan on what is committed, read, check.
-    pub(super) async fn attempt(&mut self, view: &ChainView) -> Result<Found, Trouble> {
+    /// One attempt: plan on what is committed, read, check. `now` is the wall clock.
+    pub(super) async fn attempt(&mut self, view: &ChainView, now: Millis) -> Result<Found, Trouble> {
         self.memory.ways.another_attempt();
-        let found = self.look(view).await;
-        let unproven = self.memory.ways.unproven();
-        note(self.facts, |facts| facts.unproven = unproven);
-        if let Err(Trouble::Disagree(_) | Trouble::Unlinked(_)) = &found {
-            note(self.facts, |facts| facts.discarded = facts.discarded.saturating_add(1));
+        let mut found = self.look(view, now).await;
+        // Nothing is new: time for what is due once more. What that adds is read at once.
+        if matches!(found, Ok(Found::Idle)) && self.ask_again(view.cursor, now).await? {
+            found = self.look(view, now).await;
         }
+        let thrown_away = matches!(found, Err(Trouble::Disagree(_) | Trouble::Unlinked(_)));
+        let (unproven, calls_per_s) = (self.memory.ways.unproven(), self.memory.pace.calls_per_s());
+        let needs_per_s = self.memory.needs.more_than(calls_per_s, now);
+        note(self.facts, |facts| {
+            facts.discarded = facts.discarded.saturating_add(u64::from(thrown_away));
+            (facts.unproven, facts.calls_per_s, facts.needs_per_s) = (unproven, calls_per_s, needs_per_s);
+        });
         found
     }
 
-    async fn look(&mut self, view: &ChainView) -> Result<Found, Trouble> {
+    async fn look(&mut self, view: &ChainView, now: Millis) -> Result<Found, Trouble> {
         self.tokens.learn(&view.tokens);
         let head = self.rpc.head().await?;
-        let now = (self.clock)();
         note(self.facts, |facts| facts.see_head(head.number, now));
+        self.memory.answers.begin(view, &head);
+        self.memory.needs.see(&head, view.cursor, now);
         self.check_code_once(&head).await?;
         let base = match self.base(view, &head).await? {
             Base::At(base) => base,
@@ -247,16 +299,49 @@ impl Survey<'_> {
         let range_blocks = self.memory.range.blocks();
         let stops = view.standing.iter().map(|(number, _)| *number);
         let stops: Vec<u64> = stops.chain(view.evidence.iter().map(|log| log.block.number)).collect();
-        let mut reading = match reach(base.number, head.number, range_blocks, &stops, settled) {
+        match reach(base.number, head.number, range_blocks, &stops, settled) {
             // A chain whose head is the block before `DEPLOYMENT_BLOCK`: the first cursor is an empty range.
             Reach::Nothing if view.cursor.is_none() && head.hash == base.hash => {
-                return Ok(Found::Range(Sweep::empty_at(base)));
+                Ok(Found::Range(Sweep::empty_at(base)))
             }
-            Reach::Nothing => return nothing(view, base, &head),
-            Reach::Blocks { target } => self.reader().blocks(base, target).await.map_err(no_range),
-            Reach::Range { target } => self.range(base, target).await,
+            Reach::Nothing => nothing(view, base, &head),
+            Reach::Blocks { target } => {
+                let target = target.min(base.number.saturating_add(self.piece_blocks()));
+                let read = self.blocks(base, target, view, &head, now).await;
+                self.fit_piece(target.saturating_sub(base.number), &read);
+                read.map(Found::Range)
+            }
+            Reach::Range { target } => {
+                let reading = self.range(base, target).await?;
+                self.events(base, reading, view, &head).await.map(Found::Range)
+            }
         }
-        .map_err(|trouble| self.remember(trouble))?;
+    }
+
+    /// Blocks read one by one.
+    async fn blocks(
+        &mut self,
+        base: BlockRef,
+        target: u64,
+        view: &ChainView,
+        head: &Header,
+        now: Millis,
+    ) -> Result<Sweep, Trouble> {
+        let mut told = Vec::new();
+        let read = self.reader().blocks(base, target, head, &mut told).await;
+        told.into_iter().for_each(|answer| self.memory.answers.keep(answer, now));
+        let reading = read.map_err(no_range).map_err(|trouble| self.remember(trouble))?;
+        self.events(base, reading, view, head).await
+    }
+
+    /// What a reading comes to.
+    async fn events(
+        &mut self,
+        base: BlockRef,
+        mut reading: Reading,
+        view: &ChainView,
+        head: &Header,
+    ) -> Result<Sweep, Trouble> {
         let refuted = self.reader().account_for(&mut reading, &view.standing).await?;
         let settled = self.reader().settle(&mut reading, &view.evidence).await?;
         let trades = self.reader().trades(&mut reading).await?;
@@ -266,18 +351,49 @@ impl Survey<'_> {
         events.extend(trades.dead.into_iter().map(Event::Dead));
         events.sort_by_key(|event| (event.log().block.number, event.log().log_index));
         let Reading { target, canonical, .. } = reading;
-        let (tokens, head_number) = (weighed.tokens, head.number);
-        let sweep = Sweep { base, target, canonical, events, refuted, settled, tokens, head: head_number };
         self.memory.unlinked = None;
         self.memory.too_deep = 0;
         if head.number.saturating_sub(target.number) >= WINDOW_DEPTH_BLOCKS {
             self.memory.settled = self.memory.settled.max(Some(target.number));
         }
-        Ok(Found::Range(sweep))
+        let (tokens, head) = (weighed.tokens, head.number);
+        let sweep = Sweep { base, target, canonical, events, refuted, settled, tokens, head };
+        self.memory.answers.handed(base.number, fills_of(&sweep));
+        Ok(sweep)
+    }
+
+    /// Asks about blocks below the cursor again that are due (`answers`). Whether that showed more than was known: the
+    /// next look then begins below it. What the node refuses is asked again later.
+    pub(super) async fn ask_again(&mut self, cursor: Option<BlockRef>, now: Millis) -> Result<bool, Trouble> {
+        let due = self.memory.answers.due(cursor, now);
+        match self.reader().again(&due).await {
+            Ok(all) => due
+                .into_iter()
+                .zip(all)
+                .try_for_each(|(block, logs)| self.memory.answers.told_again(block, logs))?,
+            Err(gone @ Trouble::Rpc(RpcError::Gone(_))) => return Err(gone),
+            Err(trouble) => log::debug!("{} blocks are asked about again later: {trouble}", due.len()),
+        }
+        Ok(self.memory.answers.look_back().is_some())
+    }
+
+    /// How many blocks are read one by one at once. Where the node takes so many calls a second, a few seconds' worth:
+    /// the cursor then moves on meanwhile.
+    fn piece_blocks(&self) -> u64 {
+        let bearable = self.memory.pace.calls_per_s().unwrap_or(u64::MAX).max(PIECE_BLOCKS_MIN);
+        self.memory.piece_blocks.min(bearable)
+    }
+
+    fn fit_piece(&mut self, blocks: u64, read: &Result<Sweep, Trouble>) {
+        self.memory.piece_blocks = match read {
+            Ok(_) => self.memory.piece_blocks.saturating_mul(2).min(WINDOW_DEPTH_BLOCKS),
+            Err(Trouble::Rpc(error)) if !matches!(error, RpcError::Gone(_)) => (blocks / 2).max(1),
+            Err(_) => self.memory.piece_blocks,
+        };
     }
 
     fn reader(&self) -> Reader<'_> {
-        Reader::new(self.rpc, self.book, &self.memory.ways)
+        Reader::new(self.rpc, self.book, &self.memory.ways, &self.memory.answers)
     }
 
     async fn check_code_once(&mut self, head: &Header) -> Result<(), Trouble> {
@@ -296,10 +412,17 @@ impl Survey<'_> {
             Some((block, times)) if times >= RUNNING => Some(block),
             _ => None,
         };
+        // What is asked below the cursor; the cursor itself, where the head does not speak of it.
+        let below = [view.late_from, self.memory.answers.look_back()].into_iter().flatten().min();
+        let by_head = head.hash == cursor.hash
+            || (head.parent_hash == cursor.hash && head.number.checked_sub(1) == Some(cursor.number));
+        if by_head && excluded != Some(cursor) && below.is_none() {
+            return Ok(Base::At(cursor));
+        }
         let at_cursor = self.rpc.header(cursor.number).await?;
         let cursor_stands =
             at_cursor.as_ref().is_some_and(|header| header.hash == cursor.hash) && excluded != Some(cursor);
-        if cursor_stands && view.late_from.is_none() {
+        if cursor_stands && below.is_none() {
             return Ok(Base::At(cursor));
         }
         if at_cursor.is_none() && head.number >= cursor.number {
@@ -308,7 +431,7 @@ impl Survey<'_> {
             )));
         }
         let mut other_hash_at_lowest = false;
-        let below = view.late_from.unwrap_or(cursor.number).min(cursor.number);
+        let below = below.unwrap_or(cursor.number).min(cursor.number);
         for block in view.window.iter().rev().filter(|block| block.number < below) {
             let header = self.rpc.header(block.number).await?;
             let same = header.as_ref().is_some_and(|header| header.hash == block.hash);
@@ -456,4 +579,12 @@ pub(super) fn accounts_for(sweep: &Sweep, planned_on: &ChainView, now: &ChainVie
     new.into_iter().all(|(number, id)| {
         told.contains(id) || sweep.canonical.get(number).is_some_and(|hash| *hash != id.block_hash)
     }) && pushed.into_iter().all(|log| sweep.settled.contains(log))
+}
+
+/// The fills of a range, with their blocks.
+fn fills_of(sweep: &Sweep) -> impl Iterator<Item = (u64, FillId)> {
+    sweep.events.iter().filter_map(|event| match event {
+        Event::Fill(fill) => Some((fill.block_number, fill.id)),
+        Event::Pending(_) | Event::Skipped(_) | Event::Dead(_) => None,
+    })
 }

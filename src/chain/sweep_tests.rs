@@ -94,9 +94,8 @@ async fn read(
             memory: &mut memory,
             tokens,
             code_seen: true,
-            clock: || Millis(0),
         };
-        match survey.attempt(&view).await {
+        match survey.attempt(&view, Millis(0)).await {
             Ok(Found::Range(sweep)) => {
                 view.cursor = Some(sweep.target);
                 view.window = vec![sweep.base, sweep.target];

@@ -353,6 +353,15 @@ impl StatusReport {
             write!(f, " ({} behind)", head.saturating_sub(cursor))?;
         }
         writeln!(f, " · reconnects {} · forks {}", chain.reconnects, chain.forks)?;
+        if let Some(calls) = chain.calls_per_s {
+            write!(f, "         the node takes about {calls} calls a second")?;
+            match chain.needs_per_s {
+                Some(needed) => {
+                    writeln!(f, ", and this chain needs about {needed}: a larger plan or another node")?;
+                }
+                None => writeln!(f)?,
+            }
+        }
         if let Some(backfill) = chain.backfill {
             writeln!(
                 f,

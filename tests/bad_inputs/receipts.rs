@@ -33,20 +33,22 @@ async fn evidence_that_can_not_be_had_does_not_stop_the_line() {
     let number_only = || Some(Refuses(-32_602, "number too large to fit in target type"));
     let null = || Some(Says(Value::Null));
     let too_few = || Some(Says(json!([])));
-    // The clear is told; the take needs a receipt.
+    // The clear is told; the take needs a receipt. After a refusal the block is read alone, without the clear's.
     let (proved, believed) = ("a sweep of 2 events", "a sweep of 1 events");
+    let alone = "a sweep of 0 events";
     let rows: Vec<(&str, Lie, &str)> = vec![
         ("by number", receipts(number_only(), None, never_heard()), proved),
         ("one by one", receipts(not_whitelisted(), not_whitelisted(), None), proved),
         ("one by one, for there are too few", receipts(too_few(), too_few(), None), proved),
         ("one by one, for they are pruned", receipts(null(), null(), None), proved),
-        ("not at all, in no words we know", receipts(never_heard(), never_heard(), never_heard()), believed),
-        ("not at all, by an error for ever", receipts(internal(), internal(), internal()), believed),
+        ("not at all, in no words we know", receipts(never_heard(), never_heard(), never_heard()), alone),
+        ("not at all, by an error for ever", receipts(internal(), internal(), internal()), alone),
         ("not at all, for all are pruned", receipts(null(), null(), null()), believed),
         ("not at all, for there are too few", receipts(too_few(), too_few(), null()), believed),
     ];
+    // The block in question is the first one: what is read before a refusal would be handed on alone.
     let found = join_all(rows.into_iter().map(async |(name, lie, expected)| {
-        (name, becomes(a_chain(1), ChainView::default(), lie, 1_001, "-").await, expected)
+        (name, becomes(a_chain(1), ChainView::default(), lie, 1_002, "-").await, expected)
     }));
     assert_rows(found.await);
 }

@@ -21,7 +21,7 @@ use crate::chain::by_hand::{self, Ear, Eye, Ground, Looked, Remembered, Told};
 use crate::chain::{ChainStop, ChainView, Push};
 use crate::engine::{Input, Question};
 use crate::run::turn::Turn;
-use crate::units::BlockRef;
+use crate::units::{BlockRef, Millis};
 
 /// First pause after answers that do not belong together, as in `chain::sweep`; doubles.
 const PAUSE_MS_MIN: i64 = 100;
@@ -29,6 +29,8 @@ const PAUSE_MS_MIN: i64 = 100;
 const PAUSE_MS_MAX: i64 = 2_000;
 /// A look at least so often while nothing happens.
 const IDLE_MS: i64 = 15_000;
+/// And so often while a block waits to be asked about again.
+const AGAIN_MS: i64 = 3_000;
 /// And so often while the node is behind.
 const BEHIND_MS: i64 = 2_000;
 
@@ -179,7 +181,7 @@ impl Process {
     }
 
     /// Begins a look, unless one is under way.
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn look(&mut self, now: Millis) {
         let view = self.view();
         if !self.may_look() {
             return;
@@ -187,7 +189,7 @@ impl Process {
         let Some(Line::Up(up)) = &mut self.line else { return };
         if let Some(eye) = up.eye.take() {
             self.bell = false;
-            up.looking = Some((Box::pin(eye.look(view.clone())), view));
+            up.looking = Some((Box::pin(eye.look(view.clone(), now)), view));
         }
     }
 
@@ -276,9 +278,9 @@ impl Process {
                 }
                 0
             }
-            Looked::Idle => {
+            Looked::Idle { waiting } => {
                 up.pause_ms = PAUSE_MS_MIN;
-                IDLE_MS
+                if waiting { AGAIN_MS } else { IDLE_MS }
             }
             Looked::Behind(why) => {
                 wish.said = Some(why);

@@ -292,10 +292,11 @@ impl World {
             }
             Event::Turn(life) if life == self.life() => self.turn(),
             Event::Look(life) if life == self.life() => {
+                let now = self.bot_now();
                 if let Some(process) = &mut self.process {
                     let slow = self.node.with(|world| world.faults.slow_ms > 0);
                     self.node.slow(slow);
-                    process.look();
+                    process.look(now);
                 }
                 self.drive();
             }
