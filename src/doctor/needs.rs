@@ -39,8 +39,8 @@ const STEADY_PAUSE: Duration = Duration::from_millis(20);
 const STEADY_IN_FLIGHT: usize = 32;
 /// Blocks whose times give the chain's pace; fewer on a chain that has no more.
 const PACE_BLOCKS: [u64; 3] = [1_000, 100, 10];
-/// Calls that one block costs under a full bloom, and calls per second whatever the chain does: measured with a scripted
-/// node, 3.65 a second at a block every 2 s (docs/guides, "What a node must bear").
+/// Calls that one block costs under a full bloom, and calls per second whatever the chain does: measured at a scripted
+/// node with a block every 2 s, 3.65 a second.
 const CALLS_PER_100_BLOCKS: u64 = 630;
 const CALLS_PER_100_SECONDS: u64 = 50;
 /// Compute units of such a call by Alchemy's price list, on average: 104 a second for 3.65 calls.
