@@ -6,8 +6,11 @@
 
 use std::fmt;
 
+use super::super::chain::Blooms;
+use super::super::provider::Provider;
 use super::calendar::{self, BEGINNINGS};
 use super::dice::Dice;
+use super::provider;
 use super::venue::Venue;
 use crate::units::{Shares, Side};
 
@@ -47,6 +50,10 @@ pub(crate) struct Terms {
     pub(crate) patience_ms: i64,
     /// The longest wait between an input and its turn.
     pub(crate) batch_ms: i64,
+    /// What the node is like, all the time.
+    pub(crate) provider: Provider,
+    /// What the blocks' blooms say.
+    pub(crate) blooms: Blooms,
 }
 
 /// One fill, or what looks like one.
@@ -356,6 +363,8 @@ pub(crate) fn draw(seed: u64) -> (Terms, Vec<Step>) {
 fn terms(seed: u64, dice: &mut Dice) -> Terms {
     let (season, begins) =
         dice.weighted(&BEGINNINGS).unwrap_or(("an ordinary session", "2026-09-15T15:00:00Z"));
+    // Dice of its own: what a node is like changes nothing else that is drawn.
+    let (provider, blooms) = provider::draw(&mut Dice::new(seed, 4));
     Terms {
         seed,
         season,
@@ -372,6 +381,8 @@ fn terms(seed: u64, dice: &mut Dice) -> Terms {
         look_ms: dice.between(4_000, 40_000),
         patience_ms: dice.between(1_000, 60_000),
         batch_ms: dice.one_of(&[0, 3, 40, 400]).unwrap_or(0),
+        provider,
+        blooms,
     }
 }
 
