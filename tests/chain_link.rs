@@ -116,6 +116,7 @@ impl Book {
             late_from: None,
             evidence: self.evidence.iter().copied().collect(),
             tokens: self.tokens.values().cloned().collect(),
+            pending: vec![],
             dropped_sweeps: self.refused,
         }
     }

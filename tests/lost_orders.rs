@@ -547,7 +547,8 @@ fn a_yes_that_names_another_order_leads_to_our_own_in_the_list() {
         let orders = world.desk.orders.clone();
         world.input(Input::List { begun_at: world.now, answer: Ok(orders) });
     };
-    let rows: [(&str, fn(&mut World)); 3] = [("theirs", theirs), ("bound", bound), ("known", known)];
+    type Prepared = (&'static str, fn(&mut World));
+    let rows: [Prepared; 3] = [("theirs", theirs), ("bound", bound), ("known", known)];
     for (name, prepare) in rows {
         let terms = Terms { absent_after_ms: Some(60_000), ..Terms::by_list() };
         let (mut world, sent) = misnamed(terms, prepare);

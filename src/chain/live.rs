@@ -344,7 +344,8 @@ mod tests {
             .collect();
         let last = |logs: &[RawLog]| logs.last().unwrap().clone();
         // What is pushed: fills, places kept, takes to ask about.
-        let rows: [(&str, &Tokens, Vec<RawLog>, (usize, &[u64], usize)); 10] = [
+        type Row<'a> = (&'a str, &'a Tokens, Vec<RawLog>, (usize, &'a [u64], usize));
+        let rows: [Row<'_>; 10] = [
             ("a take of a known share", &listed, take.clone(), (1, &[], 0)),
             ("one of a wrapped share", &vault, take.clone(), (0, &[10], 1)),
             ("one of a token nothing is known of", &strange, take.clone(), (0, &[10], 1)),

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_chain_that_is_away_is_told_after_half_a_minute_and_when_it_is_back() {
-        let away: [(&str, fn(&mut ChainFacts)); 4] = [
+        type Away = (&'static str, fn(&mut ChainFacts));
+        let away: [Away; 4] = [
             ("chain_connected: ", |chain| chain.connected = false),
             ("chain_answers: ", |chain| chain.answered_at = Some(NOW.plus(-7_000))),
             ("chain_moves: ", |chain| chain.head_moved_at = Some(NOW.plus(-31_000))),

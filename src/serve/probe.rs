@@ -16,11 +16,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 /// A report of some thousand tickers fits.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// What is read of the answer.
+/// What is read of the answer beside its health.
 #[derive(Deserialize)]
 struct Answered {
-    #[serde(flatten)]
-    health: Health,
     #[serde(default)]
     version: String,
     #[serde(default)]
@@ -31,12 +29,12 @@ struct Answered {
 /// answer), and returns the exit code: 0 ready, 1 not ready, not there, or not a bot.
 pub fn ask_health(listen: SocketAddr, json: bool, out: &mut dyn Write) -> u8 {
     let (code, text) = match answer(listen) {
-        Ok(body) => match serde_json::from_str::<Answered>(&body) {
-            Ok(answered) => {
-                let text = if json { body.trim_end().to_owned() } else { lines(&answered) };
-                (u8::from(!answered.health.ready), text)
+        Ok(body) => match (serde_json::from_str::<Health>(&body), serde_json::from_str(&body)) {
+            (Ok(health), Ok(answered)) => {
+                let text = if json { body.trim_end().to_owned() } else { lines(&health, &answered) };
+                (u8::from(!health.ready), text)
             }
-            Err(_) => (
+            _ => (
                 1,
                 complaint(
                     json,
@@ -78,7 +76,7 @@ fn answer(listen: SocketAddr) -> Result<String, String> {
 }
 
 /// The verdict and whose it is, then a line per failing check.
-fn lines(Answered { health, version, identity }: &Answered) -> String {
+fn lines(health: &Health, Answered { version, identity }: &Answered) -> String {
     let verdict = if health.ready { "ready" } else { "not ready" };
     let who = identity.line();
     let who = if who.is_empty() { who } else { format!(": counterfill {version} · {who}") };

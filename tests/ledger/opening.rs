@@ -451,8 +451,12 @@ fn a_ledger_with_another_spelling_of_a_class_share_goes_on() {
     let reader = Reader::open(&place.path()).unwrap();
     let wanted = Filter { symbol: brk, ..Filter::default() };
     let (mut fills, mut hedges) = (0, 0);
-    reader.fills(&wanted, |_| Ok::<_, LedgerError>(fills += 1)).unwrap();
-    reader.hedges(&wanted, |_| Ok::<_, LedgerError>(hedges += 1)).unwrap();
+    let count = |n: &mut u32| {
+        *n += 1;
+        Ok::<_, LedgerError>(())
+    };
+    reader.fills(&wanted, |_| count(&mut fills)).unwrap();
+    reader.hedges(&wanted, |_| count(&mut hedges)).unwrap();
     assert_eq!((fills, hedges), (2, 2));
     let positions = reader.positions().unwrap();
     assert_eq!(positions.iter().map(|row| row.symbol.as_str()).collect::<Vec<_>>(), ["BRK.B"]);
