@@ -10,7 +10,9 @@ use alloy::sol_types::SolCall;
 use counterfill::chain::abi::token::IToken;
 use counterfill::chain::abi::{self, LogKind, RawLog, Said};
 use counterfill::sim::logs::{Asset, BookKind, Leg, OrderBook, float};
-use counterfill::sim::{DropPushes, RpcFault, SimChain, SimError, SimNode, Token, Tx};
+use counterfill::sim::{
+    Blooms, DropPushes, Lag, Plan, RpcFault, SimChain, SimError, SimNode, Token, Tx, Weights, Words,
+};
 use counterfill::units::{ONE, Side};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -609,6 +611,34 @@ async fn errors_garbage_slowness_and_lies_about_the_chain() {
     node.slow(600_000);
     client.send("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"eth_blockNumber\"}").await;
     assert!(tokio::time::timeout(GLANCE, client.socket.next()).await.is_err());
+}
+
+/// Behind a provider: what its plan refuses and its index leaves out is no fault, so healing does not end it.
+#[tokio::test]
+async fn a_provider_takes_so_many_calls_and_indexes_late() {
+    let node = node().await;
+    node.chain_mut(|chain| chain.blooms = Blooms::Full);
+    let mut client = Client::connect(&node).await;
+    // No machine is so busy that two hours pass.
+    node.provide(|provider| {
+        provider.logs = Some(Lag::between(7_200_000, 7_200_000));
+    });
+    let block = node.mine_logs(vec![take(500)]);
+    node.heal();
+    assert_eq!(client.range(block.number, block.number).await, Ok(vec![]));
+    let header = client.call("eth_getBlockByNumber", json!([hex(block.number), false])).await.unwrap();
+    assert_eq!(header["logsBloom"], json!(Bloom::repeat_byte(0xff)));
+    assert_eq!(node.counters().logs_left_out, 1);
+    node.catch_up();
+    assert_eq!(client.range(block.number, block.number).await.unwrap().len(), 1);
+    let plan = Plan { per_second: 0, burst: 25, weights: Weights::Calls, words: Words::QuickNode };
+    node.provide(|provider| provider.plan = Some(plan));
+    node.heal();
+    for call in 1..=25 {
+        assert!(client.call("eth_blockNumber", json!([])).await.is_ok(), "{call}");
+    }
+    assert_eq!(client.call("eth_blockNumber", json!([])).await, Err(-32007));
+    assert_eq!(node.counters().beyond_the_plan, 1);
 }
 
 #[tokio::test]

@@ -37,6 +37,18 @@ pub enum SimError {
     UnknownBlock(B256),
 }
 
+/// What the headers' blooms say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Blooms {
+    /// What its logs set: a handful of bits, as in a block in which nobody else did anything.
+    #[default]
+    OfItsLogs,
+    /// Every bit is set, as in a busy block of Base: it says "perhaps" about everything.
+    Full,
+    /// One or the other, by the block's hash.
+    Mixed,
+}
+
 /// A transaction: a list of logs under a hash that stays the same wherever it is included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tx {
@@ -111,6 +123,12 @@ impl SimBlock {
         })
     }
 
+    /// Whether its bloom says "perhaps" about everything.
+    #[must_use]
+    pub fn has_full_bloom(&self) -> bool {
+        self.bloom == Bloom::repeat_byte(0xff)
+    }
+
     /// Number and hash.
     #[must_use]
     pub fn reference(&self) -> BlockRef {
@@ -160,6 +178,8 @@ pub struct SimChain {
     /// Every block that ever held the transaction.
     included_in: HashMap<B256, Vec<B256>>,
     next_nonce: u64,
+    /// What the headers of blocks mined from now on say.
+    pub blooms: Blooms,
     /// Tokens by address.
     pub tokens: BTreeMap<Address, Token>,
     /// Addresses with code that are no tokens: order books.
@@ -186,6 +206,7 @@ impl SimChain {
             canonical: Vec::new(),
             included_in: HashMap::new(),
             next_nonce: 0,
+            blooms: Blooms::default(),
             tokens: BTreeMap::new(),
             contracts: HashSet::new(),
         };
@@ -222,6 +243,9 @@ impl SimChain {
             tx.logs.iter().for_each(|log| bloom.accrue_log(log));
         }
         let hash = keccak256(&content);
+        if self.blooms == Blooms::Full || (self.blooms == Blooms::Mixed && hash[31] % 2 == 0) {
+            bloom = Bloom::repeat_byte(0xff);
+        }
         for tx in &txs {
             self.included_in.entry(tx.hash).or_default().push(hash);
         }

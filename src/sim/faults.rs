@@ -100,8 +100,8 @@ pub struct Faults {
     pub empty_logs: Times,
     /// `eth_getLogs` leaves out the last log.
     pub partial_logs: Times,
-    /// These two strike only where a block's bloom could tell: in one block asked for by its hash, and at a log whose
-    /// topic no other one in the answer shows.
+    /// These two strike only where something else could tell: in one block asked for by its hash, whose bloom is not full
+    /// or whose logs were all pushed, and at a log whose topic no other one in the answer shows.
     pub only_tellable_gaps: bool,
     /// Calls are answered in turn by the canonical chain and by the branch that ends in this block; the canonical
     /// one first.

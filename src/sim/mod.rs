@@ -11,6 +11,7 @@
 pub mod chain;
 pub mod faults;
 pub mod logs;
+pub mod provider;
 pub mod rpc;
 mod script;
 pub mod server;
@@ -20,8 +21,9 @@ pub mod trial;
 mod wire;
 mod world;
 
-pub use chain::{SimBlock, SimChain, SimError, Token, Tx};
+pub use chain::{Blooms, SimBlock, SimChain, SimError, Token, Tx};
 pub use faults::{DropPushes, Faults, RpcFault, Times};
+pub use provider::{Lag, Plan, Provider, Until, Weights, Words};
 pub use server::SimNode;
 pub use story::Story;
 pub use world::Counters;

@@ -1,4 +1,5 @@
-//! The node's answers: a method and its parameters in, a result or an error out. Pure but for the faults it uses up.
+//! The node's answers: a method and its parameters in, a result or an error out. Pure but for the faults it uses up and
+//! what it counts.
 //!
 //! It refuses to know sockets and subscriptions. Each answer is given from one `View`: the chain as this node, lying
 //! or not, sees it for the length of one call.
@@ -14,6 +15,7 @@ use crate::chain::abi::token::IToken;
 
 use super::chain::{FINALIZED_DEPTH_BLOCKS, SAFE_DEPTH_BLOCKS, SimBlock, SimChain, Token};
 use super::faults::{Faults, RpcFault};
+use super::provider::Gateway;
 use super::wire;
 
 /// An error as JSON-RPC says it.
@@ -24,12 +26,19 @@ pub struct RpcError {
     pub code: i64,
     /// The words.
     pub message: String,
+    /// What else the node says, in a form of its own.
+    pub data: Option<Value>,
 }
 
 impl RpcError {
     /// An error of this code.
     pub(crate) fn new(code: i64, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), data: None }
+    }
+
+    /// The same with more beside it.
+    pub(crate) fn with_data(self, data: Value) -> Self {
+        Self { data: Some(data), ..self }
     }
 
     fn invalid(what: &str) -> Self {
@@ -190,13 +199,24 @@ pub(crate) fn refusal(faults: &mut Faults, method: &str) -> Option<RpcError> {
     })
 }
 
-/// One call's answer.
+/// One call's answer, of a node without a provider.
 ///
 /// # Errors
 /// What a real node says of it.
 pub fn answer(
     chain: &SimChain,
     faults: &mut Faults,
+    method: &str,
+    params: &Value,
+) -> Result<Value, RpcError> {
+    answer_behind(chain, faults, &mut Gateway::default(), method, params)
+}
+
+/// One call's answer, of a node behind this gateway.
+pub(super) fn answer_behind(
+    chain: &SimChain,
+    faults: &mut Faults,
+    gateway: &mut Gateway,
     method: &str,
     params: &Value,
 ) -> Result<Value, RpcError> {
@@ -207,10 +227,16 @@ pub fn answer(
         "web3_clientVersion" => return Ok(json!(concat!("counterfill-sim/", env!("CARGO_PKG_VERSION")))),
         _ => {}
     }
-    from_view(chain, faults, method, params)
+    from_view(chain, faults, gateway, method, params)
 }
 
-fn from_view(chain: &SimChain, faults: &mut Faults, method: &str, params: &Value) -> Result<Value, RpcError> {
+fn from_view(
+    chain: &SimChain,
+    faults: &mut Faults,
+    gateway: &mut Gateway,
+    method: &str,
+    params: &Value,
+) -> Result<Value, RpcError> {
     // Only a method that reads the chain takes its turn of `two_forks`.
     const READS: [&str; 9] = [
         "eth_blockNumber",
@@ -250,14 +276,14 @@ fn from_view(chain: &SimChain, faults: &mut Faults, method: &str, params: &Value
         "eth_getTransactionByHash" => Ok(view
             .inclusion(read(&params[0])?)
             .map_or(Value::Null, |(at, index)| wire::transaction(at, index, chain.chain_id()))),
-        "eth_getLogs" => logs(&view, faults, &params[0]),
+        "eth_getLogs" => logs(&view, faults, gateway, &params[0]),
         "eth_getCode" => {
             let address: Address = read(&params[0])?;
             let bare = faults.no_code == Some(address) || !chain.has_code(address);
             // The first instructions of any Solidity contract.
             Ok(json!(if bare { "0x" } else { "0x6080604052600080fd" }))
         }
-        "eth_call" => call(&view, faults, &params[0], &params[1]),
+        "eth_call" => call(&view, faults, gateway, &params[0], &params[1]),
         _ => Err(RpcError::no_method(method)),
     }
 }
@@ -275,7 +301,12 @@ pub(crate) fn block_named(
     Ok(view.by_number(view.height(place)?).map(|block| block.hash))
 }
 
-fn logs(view: &View<'_>, faults: &mut Faults, filter: &Value) -> Result<Value, RpcError> {
+fn logs(
+    view: &View<'_>,
+    faults: &mut Faults,
+    gateway: &mut Gateway,
+    filter: &Value,
+) -> Result<Value, RpcError> {
     let wanted = LogFilter::read(filter)?;
     let blocks: Vec<&SimBlock> = match &filter["blockHash"] {
         Value::Null => {
@@ -295,14 +326,23 @@ fn logs(view: &View<'_>, faults: &mut Faults, filter: &Value) -> Result<Value, R
         }
         hash => vec![view.by_hash(read(hash)?).ok_or_else(|| RpcError::new(-32000, "unknown block"))?],
     };
+    let by_hash = !filter["blockHash"].is_null();
+    let tellable = |block: &&SimBlock| !block.has_full_bloom() || gateway.was_pushed(block.hash);
+    let honest = faults.only_tellable_gaps && !(by_hash && blocks.iter().all(|block| tellable(&block)));
     let kept = faults.logs_pruned_below.unwrap_or(0);
-    let blocks = blocks.into_iter().filter(|block| block.number >= kept);
-    let placed = blocks.flat_map(SimBlock::logs).filter(|placed| wanted.matches(placed.log));
-    let mut found: Vec<Value> = placed.map(|placed| wire::log(&placed, false)).collect();
+    let mut found: Vec<Value> = Vec::new();
+    for block in blocks.into_iter().filter(|block| block.number >= kept) {
+        let placed = block.logs().filter(|placed| wanted.matches(placed.log));
+        let logs = placed.map(|placed| wire::log(&placed, false));
+        if gateway.has_logs(view.chain, block) {
+            found.extend(logs);
+        } else {
+            gateway.left_out += u64::try_from(logs.count()).unwrap_or(0);
+        }
+    }
     if faults.range_logs_max.is_some_and(|max| found.len() > max) {
         return Err(RpcError::new(-32005, "query returned more than the allowed number of results"));
     }
-    let honest = faults.only_tellable_gaps && filter["blockHash"].is_null();
     let topics = |log: &Value| log["topics"][0].clone();
     let last_is_one_of_many = found.len() > 1
         && found
@@ -318,10 +358,22 @@ fn logs(view: &View<'_>, faults: &mut Faults, filter: &Value) -> Result<Value, R
     Ok(Value::Array(found))
 }
 
-fn call(view: &View<'_>, faults: &Faults, request: &Value, place: &Value) -> Result<Value, RpcError> {
+fn call(
+    view: &View<'_>,
+    faults: &Faults,
+    gateway: &mut Gateway,
+    request: &Value,
+    place: &Value,
+) -> Result<Value, RpcError> {
     let at = view.block(place)?.ok_or_else(|| RpcError::new(-32000, "header not found"))?;
     if faults.state_pruned_below.is_some_and(|kept| at.number < kept) {
         return Err(RpcError::new(-32000, "missing trie node"));
+    }
+    // The newest state that there is answers "latest"; a named block must be there.
+    let named = place.is_object() || place.as_str().is_some_and(|place| place.starts_with("0x"));
+    if named && !gateway.has_state(view.chain, at) {
+        gateway.stateless += 1;
+        return Err(RpcError::new(-32000, "header not found"));
     }
     let to: Address = read(&request["to"])?;
     let input = if request["input"].is_null() { &request["data"] } else { &request["input"] };

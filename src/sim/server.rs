@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::chain::{SimChain, SimError, Tx};
 use super::faults::{DropPushes, Faults, RpcFault, Times};
+use super::provider::Provider;
 use super::socket;
 use super::world::{Counters, Frame, World};
 use crate::units::BlockRef;
@@ -171,7 +172,7 @@ impl SimNode {
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.world().counters.clone()
+        self.world().counters()
     }
 
     /// Sockets that are up.
@@ -205,6 +206,32 @@ impl SimNode {
                 let _ = socket.queue.try_send(frame);
             }
         }
+    }
+}
+
+/// What it is like without being wrong. It outlasts [`SimNode::heal`].
+impl SimNode {
+    /// Puts it behind another provider, whose bucket is full.
+    pub fn become_provider(&self, provider: Provider) {
+        self.world().gateway.become_provider(provider);
+    }
+
+    /// What it is like now.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        self.world().gateway.provider()
+    }
+
+    /// Lets its index and its state come up to the head now, as they do while a process starts.
+    pub fn catch_up(&self) {
+        self.world().gateway.catch_up();
+    }
+
+    /// Changes what it is like; the bucket is full again.
+    pub fn provide(&self, change: impl FnOnce(&mut Provider)) {
+        let mut provider = self.provider();
+        change(&mut provider);
+        self.become_provider(provider);
     }
 }
 

@@ -41,7 +41,7 @@ fn is_refused(node: &Node) -> bool {
     let mut world = node.world();
     let refused = world.faults.refuse.strike();
     if refused {
-        world.counters.refused += 1;
+        world.refused();
     }
     refused
 }
@@ -71,8 +71,7 @@ async fn call(State(node): State<Arc<Node>>, body: String) -> Response {
 fn attach(node: &Arc<Node>, socket: WebSocket) {
     let (queue, queued) = mpsc::channel(QUEUED_FRAMES_MAX);
     let mut world = node.world();
-    world.counters.connections += 1;
-    let id = world.counters.connections;
+    let id = world.connected();
     // The task can hand in nothing before the socket is registered: we hold the lock.
     let task = tokio::spawn(converse(Arc::clone(node), id, socket, queued)).abort_handle();
     world.sockets.insert(id, Socket::new(queue, Some(task)));

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::chain::{PlacedLog, SimBlock, SimChain};
 use super::faults::{DropPushes, Faults};
+use super::provider::Gateway;
 use super::rpc::{self, LogFilter, RpcError};
 use super::wire;
 use crate::chain::abi::{AFTER_CLEAR_V4, AFTER_CLEAR_V5};
@@ -70,6 +71,12 @@ pub struct Counters {
     pub heads_pushed: u64,
     /// Logs pushed, summed over subscriptions.
     pub logs_pushed: u64,
+    /// Calls refused because they were beyond the provider's plan.
+    pub beyond_the_plan: u64,
+    /// Logs that answers of `eth_getLogs` left out because the provider's index was behind, each time it did.
+    pub logs_left_out: u64,
+    /// `eth_call`s refused because the block's state was not there yet.
+    pub without_state: u64,
 }
 
 impl Counters {
@@ -85,7 +92,8 @@ impl Counters {
 pub(super) struct World {
     pub(super) chain: SimChain,
     pub(super) faults: Faults,
-    pub(super) counters: Counters,
+    pub(super) gateway: Gateway,
+    counters: Counters,
     pub(super) sockets: BTreeMap<u64, Socket>,
     next_subscription: u64,
 }
@@ -100,7 +108,30 @@ impl World {
     /// The chain, nobody connected, no fault.
     pub(super) fn new(chain: SimChain) -> Self {
         let (faults, counters) = (Faults::default(), Counters::default());
-        Self { chain, faults, counters, sockets: BTreeMap::new(), next_subscription: 0 }
+        let gateway = Gateway::default();
+        Self { chain, faults, gateway, counters, sockets: BTreeMap::new(), next_subscription: 0 }
+    }
+
+    /// What happened so far.
+    pub(super) fn counters(&self) -> Counters {
+        let Gateway { refused, left_out, stateless, .. } = self.gateway;
+        Counters {
+            beyond_the_plan: refused,
+            logs_left_out: left_out,
+            without_state: stateless,
+            ..self.counters.clone()
+        }
+    }
+
+    /// One more connection, by its number.
+    pub(super) const fn connected(&mut self) -> u64 {
+        self.counters.connections += 1;
+        self.counters.connections
+    }
+
+    /// One more connect that was refused.
+    pub(super) const fn refused(&mut self) {
+        self.counters.refused += 1;
     }
 
     /// Subscriptions that are up, over all sockets.
@@ -141,18 +172,22 @@ impl World {
         method: &str,
         params: &Value,
     ) -> Result<Value, RpcError> {
+        self.take(method)?;
+        match (method, socket) {
+            ("eth_subscribe", Some(socket)) => self.subscribe(socket, params),
+            ("eth_unsubscribe", Some(socket)) => Ok(json!(self.unsubscribe(socket, params))),
+            _ => rpc::answer_behind(&self.chain, &mut self.faults, &mut self.gateway, method, params),
+        }
+    }
+
+    /// Counts a call; refuses it where the plan or a fault does.
+    fn take(&mut self, method: &str) -> Result<(), RpcError> {
         match self.counters.calls.get_mut(method) {
             Some(calls) => *calls += 1,
             None => drop(self.counters.calls.insert(method.to_owned(), 1)),
         }
-        match rpc::refusal(&mut self.faults, method) {
-            Some(error) => Err(error),
-            None => match (method, socket) {
-                ("eth_subscribe", Some(socket)) => self.subscribe(socket, params),
-                ("eth_unsubscribe", Some(socket)) => Ok(json!(self.unsubscribe(socket, params))),
-                _ => rpc::answer(&self.chain, &mut self.faults, method, params),
-            },
-        }
+        self.gateway.admit(method)?;
+        rpc::refusal(&mut self.faults, method).map_or(Ok(()), Err)
     }
 
     /// The block that such a question names, as this node sees it, counted and refused as [`World::answer`] does: for an
@@ -161,12 +196,7 @@ impl World {
         if params[1].as_bool() == Some(true) {
             return None;
         }
-        let method = "eth_getBlockByNumber";
-        match self.counters.calls.get_mut(method) {
-            Some(calls) => *calls += 1,
-            None => drop(self.counters.calls.insert(method.to_owned(), 1)),
-        }
-        if let Some(error) = rpc::refusal(&mut self.faults, method) {
+        if let Err(error) = self.take("eth_getBlockByNumber") {
             return Some(Err(error));
         }
         Some(rpc::block_named(&self.chain, &mut self.faults, &params[0]))
@@ -231,6 +261,14 @@ impl World {
         Some(Push::Log { log, value })
     }
 
+    /// Whether somebody is connected who hears of every log of this block that was subscribed to, and of its place.
+    fn tells_all(&self, block: &SimBlock, pushes: &[Push]) -> bool {
+        let wanted = block.logs().filter(|placed| self.is_wanted(placed.log)).count();
+        let told = pushes.iter().filter(|push| matches!(push, Push::Log { .. })).count();
+        let Faults { half_open, push_without_block_hash, .. } = self.faults;
+        self.subscriptions() > 0 && told == wanted && !half_open && !push_without_block_hash
+    }
+
     pub(super) fn block_pushes(&mut self, block: &SimBlock) -> Vec<Push> {
         let mut pushes = Vec::new();
         if self.faults.drop_pushes != DropPushes::All {
@@ -250,7 +288,9 @@ impl World {
             }
         }
         for block in fresh.iter().filter_map(|fresh| block(&self.chain, fresh.hash)).collect::<Vec<_>>() {
-            pushes.extend(self.block_pushes(&block));
+            let block_pushes = self.block_pushes(&block);
+            self.gateway.tell(block.hash, self.tells_all(&block, &block_pushes));
+            pushes.extend(block_pushes);
         }
         self.push(pushes);
     }
@@ -302,8 +342,12 @@ impl World {
 fn response(id: &Value, answer: Result<Value, RpcError>) -> Value {
     match answer {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        Err(RpcError { code, message }) => {
-            json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
+        Err(RpcError { code, message, data }) => {
+            let mut error = json!({ "code": code, "message": message });
+            if let Some(data) = data {
+                error["data"] = data;
+            }
+            json!({ "jsonrpc": "2.0", "id": id, "error": error })
         }
     }
 }

@@ -307,6 +307,7 @@ impl World {
         }
         self.trace.say(self.now, 47, || format!("bot: life {} ends, power {power}", process.number));
         self.leave_behind(process.number);
+        self.node.forget_pushes();
         drop(process);
         self.crash_disk(power);
         self.soon(down_ms, Event::Start);
@@ -335,6 +336,7 @@ impl World {
             && let Some(process) = self.process.take()
         {
             self.leave_behind(process.number);
+            self.node.forget_pushes();
             self.reader = None;
             // A ledger that can not be closed is found as it lies.
             let _ = process.turn.ledger.close();

@@ -91,8 +91,10 @@ impl World {
     /// Hands on what the node pushed.
     pub(super) fn pump(&mut self) {
         let frames = self.node.pushed();
-        let Some(process) = &mut self.process else { return };
-        if !process.is_up() || frames.is_empty() {
+        let Some(process) = self.process.as_mut().filter(|process| process.is_up()) else {
+            return self.node.forget_pushes();
+        };
+        if frames.is_empty() {
             return;
         }
         for frame in &frames {

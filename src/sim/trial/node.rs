@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tower_service::Service;
 
 use super::super::chain::SimChain;
+use super::super::rpc::RpcError;
 use super::super::world::{Frame, Socket, World};
 use crate::chain::abi::TOPICS;
 use crate::chain::rpc::TooLate;
@@ -101,6 +102,16 @@ impl Node {
         act(&mut lock(&self.0).world)
     }
 
+    /// It is this time, in milliseconds since 1970.
+    pub(crate) fn set_now(&self, now: i64) {
+        lock(&self.0).world.gateway.set_now_ms(now.unsigned_abs());
+    }
+
+    /// Whatever was pushed so far, nobody has it any more.
+    pub(crate) fn forget_pushes(&self) {
+        lock(&self.0).world.gateway.forget_pushes();
+    }
+
     /// Whether answers come when the world says so.
     pub(crate) fn slow(&self, slow: bool) {
         lock(&self.0).slow = slow;
@@ -114,13 +125,17 @@ impl Node {
         }
         let (queue, pushed) = mpsc::channel(QUEUED_FRAMES_MAX);
         state.world.sockets.insert(SOCKET, Socket::new(queue, None));
-        state.world.counters.connections += 1;
+        state.world.connected();
         state.pushed = Some(pushed);
         let heads = serde_json::json!(["newHeads"]);
         let logs = serde_json::json!(["logs", { "address": books, "topics": [TOPICS] }]);
         for params in [heads, logs] {
-            // The filter is ours; the node has nothing to object to.
-            let _ = state.world.answer(Some(SOCKET), "eth_subscribe", &params);
+            // The filter is ours: only a fault or the provider's plan can object.
+            if state.world.answer(Some(SOCKET), "eth_subscribe", &params).is_err() {
+                state.world.sockets.clear();
+                state.pushed = None;
+                return None;
+            }
         }
         Some(Wire { node: self.clone(), alive: Arc::new(AtomicBool::new(true)) })
     }
@@ -196,7 +211,7 @@ fn respond(state: &mut State, id: Id, method: &str, params: &Value) -> ResponseP
                 ResponsePayload::Success(known.clone())
             }
             Ok(None) => ResponsePayload::Success(RawValue::NULL.to_owned()),
-            Err(error) => failure(error.code, error.message),
+            Err(error) => refused(error),
         };
         return ResponsePacket::Single(Response { id, payload });
     }
@@ -204,15 +219,17 @@ fn respond(state: &mut State, id: Id, method: &str, params: &Value) -> ResponseP
         match world.answer(Some(SOCKET), method, params) {
             Ok(value) => match to_raw_value(&value) {
                 Ok(raw) => ResponsePayload::Success(raw),
-                Err(error) => failure(-32603, error.to_string()),
+                Err(error) => refused(RpcError::new(-32603, error.to_string())),
             },
-            Err(error) => failure(error.code, error.message),
+            Err(error) => refused(error),
         };
     ResponsePacket::Single(Response { id, payload })
 }
 
-fn failure(code: i64, message: String) -> ResponsePayload<Box<RawValue>, Box<RawValue>> {
-    ResponsePayload::Failure(ErrorPayload { code, message: Cow::Owned(message), data: None })
+fn refused(error: RpcError) -> ResponsePayload<Box<RawValue>, Box<RawValue>> {
+    let RpcError { code, message, data } = error;
+    let data = data.and_then(|data| to_raw_value(&data).ok());
+    ResponsePayload::Failure(ErrorPayload { code, message: Cow::Owned(message), data })
 }
 
 impl Wire {
@@ -222,6 +239,7 @@ impl Wire {
         let mut state = lock(&self.node.0);
         let waiting = std::mem::take(&mut state.waiting);
         state.world.sockets.clear();
+        state.world.gateway.forget_pushes();
         state.pushed = None;
         drop(state);
         for call in waiting {

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::super::chain::Blooms;
+use super::super::provider::Provider;
 use super::calendar::{self, BEGINNINGS};
 use super::dice::Dice;
 use super::venue::Venue;
@@ -47,6 +49,10 @@ pub(crate) struct Terms {
     pub(crate) patience_ms: i64,
     /// The longest wait between an input and its turn.
     pub(crate) batch_ms: i64,
+    /// What the node is like, all the time.
+    pub(crate) provider: Provider,
+    /// What the blocks' blooms say.
+    pub(crate) blooms: Blooms,
 }
 
 /// One fill, or what looks like one.
@@ -372,6 +378,8 @@ fn terms(seed: u64, dice: &mut Dice) -> Terms {
         look_ms: dice.between(4_000, 40_000),
         patience_ms: dice.between(1_000, 60_000),
         batch_ms: dice.one_of(&[0, 3, 40, 400]).unwrap_or(0),
+        provider: Provider::default(),
+        blooms: Blooms::default(),
     }
 }
 

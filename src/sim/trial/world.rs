@@ -221,6 +221,11 @@ impl World {
         let begins = self.now;
         let season = self.terms.season;
         self.trace.say(begins, 1, || format!("it is {season}"));
+        self.node.set_now(begins);
+        self.node.with(|world| {
+            world.chain.blooms = self.terms.blooms;
+            world.gateway.become_provider(self.terms.provider);
+        });
         self.mine(Vec::new());
         self.lay_ledger();
         for index in 0..self.steps.len() {
@@ -237,6 +242,7 @@ impl World {
             self.now = self.now.max(at);
             events += 1;
             self.broker.book().set_now(self.now);
+            self.node.set_now(self.now);
             if self.calm_since.is_none() && self.now >= begins + self.terms.busy_ms {
                 self.calm_down();
             }
@@ -482,6 +488,7 @@ impl World {
             }
         }
         self.struck.add(self.broker.book().struck());
+        self.note_provider();
         self.trace.mix(self.node.calls());
         self.trace.mix(self.broker.book().dice());
         self.trace.mix(self.dice.throw());
@@ -495,6 +502,20 @@ impl World {
             lives: u64::from(self.lives),
             figure: self.trace.figure(),
             lines: self.trace.lines,
+        }
+    }
+
+    /// What the node's provider did of itself is no step of the schedule.
+    fn note_provider(&mut self) {
+        let counters = self.node.with(|world| world.counters());
+        for (times, name) in [
+            (counters.beyond_the_plan, "node: a call beyond the plan"),
+            (counters.logs_left_out, "node: its index is behind"),
+            (counters.without_state, "node: its state is behind"),
+        ] {
+            if times > 0 {
+                self.struck.note(name);
+            }
         }
     }
 
