@@ -16,7 +16,7 @@ use counterfill::chain::{
 use counterfill::engine::Input;
 use counterfill::fills::{DeadEvent, Event, Fill, TokenFact};
 use counterfill::sim::logs::{Asset, BookKind, Leg, OrderBook};
-use counterfill::sim::{self, DropPushes, Faults, RpcFault, SimChain, SimNode, Token};
+use counterfill::sim::{self, Blooms, DropPushes, Faults, Plan, RpcFault, SimChain, SimNode, Token, Words};
 use counterfill::units::{BlockRef, FillId, LogId, ONE};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -409,6 +409,36 @@ async fn a_fork_far_behind_the_head_is_found_after_a_restart() {
     bot.agrees_with(&node).await;
     assert_eq!(bot.read(|b| (b.fills.len(), b.standing().len())), (3, 1));
     assert_eq!(bot.facts().forks, 1);
+}
+
+/// A bot's first start, a whole window behind on a chain with full blooms: calls that the node took, but for the watch
+/// over it, and calls that it refused.
+async fn a_start_far_behind(plan: Option<Plan>) -> (u64, u64) {
+    let node = node().await;
+    node.chain_mut(|chain| chain.blooms = Blooms::Full);
+    node.mine_empty(31);
+    node.mine_logs(clear(500));
+    node.mine_empty(32);
+    node.provide(|provider| provider.plan = plan);
+    let bot = Bot::start(config(&node));
+    bot.agrees_with(&node).await;
+    assert_eq!(bot.read(|b| b.fills.len()), 1);
+    let counters = node.counters();
+    let calls: u64 = counters.calls.values().sum();
+    (calls - counters.calls_of("eth_blockNumber") - counters.beyond_the_plan, counters.beyond_the_plan)
+}
+
+/// Four times as fast as a plan of 15 calls a second, so that nobody waits for it long. What is read is kept, and few calls
+/// are made in vain: then it takes the time that its calls take.
+#[tokio::test]
+async fn a_start_far_behind_keeps_what_it_reads_and_finds_the_pace_that_the_node_bears() {
+    let (needed, _) = a_start_far_behind(None).await;
+    let plan = Plan::calls(60, Words::QuickNode).with_burst(15);
+    let (taken, refused) = a_start_far_behind(Some(plan)).await;
+    println!("{needed} calls are needed; {taken} were taken, {refused} refused");
+    assert!(refused > 0, "it was beyond the plan");
+    assert!(taken <= needed * 5 / 4, "{taken} of {needed}");
+    assert!(refused <= needed / 2, "{refused} of {needed}");
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@
 mod acts;
 mod broker;
 mod calendar;
+#[cfg(test)]
+mod catch_up;
 mod checker;
 mod coverage;
 mod desk;

@@ -166,7 +166,7 @@ pub(crate) fn live(terms: Terms, steps: Vec<Step>, keep_lines: bool) -> Outcome 
 }
 
 impl World {
-    fn new(terms: Terms, steps: Vec<Step>, keep_lines: bool) -> Self {
+    pub(super) fn new(terms: Terms, steps: Vec<Step>, keep_lines: bool) -> Self {
         let market = Market::new();
         let node = Node::new(market.chain(terms.seed, terms.begins_ms));
         let ground = Ground::new(market.config(), CHAIN_ID);
@@ -217,7 +217,8 @@ impl World {
         }
     }
 
-    fn run(mut self) -> Outcome {
+    /// Lays everything out; nothing has happened yet.
+    pub(super) fn begin(&mut self) {
         let begins = self.now;
         let season = self.terms.season;
         self.trace.say(begins, 1, || format!("it is {season}"));
@@ -236,20 +237,29 @@ impl World {
         self.at(begins + self.terms.look_ms, Event::Operator);
         self.at(begins + PULSE_MS, Event::Pulse);
         self.at(begins + HEARTBEAT_MS, Event::Block);
+    }
+
+    /// Lets the next event happen; false where there is none.
+    pub(super) fn go_on(&mut self) -> bool {
+        let Some(((at, _), event)) = self.queue.pop_first() else { return false };
+        self.now = self.now.max(at);
+        self.broker.book().set_now(self.now);
+        self.node.set_now(self.now);
+        if self.calm_since.is_none() && self.now >= self.terms.begins_ms + self.terms.busy_ms {
+            self.calm_down();
+        }
+        self.trace.mix(event.figure());
+        self.trace.mix(self.now.unsigned_abs());
+        self.happen(event);
+        self.watch_broker();
+        true
+    }
+
+    fn run(mut self) -> Outcome {
+        self.begin();
         let mut events = 0_u64;
-        while self.findings.is_empty() {
-            let Some(((at, _), event)) = self.queue.pop_first() else { break };
-            self.now = self.now.max(at);
+        while self.findings.is_empty() && self.go_on() {
             events += 1;
-            self.broker.book().set_now(self.now);
-            self.node.set_now(self.now);
-            if self.calm_since.is_none() && self.now >= begins + self.terms.busy_ms {
-                self.calm_down();
-            }
-            self.trace.mix(event.figure());
-            self.trace.mix(self.now.unsigned_abs());
-            self.happen(event);
-            self.watch_broker();
             let late = self.calm_since.is_some_and(|since| self.now - since > CALM_MS_MAX + self.leapt_ms);
             if self.rest_since.is_some_and(|since| self.now - since >= self.rest_ms()) && self.rests() {
                 break;
