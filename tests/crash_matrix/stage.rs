@@ -129,6 +129,8 @@ impl Stage {
 
     pub fn start_with(&mut self, aim: Aim) {
         assert!(self.bot.is_none(), "one bot at a time");
+        // No block follows in these worlds, with which a log would be found that the dead process heard of alone.
+        self.world.node.catch_up();
         self.bot = Some(Bot::start(self.home.path(), &self.settings, aim));
     }
 

@@ -1,12 +1,13 @@
 //! The chain: a scripted node, what was mined on it, and how far each ticker was ever moved.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 
 use alloy::primitives::{Address, B256};
 use counterfill::sim::logs::{Asset, BookKind, Leg, OrderBook};
-use counterfill::sim::{SimChain, SimNode, Token, Tx};
+use counterfill::sim::{Blooms, Provider, SimChain, SimNode, Token, Tx};
 use counterfill::units::{Cash, ONE, Shares, Side};
 
 pub const CHAIN_ID: u64 = 8453;
@@ -27,6 +28,10 @@ pub const TSLA: usize = 0;
 pub const AAPL: usize = 1;
 pub const BRK: usize = 2;
 pub const NVDA: usize = 3;
+
+/// So many worlds were made.
+static WORLDS: AtomicU64 = AtomicU64::new(0);
+const QUIET_EVERY: u64 = 4;
 
 /// A trade of our owner, in thousandths of a share: positive where the owner buys.
 pub type Deal = (usize, i64);
@@ -76,7 +81,7 @@ fn runtime() -> &'static tokio::runtime::Handle {
 }
 
 impl World {
-    /// A node with an empty chain.
+    /// A node behind a provider of Base, or every fourth time by itself beside a quiet chain; the chain is empty.
     pub fn new() -> Self {
         let mut chain = SimChain::new(CHAIN_ID, FIRST, 7);
         chain.contracts.insert(BOOK.address);
@@ -87,6 +92,10 @@ impl World {
         let (started, start) = mpsc::channel();
         runtime().spawn(async move { started.send(SimNode::start(chain).await.unwrap()) });
         let node = start.recv().unwrap();
+        if !WORLDS.fetch_add(1, Ordering::Relaxed).is_multiple_of(QUIET_EVERY) {
+            node.chain_mut(|chain| chain.blooms = Blooms::Full);
+            node.become_provider(Provider::BASE);
+        }
         Self { node, meant: BTreeMap::new(), moves: BTreeMap::new(), before_reorg: None }
     }
 

@@ -3,13 +3,13 @@
 use std::process::Command;
 use std::time::Duration;
 
-use counterfill::sim::{DropPushes, RpcFault, Times};
+use counterfill::sim::{DropPushes, Lag, Plan, Provider, RpcFault, Times, Until, Words};
 
 use crate::bench::Bench;
 use crate::bench::until::until;
 use crate::clock;
 use crate::moments::{BOUGHT, Moment, SOLD, Scene};
-use crate::truth::{V4, buy, sell};
+use crate::truth::{V4, WRAPPED, buy, sell};
 use crate::volume;
 
 /// What must be seen of the bot while the fault lasts.
@@ -50,6 +50,11 @@ pub struct Fault {
 
 fn nothing(_: &mut Bench) {}
 
+/// A quiet chain, whose blooms tell what is in a block.
+fn quiet(bench: &mut Bench) {
+    bench.leave_the_provider();
+}
+
 /// Short enough for a test, and longer than a look takes on a busy machine; the chain must then be mined on, or it stands
 /// still.
 fn impatient(bench: &mut Bench) {
@@ -58,10 +63,11 @@ fn impatient(bench: &mut Bench) {
 
 fn heal(scene: &mut Scene) {
     scene.bench.node.heal();
+    scene.bench.node.become_provider(Provider::BASE);
 }
 
 fn heal_and_cut(scene: &mut Scene) {
-    scene.bench.node.heal();
+    heal(scene);
     scene.bench.node.cut();
 }
 
@@ -69,10 +75,11 @@ const fn fault(name: &'static str, ending: Ending, strike: fn(&mut Scene)) -> Fa
     Fault { name, ending, prepare: nothing, strike, heal }
 }
 
-/// Faults of node, clock and process. Where an answer leaves something out: within 64 blocks of the head a bloom, a push
-/// or a second answer shows it, however often the node lies; what no push and no bloom can show (one of several logs of
+/// Faults of node, clock and process, and each part of a provider alone; every other row is before a provider of Base and
+/// full blooms. Where an answer leaves something out: within 64 blocks of the head a push, a second answer or, on a quiet
+/// chain, a bloom shows it, however often the node lies; what no push and no bloom can show (one of several logs of
 /// a kind) and what lies far below the head is found where the node lies once (decision 0028).
-pub const FAULTS: [Fault; 20] = [
+pub const FAULTS: [Fault; 26] = [
     Fault {
         prepare: impatient,
         ..fault("half-open socket", Ending::Unready("chain_connected"), |scene| {
@@ -98,13 +105,16 @@ pub const FAULTS: [Fault; 20] = [
         scene.bench.node.lagging_head(5);
         scene.trade();
     }),
-    fault("empty getLogs, no push", Ending::RunsOn, |scene| {
-        let times = if scene.moment == Moment::Backfill { Times::Count(1) } else { Times::Always };
-        scene.bench.node.set_faults(|faults| {
-            (faults.empty_logs, faults.drop_pushes) = (times, DropPushes::Logs);
-        });
-        scene.trade();
-    }),
+    Fault {
+        prepare: quiet,
+        ..fault("empty getLogs, no push", Ending::RunsOn, |scene| {
+            let times = if scene.moment == Moment::Backfill { Times::Count(1) } else { Times::Always };
+            scene.bench.node.set_faults(|faults| {
+                (faults.empty_logs, faults.drop_pushes) = (times, DropPushes::Logs);
+            });
+            scene.trade();
+        })
+    },
     fault("partial getLogs, no push", Ending::RunsOn, |scene| {
         scene.bench.node.set_faults(|faults| {
             (faults.partial_logs, faults.drop_pushes) = (Times::Count(1), DropPushes::Logs);
@@ -118,6 +128,31 @@ pub const FAULTS: [Fault; 20] = [
     }),
     fault("two forks answered in turn", Ending::RunsOn, two_forks),
     fault("too-large range", Ending::RunsOn, too_large_range),
+    fault("60 calls a second", Ending::RunsOn, |scene| {
+        beyond_the_plan(scene, Plan::calls(60, Words::QuickNode));
+    }),
+    fault("4,000 compute units a second", Ending::RunsOn, |scene| {
+        beyond_the_plan(scene, Plan::compute_units(4_000, Words::Alchemy));
+    }),
+    fault("getLogs late, pushed", Ending::RunsOn, |scene| {
+        late(scene, |provider| provider.logs = Some(Lag::between(200, 450)));
+    }),
+    fault("getLogs late by blocks, pushed", Ending::RunsOn, |scene| {
+        // Longer than two blocks of a chain that lives here.
+        late(scene, |provider| provider.logs = Some(Lag::between(1_200, 1_500)));
+    }),
+    fault("getLogs late by a block, no push", Ending::RunsOn, |scene| {
+        scene.bench.node.drop_pushes(DropPushes::Logs);
+        late(scene, |provider| provider.logs = Some(Lag::between(60_000, 60_000).until(Until::NextBlock)));
+    }),
+    fault("a push before its state", Ending::RunsOn, |scene| {
+        late(scene, |provider| provider.state = Some(Lag::between(500, 1_000)));
+        scene.bench.mine(&[sell(WRAPPED, 1_300), buy(1, 500)]);
+        let node = scene.bench.node.clone();
+        scene
+            .bench
+            .until_while_the_chain_lives("the state was not there", || node.counters().without_state > 0);
+    }),
     fault("garbage frames", Ending::RunsOn, |scene| {
         for _ in 0..4 {
             scene.bench.node.garbage_frames(20);
@@ -212,6 +247,26 @@ pub const VOLUME_FAULTS: [Fault; 3] = [
         },
     },
 ];
+
+/// One part of a provider alone, for as long as the fault lasts.
+fn late(scene: &mut Scene, change: fn(&mut Provider)) {
+    let mut provider = Provider::default();
+    change(&mut provider);
+    scene.bench.node.become_provider(provider);
+    scene.trade();
+}
+
+/// More than the plan takes at once must be caught up with: nobody was told of these blocks, and some hold trades.
+fn beyond_the_plan(scene: &mut Scene, plan: Plan) {
+    let node = scene.bench.node.clone();
+    node.become_provider(Provider { plan: Some(plan), ..Provider::default() });
+    for n in 0..3 {
+        node.chain_mut(|chain| (0..16).for_each(|_| _ = chain.mine(vec![])));
+        scene.bench.mine(&[sell(SOLD[n % 3], 400)]);
+    }
+    scene.trade();
+    scene.bench.until("a call is refused", || node.counters().beyond_the_plan > 0);
+}
 
 fn cut_in_a_burst(scene: &mut Scene) {
     for n in 0..8 {

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use counterfill::sim::{SimChain, SimNode};
+use counterfill::sim::{Blooms, Provider, SimChain, SimNode};
 
 /// The node, and what keeps it: it ends when the sender is dropped.
 pub(crate) fn serve(chain: SimChain) -> (SimNode, mpsc::Sender<()>) {
@@ -17,4 +17,14 @@ pub(crate) fn serve(chain: SimChain) -> (SimNode, mpsc::Sender<()>) {
         });
     });
     (handed.recv().unwrap(), keep)
+}
+
+/// The node behind a provider of Base, its chain as busy as that one, or by itself beside a quiet chain: the blooms of what
+/// is mined from now on, the plan, and the lag of its index and its state.
+#[allow(dead_code, reason = "not every test that has a node asks for it")]
+pub(crate) fn behind_a_provider(node: &SimNode, of_base: bool) {
+    let (blooms, provider) =
+        if of_base { (Blooms::Full, Provider::BASE) } else { (Blooms::OfItsLogs, Provider::default()) };
+    node.chain_mut(|chain| chain.blooms = blooms);
+    node.become_provider(provider);
 }

@@ -10,7 +10,7 @@ use crate::truth::{Form, buy, sell};
 #[test]
 fn logs_that_are_not_told() {
     for empty in [true, false] {
-        let mut bench = Bench::ready();
+        let mut bench = Bench::quiet().made_ready(&[]);
         bench.node.drop_pushes(DropPushes::Logs);
         if empty {
             bench.node.empty_logs(true);
@@ -78,7 +78,7 @@ fn a_lagging_head_and_no_pushes() {
     });
     bench.mine(&[sell(0, 3_000)]);
     bench.node.mine_empty(5);
-    bench.settles();
+    bench.settles_while_the_chain_lives();
     bench.node.heal();
     assert_eq!(bench.ends_clean(), 1);
 }

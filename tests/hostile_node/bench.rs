@@ -18,12 +18,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
-use counterfill::sim::{SimChain, SimNode, Token, Tx};
+use counterfill::sim::{SimChain, SimNode, Tx};
 use counterfill::units::BlockRef;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use self::node::serve;
+use self::node::{behind_a_provider, serve};
 use self::until::{PATIENCE, until};
 use crate::truth::{self, Deal, OWNER, Rows, SHARES, Truth, USDC, V4, V5, Verdict};
 
@@ -70,18 +70,29 @@ pub struct Bench {
 
 fn a_chain() -> SimChain {
     let mut chain = SimChain::new(CHAIN_ID, FIRST, 7);
-    chain.contracts.extend([V5.address, V4.address]);
-    chain.tokens.insert(USDC.address, Token::plain("USDC", 6));
-    for (_, symbol, asset, _) in SHARES {
-        chain.tokens.insert(asset.address, Token::plain(symbol, 18));
-    }
+    truth::lay_out(&mut chain);
     chain
 }
 
 impl Bench {
-    /// A node with an empty chain, and no bot yet.
+    /// A node behind a provider of Base with an empty chain, and no bot yet.
     pub fn new() -> Self {
+        Self::on(true)
+    }
+
+    /// The same, of a node by itself beside a quiet chain: it takes every call, and a block's bloom tells what is in it.
+    pub fn quiet() -> Self {
+        Self::on(false)
+    }
+
+    /// Takes the node out from behind its provider, and the other programs off the chain.
+    pub fn leave_the_provider(&self) {
+        behind_a_provider(&self.node, false);
+    }
+
+    fn on(of_base: bool) -> Self {
         let (node, keep) = serve(a_chain());
+        behind_a_provider(&node, of_base);
         let equities: Vec<String> =
             SHARES.iter().map(|(ticker, _, asset, _)| format!("{ticker}={}", asset.address)).collect();
         let settings = vec![
@@ -107,12 +118,16 @@ impl Bench {
     }
 
     pub fn ready_with(settings: &[(&'static str, &str)]) -> Self {
-        let mut bench = Self::new();
-        bench.set(settings);
-        bench.node.mine_empty(3);
-        bench.start();
-        bench.becomes_ready();
-        bench
+        Self::new().made_ready(settings)
+    }
+
+    /// Starts the bot and waits until it is ready.
+    pub fn made_ready(mut self, settings: &[(&'static str, &str)]) -> Self {
+        self.set(settings);
+        self.node.mine_empty(3);
+        self.start();
+        self.becomes_ready();
+        self
     }
 
     pub fn set(&mut self, settings: &[(&'static str, &str)]) {
@@ -153,6 +168,8 @@ impl Bench {
 
     pub fn start(&mut self) {
         assert!(self.bot.is_none(), "one bot at a time");
+        // What was mined while no bot ran is indexed by now: no block need follow it to be found.
+        self.node.catch_up();
         let mut child = self.run_command().spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, written) = (child.stderr.take().unwrap(), Arc::clone(&log));
@@ -405,6 +422,17 @@ impl Bench {
     pub fn verdict(&self) -> Verdict {
         let (rows, book) = (self.rows(), truth::book(self.data.path()));
         self.node.chain(|chain| truth::verdict(&self.truth, chain, self.confirmations, &rows, &book))
+    }
+
+    /// The same on a chain that lives: what was not pushed is found with the next block at the latest.
+    pub fn settles_while_the_chain_lives(&self) {
+        self.until_while_the_chain_lives("a clean verdict", || self.is_settled());
+    }
+
+    fn is_settled(&self) -> bool {
+        let open =
+            |row: &Value| matches!(row["state"].as_str(), Some("Planned" | "Sent" | "Unknown" | "Working"));
+        self.verdict().is_clean() && !self.hedges().iter().any(open)
     }
 
     /// Waits until the verdict is clean and nothing is under way.

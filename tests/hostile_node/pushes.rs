@@ -23,7 +23,7 @@ fn under(fault: impl FnOnce(&mut Faults)) {
     for deals in BLOCKS {
         bench.mine(deals);
     }
-    bench.settles();
+    bench.settles_while_the_chain_lives();
     bench.node.heal();
     bench.mine(&[sell(0, 1_000)]);
     assert!(bench.ends_clean() >= 2);

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use counterfill::broker::paper::{self, BookOrder};
 use counterfill::sim::logs::{Asset, BookKind, Leg, OrderBook};
-use counterfill::sim::{SimBlock, SimChain};
+use counterfill::sim::{SimBlock, SimChain, Token};
 use counterfill::units::{Cash, ONE, Shares, Side};
 use serde_json::Value;
 
@@ -21,9 +21,28 @@ pub const SHARES: [(&str, &str, Asset, i64); 5] = [
     ("TSLA", "tTSLA", Asset::new(Address::repeat_byte(0x31), 18), 100),
     ("AAPL", "tAAPL", Asset::new(Address::repeat_byte(0x32), 18), 50),
     ("NVDA", "tNVDA", Asset::new(Address::repeat_byte(0x33), 18), 10),
-    ("MSFT", "tMSFT", Asset::new(Address::repeat_byte(0x34), 18), 40),
+    ("MSFT", "wtMSFT", Asset::new(Address::repeat_byte(0x34), 18), 40),
     ("AMZN", "tAMZN", Asset::new(Address::repeat_byte(0x35), 18), 20),
 ];
+
+/// The one of [`SHARES`] whose token is a vault's, at par: what it is worth is asked in the state of the trade's block.
+pub const WRAPPED: usize = 3;
+const IN_THE_VAULT: Address = Address::repeat_byte(0x44);
+
+/// The order books and every token, on a chain.
+pub fn lay_out(chain: &mut SimChain) {
+    chain.contracts.extend([V5.address, V4.address]);
+    chain.tokens.insert(USDC.address, Token::plain("USDC", 6));
+    chain.tokens.insert(IN_THE_VAULT, Token::plain("tMSFT", 18));
+    for (ticker, (_, symbol, asset, _)) in SHARES.into_iter().enumerate() {
+        let token = if ticker == WRAPPED {
+            Token::wrapped(symbol, 18, IN_THE_VAULT, U256::from(ONE.unsigned_abs()))
+        } else {
+            Token::plain(symbol, 18)
+        };
+        chain.tokens.insert(asset.address, token);
+    }
+}
 
 /// How a trade of ours happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,14 +14,14 @@ use alloy::primitives::B256;
 use counterfill::exit::DEEP_REORG;
 use counterfill::hedges::IntentState;
 use counterfill::run::Exit;
-use counterfill::sim::{RpcFault, SimChain, SimNode, Token, Tx};
+use counterfill::sim::{RpcFault, SimChain, SimNode, Tx};
 use serde_json::json;
 use tempfile::TempDir;
 
-use self::node::serve;
+use self::node::{behind_a_provider, serve};
 use crate::bot::{Bot, rows, tip_of, verb};
 use crate::gate::{Gate, Hold};
-use crate::truth::{self, Deal, Rows, SHARES, Truth, USDC, V4, V5, buy, sell};
+use crate::truth::{self, Deal, Rows, SHARES, Truth, V5, buy, sell};
 
 const CHAIN_ID: u64 = 8453;
 const FIRST: u64 = 1_000;
@@ -102,6 +102,11 @@ impl Case {
         self.depth > 64 && self.seen == Seen::PushedOnly && self.fate == Fate::FirstAgain
     }
 
+    /// Whether it is before a provider of Base; a quarter of the rows is before a node by itself beside a quiet chain.
+    fn is_of_base(self) -> bool {
+        !(self.depth + self.fate as u64 + self.seen as u64).is_multiple_of(4)
+    }
+
     /// Both kinds of an unanswered call, by turns.
     fn hold(self) -> Hold {
         let answers = (self.depth + self.fate as u64).is_multiple_of(2);
@@ -180,7 +185,7 @@ struct World {
 
 /// Plays a row.
 pub fn play(case: Case) -> [Cell; POINTS.len()] {
-    let mut world = World::new();
+    let mut world = World::new(case);
     let mut bot = world.start();
     world.warm_up(&bot);
     if case.ends_the_bot() {
@@ -221,14 +226,11 @@ fn deal(ticker: usize) -> Deal {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(case: Case) -> Self {
         let mut chain = SimChain::new(CHAIN_ID, FIRST, 7);
-        chain.contracts.extend([V5.address, V4.address]);
-        chain.tokens.insert(USDC.address, Token::plain("USDC", 6));
-        for (_, symbol, asset, _) in SHARES {
-            chain.tokens.insert(asset.address, Token::plain(symbol, 18));
-        }
+        truth::lay_out(&mut chain);
         let (node, keep) = serve(chain);
+        behind_a_provider(&node, case.is_of_base());
         let data = tempfile::tempdir().unwrap();
         let gate = Arc::new(Gate::open(&data.path().join(counterfill::broker::paper::BOOK_FILE)));
         Self { node, truth: Truth::default(), gate, data, _node_thread: keep }
@@ -243,6 +245,7 @@ impl World {
     }
 
     fn start(&self) -> Bot {
+        self.node.catch_up();
         Bot::start(self.node.ws_url(), FIRST + 1, self.database(), Arc::clone(&self.gate))
     }
 

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes, Log, LogData, keccak256};
+use alloy::primitives::{Address, B256, Bytes, Log, LogData, U256, keccak256};
 
 use super::super::chain::{SimChain, Token, Tx};
 use super::super::logs::{Asset, BookKind, Leg, OrderBook};
 use super::schedule::{Deal, Form, TICKERS};
 use crate::chain::ChainConfig;
 use crate::chain::abi::TOPICS;
-use crate::units::{Cash, Shares, Side};
+use crate::units::{Cash, ONE, Shares, Side};
 
 /// The chain id of trials: none that exists.
 pub(crate) const CHAIN_ID: u64 = 31_337_002;
@@ -21,6 +21,8 @@ pub(crate) const CHAIN_ID: u64 = 31_337_002;
 const FIRST_BLOCK: u64 = 1_000;
 /// Atoms (1e-18) in a picoshare (1e-12).
 const PICO: i128 = 1_000_000;
+/// The ticker of [`TICKERS`], the last one, whose token is a vault's.
+const WRAPPED: &str = "NVDA";
 /// Dollars that a share costs in every deal.
 const PRICE: i128 = 100;
 
@@ -47,6 +49,8 @@ pub(crate) struct Market {
     shares: [Asset; 3],
     cash: Asset,
     foreign: Asset,
+    /// What the vault holds.
+    inside: Asset,
     owner: Address,
     stranger: Address,
     meant: BTreeMap<B256, Vec<Meaning>>,
@@ -68,6 +72,7 @@ impl Market {
             shares: [Asset::new(address(10), 18), Asset::new(address(11), 12), Asset::new(address(12), 18)],
             cash: Asset::new(address(1), 6),
             foreign: Asset::new(address(9), 18),
+            inside: Asset::new(address(13), 18),
             owner: address(3),
             stranger: address(5),
             meant: BTreeMap::new(),
@@ -85,6 +90,13 @@ impl Market {
         for (share, ticker) in self.shares.iter().zip(TICKERS) {
             chain.tokens.insert(share.address, Token::plain(&format!("t{ticker}"), share.decimals));
         }
+        // One is a vault's, at par: what it is worth is asked in the state of each trade's block.
+        let [.., wrapped] = &self.shares;
+        let inside = Token::plain(&format!("t{WRAPPED}"), 18);
+        chain.tokens.insert(self.inside.address, inside);
+        let vault =
+            Token::wrapped(&format!("wt{WRAPPED}"), 18, self.inside.address, U256::from(ONE.unsigned_abs()));
+        chain.tokens.insert(wrapped.address, vault);
         chain
     }
 

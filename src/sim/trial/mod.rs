@@ -12,6 +12,7 @@
 //! | `acts` | how a step of the schedule is carried out |
 //! | `process`, `life` | the bot without threads and sockets; how it starts, takes turns and ends |
 //! | `desk`, `link` | its ways to the broker and to the node |
+//! | `provider` | what the node is like without being wrong |
 //! | `node`, `market` | the node's end of the wire; deals as logs, and what they mean |
 //! | `broker`, `order` | the broker's book and moods; what an order in it does |
 //! | `venue`, `calendar` | the broker's rules; when its exchange is open |
@@ -42,6 +43,7 @@ mod node;
 mod operator;
 mod order;
 mod process;
+mod provider;
 mod runner;
 #[cfg(test)]
 pub(crate) mod sabotage;

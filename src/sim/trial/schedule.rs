@@ -10,6 +10,7 @@ use super::super::chain::Blooms;
 use super::super::provider::Provider;
 use super::calendar::{self, BEGINNINGS};
 use super::dice::Dice;
+use super::provider;
 use super::venue::Venue;
 use crate::units::{Shares, Side};
 
@@ -362,6 +363,8 @@ pub(crate) fn draw(seed: u64) -> (Terms, Vec<Step>) {
 fn terms(seed: u64, dice: &mut Dice) -> Terms {
     let (season, begins) =
         dice.weighted(&BEGINNINGS).unwrap_or(("an ordinary session", "2026-09-15T15:00:00Z"));
+    // Dice of its own: what a node is like changes nothing else that is drawn.
+    let (provider, blooms) = provider::draw(&mut Dice::new(seed, 4));
     Terms {
         seed,
         season,
@@ -378,8 +381,8 @@ fn terms(seed: u64, dice: &mut Dice) -> Terms {
         look_ms: dice.between(4_000, 40_000),
         patience_ms: dice.between(1_000, 60_000),
         batch_ms: dice.one_of(&[0, 3, 40, 400]).unwrap_or(0),
-        provider: Provider::default(),
-        blooms: Blooms::default(),
+        provider,
+        blooms,
     }
 }
 
