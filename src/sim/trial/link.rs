@@ -49,7 +49,7 @@ impl World {
     }
 
     pub(super) fn grant(&mut self, wish: Wish) {
-        let Wish { inputs, look_in_ms, lost, stop, fork, said } = wish;
+        let Wish { inputs, look_in_ms, rests, lost, stop, fork, said } = wish;
         if let Some(said) = said {
             self.trace.say(self.now, 50, || format!("bot: the chain: {said}"));
         }
@@ -60,6 +60,9 @@ impl World {
         for input in inputs {
             if matches!(input, Input::Connected { .. }) {
                 self.reconnects += 1;
+                if let Some(process) = &mut self.process {
+                    (process.look_due, process.rests_until) = (None, 0);
+                }
             }
             self.input(input);
         }
@@ -75,7 +78,10 @@ impl World {
             return;
         }
         if let Some(ms) = look_in_ms {
-            self.soon(ms, Event::Look(life));
+            if let Some(process) = self.process.as_mut().filter(|_| rests) {
+                process.rests_until = self.now + ms;
+            }
+            self.look_in(ms);
         }
         // Rung during a look, it is answered when that is over, as `chain::sweep` does.
         if self.process.as_ref().is_some_and(|process| process.bell && process.may_look()) {
@@ -83,9 +89,22 @@ impl World {
         }
     }
 
+    /// A look begins in so long, or when one was to begin before that.
     pub(super) fn look_in(&mut self, ms: i64) {
-        let life = self.life();
-        self.soon(ms, Event::Look(life));
+        let Some(process) = &mut self.process else { return };
+        let moment = (self.now + ms).max(process.rests_until);
+        if process.look_due.is_none_or(|due| moment < due) {
+            process.look_due = Some(moment);
+            let life = process.number;
+            self.at(moment, Event::Look(life));
+        }
+    }
+
+    /// Whether a look is due now: of one that was put forward, the later moment comes to nothing.
+    pub(super) fn look_is_due(&mut self) -> bool {
+        let now = self.now;
+        let due = self.process.as_mut().and_then(|process| process.look_due.take_if(|due| *due <= now));
+        due.is_some()
     }
 
     /// Hands on what the node pushed.

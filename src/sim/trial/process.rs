@@ -65,6 +65,8 @@ pub(crate) struct Wish {
     pub(crate) inputs: Vec<Input>,
     /// Look again at this moment at the latest.
     pub(crate) look_in_ms: Option<i64>,
+    /// And not before it, whatever rings.
+    pub(crate) rests: bool,
     /// The connection is over.
     pub(crate) lost: bool,
     /// The process must end.
@@ -88,6 +90,10 @@ pub(crate) struct Process {
     pub(crate) questions: VecDeque<Question>,
     pub(crate) asking: bool,
     pub(crate) bell: bool,
+    /// When the next look begins: one at a time, as in `chain::sweep`.
+    pub(crate) look_due: Option<i64>,
+    /// No look begins before: the answers of the last one did not belong together, or were refused.
+    pub(crate) rests_until: i64,
     ground: Arc<Ground>,
     line: Option<Line>,
 }
@@ -111,6 +117,8 @@ impl Process {
             questions: VecDeque::new(),
             asking: false,
             bell: false,
+            look_due: None,
+            rests_until: 0,
             ground: Arc::clone(ground),
             line: Some(Line::Down(Box::new(Remembered::new(ground)))),
         }
@@ -292,6 +300,7 @@ impl Process {
                 wish.said = Some(why);
                 let pause = up.pause_ms;
                 up.pause_ms = (pause * 2).min(PAUSE_MS_MAX);
+                wish.rests = true;
                 pause
             }
             Looked::Lost(why) => {

@@ -307,7 +307,7 @@ impl World {
                 self.soon(ms, Event::Tick(life));
             }
             Event::Turn(life) if life == self.life() => self.turn(),
-            Event::Look(life) if life == self.life() => {
+            Event::Look(life) if life == self.life() && self.look_is_due() => {
                 let now = self.bot_now();
                 if let Some(process) = &mut self.process {
                     let slow = self.node.with(|world| world.faults.slow_ms > 0);
