@@ -85,6 +85,12 @@ impl Bench {
         Self::on(false)
     }
 
+    /// Takes the node out from behind its provider, and the other programs off the chain.
+    #[allow(dead_code)] // of two programs that share this file, one calls it
+    pub fn leave_the_provider(&self) {
+        behind_a_provider(&self.node, false);
+    }
+
     fn on(of_base: bool) -> Self {
         let (node, keep) = serve(a_chain());
         behind_a_provider(&node, of_base);
