@@ -10,7 +10,7 @@ use counterfill::engine::{Choice, Command, Effect, Input};
 use counterfill::fills::{Event, PendingFill};
 use counterfill::hedges::HaltKind;
 use counterfill::units::{ONE, Shares, Side};
-use world::{Deal, Mood, World, symbol, verdict};
+use world::{Block, Deal, Mood, World, symbol, verdict};
 
 fn sold(shares: i64) -> Deal {
     Deal { ticker: 0, side: Side::Sell, atoms: i128::from(shares) * ONE, tx: 1 }
@@ -251,26 +251,64 @@ fn a_log_pushed_after_its_block_was_read_is_looked_back_for() {
 }
 
 #[test]
-fn a_pushed_log_of_a_block_that_is_nowhere_holds_nothing() {
+fn a_pushed_log_of_a_block_that_is_nowhere_is_looked_for_once() {
     let mut world = World::new(0);
+    world.settle();
+    let evidence = |world: &World| world.engine.view().evidence.len();
+    world.chain.mine(vec![]);
     world.settle();
     let mut block = world.chain.head().clone();
     block.deals = vec![sold(3)];
-    // Another block at a height that was read, and one far above any head.
+    // Far above any head, and below all that a sweep comes by.
+    for number in [block.number + 10_000, 0] {
+        world.push_evidence(&Block { number, ..block.clone() });
+        assert_eq!(evidence(&world), 0);
+    }
+    // Another block at a height that was read: it may be a new branch's. The sweep looks, and once is enough.
     block.hash = B256::repeat_byte(0x66);
     world.push_evidence(&block);
-    block.number += 10_000;
+    assert_eq!((evidence(&world), world.engine.view().late_from), (1, Some(block.number)));
+    while world.sweep(64) {}
+    assert_eq!((evidence(&world), world.engine.view().late_from), (0, None));
     world.push_evidence(&block);
-    assert_eq!(world.engine.view().evidence, vec![]);
+    assert_eq!(evidence(&world), 0);
     // One above the cursor waits for its height, and goes with it.
     let mut ahead = world.chain.head().clone();
     ahead.deals = vec![sold(3)];
     (ahead.number, ahead.hash) = (ahead.number + 1, B256::repeat_byte(0x67));
     world.push_evidence(&ahead);
-    assert_eq!(world.engine.view().evidence.len(), 1);
+    assert_eq!(evidence(&world), 1);
     world.chain.mine(vec![]);
     world.settle();
-    assert_eq!((world.engine.view().evidence.len(), posts(&world)), (0, 0));
+    assert_eq!((evidence(&world), posts(&world)), (0, 0));
+}
+
+#[test]
+fn a_branch_that_comes_back_is_evidence_again() {
+    let mut world = World::new(0);
+    world.settle();
+    world.chain.mine(vec![sold(3)]);
+    let block = world.chain.head().clone();
+    world.push_evidence(&block);
+    while world.sweep(64) {}
+    let gone = world.chain.unwind(1);
+    world.chain.mine(vec![]);
+    while world.sweep(64) {}
+    // The first branch is back and pushed, as evidence and as a fill; the sweep has not seen that it is.
+    world.chain.unwind(1);
+    world.chain.put_back(gone);
+    for as_fill in [false, true] {
+        if as_fill {
+            world.push(&block)
+        } else {
+            world.push_evidence(&block)
+        }
+        assert_eq!(world.engine.view().evidence.len(), 1, "as a fill {as_fill}");
+    }
+    assert_eq!(world.engine.view().late_from, Some(block.number));
+    world.settle();
+    assert_eq!(world.engine.view().evidence.len(), 0);
+    verdict(&world);
 }
 
 /// A sweep in which the node could not tell the amounts of one ticker's fills.
@@ -312,7 +350,6 @@ fn a_fill_whose_amount_is_not_to_be_had_waits_alone_and_is_counted_once_it_is() 
     assert!(says(&world).contains("archive"), "{}", says(&world));
     world.restart();
     assert!(says(&world).contains("archive"), "a restart forgets nothing");
-    world.settle();
     assert_eq!((posts(&world), world.shelf.pending.len()), (1, 1));
     // Told at last, twice over.
     let push = || Push { events: block.fills().into_iter().map(Event::Fill).collect(), ..Push::default() };

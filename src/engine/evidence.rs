@@ -8,12 +8,13 @@
 
 use std::collections::BTreeSet;
 
-use super::fold::AHEAD_BLOCKS_MAX;
 use super::{Effect, Engine, Out};
 use crate::chain::Sweep;
 use crate::ledger::Write;
 use crate::units::LogId;
 
+/// How far above the newest head told a pushed log may be: that head may be old, but one that is higher still is nowhere.
+const HEIGHTS_AHEAD_MAX: u64 = 4_096;
 /// Pushed logs kept at once. An honest node is thousands below; what a lying one pushes beyond it only rings the bell.
 const EVIDENCE_MAX: usize = 65_536;
 
@@ -38,17 +39,21 @@ impl Engine {
         out.writes.push(Write::Pushed(log));
     }
 
-    /// Above the cursor, or in a block of the window. A log at a height that was read on another block is an orphan's, or
-    /// was pushed before its block was sealed, and the sweep has read that height.
+    /// Above the window's base, where a sweep may still come by. Whether its block is canonical does not matter: after a fork
+    /// the new branch's logs are pushed before the sweep has noticed.
     fn is_in_reach(&self, log: LogId) -> bool {
-        let below_head = log.block.number <= self.head.saturating_add(AHEAD_BLOCKS_MAX);
-        let above = self.cursor.is_none_or(|cursor| log.block.number > cursor.number);
-        // The window's first block is only its base: no sweep begins below it.
-        (above && below_head) || self.window.iter().skip(1).any(|block| *block == log.block)
+        let above_base = match self.cursor {
+            Some(_) => self.window.first().is_some_and(|base| log.block.number > base.number),
+            None => true,
+        };
+        above_base && log.block.number <= self.head.saturating_add(HEIGHTS_AHEAD_MAX)
     }
 
+    /// Whether a sweep has told of the log or denied it, and its height is still on that block.
     fn told_of(&self, log: LogId) -> bool {
-        self.told.contains(&log) || self.fills.values().any(|state| state.standing && state.fill.log() == log)
+        let hash_now =
+            self.window.iter().find(|block| block.number == log.block.number).map(|block| block.hash);
+        hash_now.is_some() && self.told.get(&log).copied() == hash_now
     }
 
     /// Whether this sweep settles what was pushed in its range, and begins below what was pushed late.
@@ -86,6 +91,6 @@ impl Engine {
             self.evidence.remove(&log);
             out.writes.push(Write::Settled(log));
         }
-        self.told.retain(|log| log.block.number > floor);
+        self.told.retain(|log, _| log.block.number > floor);
     }
 }

@@ -13,7 +13,7 @@ use crate::units::{BlockRef, FillId, LogId, Shares, Symbol};
 /// A gap after a reconnect that makes deciding wait until it is swept, in blocks.
 const GAP_BLOCKS_MAX: u64 = 64;
 /// A pushed fill so far above the newest head told is no fill: nothing would ever sweep, and so reverse, its height.
-pub(super) const AHEAD_BLOCKS_MAX: u64 = 64;
+const AHEAD_BLOCKS_MAX: u64 = 64;
 
 impl Engine {
     pub(super) fn connected(&mut self, head: BlockRef) {
@@ -35,7 +35,8 @@ impl Engine {
             match event {
                 Event::Fill(fill) => match self.fills.get(&fill.id).map(|known| known.standing) {
                     Some(true) => {}
-                    Some(_) => out.effects.push(Effect::Sweep),
+                    // Only the sweep brings one back; that it is pushed again is evidence.
+                    Some(_) => self.keep_evidence(fill.log(), out),
                     None if self.stays_passed_over(&fill, out) => {}
                     None if self.may_stand(fill.block_number, fill.id)
                         && !self.stands_elsewhere(fill.id, &[]) =>
@@ -46,7 +47,7 @@ impl Engine {
                         }
                         self.enter(fill, Source::Push, out)?;
                     }
-                    None => out.effects.push(Effect::Sweep),
+                    None => self.keep_evidence(fill.log(), out),
                 },
                 Event::Skipped(skipped) => out.writes.push(Write::Skipped(skipped)),
                 // The sweep meets the same log and decides with the whole transaction in hand.
@@ -183,7 +184,7 @@ impl Engine {
         let range = base.number + 1..=target.number;
         self.pending_over(&events, |pending| range.contains(&pending.block_number), out);
         for event in events {
-            self.told.insert(event.log());
+            self.told.insert(event.log(), event.log().block.hash);
             match event {
                 Event::Fill(fill) => self.swept(fill, out)?,
                 Event::Pending(pending) => self.swept_pending(pending, out)?,
@@ -231,6 +232,9 @@ impl Engine {
         // Above the new cursor nothing is late: the sweep comes there anyway. (A branch may come back shorter.)
         self.late.retain(|(number, _)| *number > floor && *number <= base.number);
         self.dead.retain(|(number, _, _)| *number > floor);
+        let heights: BTreeMap<u64, B256> =
+            self.window.iter().map(|block| (block.number, block.hash)).collect();
+        self.told.extend(settled.iter().filter_map(|log| Some((*log, *heights.get(&log.block.number)?))));
         // Below the first cursor's base nothing is ever read.
         self.let_go(&settled, if first { base.number } else { floor }, out);
         self.count_confirmed(out)?;

@@ -172,8 +172,8 @@ pub struct Engine {
     evidence: BTreeSet<LogId>,
     /// Logs pushed beyond what is kept of them, since the start.
     evidence_lost: u64,
-    /// Logs of ours above the window's first block that a sweep told of.
-    told: BTreeSet<LogId>,
+    /// Logs above the window's first block that a sweep told of or denied, and the block that was canonical at their height.
+    told: BTreeMap<LogId, B256>,
     tokens: BTreeMap<Address, TokenFact>,
     /// Trades that were passed over before their ticker was listed.
     passed_over: skipped::Trades,
@@ -323,6 +323,9 @@ impl Engine {
         for (symbol, sum) in loaded.execution_sums {
             positions.entry(symbol).or_default().executions = sum;
         }
+        for symbol in loaded.pending.iter().filter_map(|pending| pending.symbol.clone()) {
+            positions.entry(symbol).or_default();
+        }
         for (symbol, cash, shares) in loaded.traded {
             positions.entry(symbol).or_default().traded(cash, shares);
         }
@@ -342,7 +345,7 @@ impl Engine {
             pending: loaded.pending.into_iter().map(|pending| (pending.id, pending)).collect(),
             evidence: loaded.chain.evidence.into_iter().collect(),
             evidence_lost: 0,
-            told: BTreeSet::new(),
+            told: BTreeMap::new(),
             cursor: loaded.chain.cursor,
             window: loaded.chain.window,
             fills: loaded.fills.into_iter().map(|state| (state.fill.id, state)).collect(),
