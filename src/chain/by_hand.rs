@@ -16,13 +16,14 @@ use tokio::sync::watch;
 use super::abi::{RawLog, Trade};
 use super::link::{End, Greeting, check_chain, greet};
 use super::live::{self, Heard, settled_log};
+use super::pending;
 use super::reading::Trouble;
 use super::rpc::{Rpc, RpcError};
 use super::sweep::{Found, Memory, Survey, accounts_for};
 use super::tokens::Tokens;
 use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Push, Sweep};
 use crate::fills::{Book, TokenFact};
-use crate::units::{BlockRef, Millis};
+use crate::units::{BlockRef, LogId, Millis};
 
 /// What a process knows of the chain before it reads it.
 #[derive(Debug)]
@@ -44,11 +45,17 @@ impl Ground {
 pub(crate) struct Remembered {
     memory: Memory,
     facts: watch::Sender<ChainFacts>,
+    /// Which fill that waits was asked for last.
+    asked: Option<LogId>,
 }
 
 impl Remembered {
     pub(crate) fn new(ground: &Ground) -> Self {
-        Self { memory: Memory::new(&ground.config), facts: watch::Sender::new(ChainFacts::default()) }
+        Self {
+            memory: Memory::new(&ground.config),
+            facts: watch::Sender::new(ChainFacts::default()),
+            asked: None,
+        }
     }
 }
 
@@ -80,6 +87,8 @@ pub(crate) enum Looked {
         /// Whether a block waits to be asked about again.
         waiting: bool,
     },
+    /// The cursor is the head, and the amount of a fill that waited is told.
+    Told(Push),
     /// Nothing to read yet.
     Behind(String),
     /// Answers that do not belong together, or none: read again after a pause.
@@ -137,7 +146,8 @@ impl Eye {
     /// Looks once; `now` is the bot's clock. Calls go out as they come, at no pace: what a limit refuses ends the look, and
     /// the next one goes on from there.
     pub(crate) async fn look(mut self, view: ChainView, now: Millis) -> (Self, Looked) {
-        let Remembered { memory, facts } = &mut self.remembered;
+        let Remembered { memory, facts, asked } = &mut self.remembered;
+        let (pending, known) = (view.pending.clone(), view.tokens.clone());
         let mut survey = Survey {
             rpc: &self.rpc,
             config: &self.ground.config,
@@ -152,6 +162,16 @@ impl Eye {
         (self.tokens, self.code_seen) = (tokens, code_seen);
         let looked = match found {
             Ok(Found::Range(sweep)) => Looked::Range(sweep),
+            Ok(Found::Idle) if !pending.is_empty() => {
+                *asked = pending::after(&pending, *asked);
+                let Ground { config, book, .. } = &*self.ground;
+                let told = match *asked {
+                    Some(log) => pending::told(&self.rpc, config, book, &known, log).await.ok().flatten(),
+                    None => None,
+                };
+                let waiting = self.remembered.memory.is_waiting();
+                told.map_or(Looked::Idle { waiting }, Looked::Told)
+            }
             Ok(Found::Idle) => Looked::Idle { waiting: self.remembered.memory.is_waiting() },
             Ok(Found::Behind(why)) => Looked::Behind(why),
             Err(Trouble::Stop(stop)) => Looked::Stop(stop),

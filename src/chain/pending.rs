@@ -11,9 +11,9 @@ use tokio::time::sleep;
 use super::link::{End, TransactionError, events_of, jittered};
 use super::rpc::{Rpc, RpcError};
 use super::tokens::Tokens;
-use super::{ChainConfig, ChainStop, ChainView};
+use super::{ChainConfig, ChainStop, ChainView, Push};
 use crate::engine::Input;
-use crate::fills::{Book, Event};
+use crate::fills::{Book, Event, TokenFact};
 use crate::units::LogId;
 
 /// First pause after a fill that still has no amount; doubles.
@@ -57,21 +57,16 @@ impl PendingFills<'_> {
 
     /// Asks for one transaction; whether what waited at `log` was told.
     async fn ask(&mut self, log: LogId) -> Result<bool, End> {
-        let mut tokens = Tokens::new(self.config);
-        tokens.learn(&self.view.borrow().tokens);
-        let push = match events_of(self.rpc, self.book, &mut tokens, log.tx_hash).await {
-            Ok(push) => push,
+        let known = self.view.borrow().tokens.clone();
+        let push = match told(self.rpc, self.config, self.book, &known, log).await {
+            Ok(Some(push)) => push,
+            Ok(None) => return Ok(false),
             Err(TransactionError::Rpc(error @ RpcError::Gone(_))) => return Err(error.into()),
             Err(error) => {
                 log::debug!("{log} still waits: {error}");
                 return Ok(false);
             }
         };
-        let told = push.events.iter().any(|event| event.log() == log)
-            && !push.events.iter().any(|event| event.log() == log && matches!(event, Event::Pending(_)));
-        if !told {
-            return Ok(false);
-        }
         self.inputs.send(Input::AskedAgain(push)).await.map_err(|_| End::Stop(ChainStop::EngineGone))?;
         // The view with it is published after the commit.
         let over = self.view.wait_for(|view| !view.pending.contains(&log));
@@ -83,8 +78,25 @@ impl PendingFills<'_> {
     }
 }
 
+/// The transaction of a fill that waits, if the node tells its amount now.
+pub(super) async fn told(
+    rpc: &Rpc,
+    config: &ChainConfig,
+    book: &Book,
+    known: &[TokenFact],
+    log: LogId,
+) -> Result<Option<Push>, TransactionError> {
+    let mut tokens = Tokens::new(config);
+    tokens.learn(known);
+    let push = events_of(rpc, book, &mut tokens, log.tx_hash).await?;
+    let mut events = push.events.iter().filter(|event| event.log() == log).peekable();
+    let is_there = events.peek().is_some();
+    let told = is_there && events.all(|event| !matches!(event, Event::Pending(_)));
+    Ok(told.then_some(push))
+}
+
 /// The next one after `last`, from the first one on again.
-fn after(pending: &[LogId], last: Option<LogId>) -> Option<LogId> {
+pub(super) fn after(pending: &[LogId], last: Option<LogId>) -> Option<LogId> {
     pending.iter().find(|log| last.is_none_or(|last| **log > last)).or_else(|| pending.first()).copied()
 }
 

@@ -290,6 +290,11 @@ impl Process {
                 up.pause_ms = PAUSE_MS_MIN;
                 if waiting { AGAIN_MS } else { IDLE_MS }
             }
+            Looked::Told(push) => {
+                up.pause_ms = PAUSE_MS_MIN;
+                wish.inputs.push(Input::AskedAgain(push));
+                IDLE_MS
+            }
             Looked::Behind(why) => {
                 wish.said = Some(why);
                 up.pause_ms = PAUSE_MS_MIN;
