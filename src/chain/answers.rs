@@ -65,6 +65,8 @@ impl Answer {
 struct Kept {
     answer: Answer,
     asked_at: Millis,
+    /// Asked again before the chain had moved on.
+    asked_early: bool,
     /// Of an earlier process: what it was told is not known.
     adopted: bool,
 }
@@ -99,7 +101,7 @@ impl Answers {
         let place = (answer.block.number, answer.block.hash);
         let asked_at = self.blocks.get(&place).map_or(now, |kept| kept.asked_at);
         if self.blocks.len() < BLOCKS_MAX || self.blocks.contains_key(&place) {
-            self.blocks.insert(place, Kept { answer, asked_at, adopted: false });
+            self.blocks.insert(place, Kept { answer, asked_at, asked_early: false, adopted: false });
         }
     }
 
@@ -113,6 +115,7 @@ impl Answers {
             let last = view.window.iter().rev().take(ADOPTED_MAX).map(|block| Kept {
                 answer: Answer { block: *block, timestamp: 0, logs: vec![], proven: false },
                 asked_at: Millis::default(),
+                asked_early: false,
                 adopted: true,
             });
             self.blocks.extend(last.map(|kept| ((kept.answer.block.number, kept.answer.block.hash), kept)));
@@ -143,7 +146,7 @@ impl Answers {
         let due = passed.filter(|kept| {
             // A clock that was set back makes it due: asking once too often is harmless.
             let waited = !(0..AGAIN_MS).contains(&now.since(kept.asked_at));
-            !kept.answer.proven && (waited || kept.answer.is_ripe(head))
+            !kept.answer.proven && ((waited && !kept.asked_early) || kept.answer.is_ripe(head))
         });
         due.map(|kept| kept.answer.block).collect()
     }
@@ -157,7 +160,12 @@ impl Answers {
     pub(super) fn told_again(&mut self, block: BlockRef, logs: Vec<RawLog>) -> Result<(), Trouble> {
         let Some(kept) = self.blocks.get_mut(&(block.number, block.hash)) else { return Ok(()) };
         kept.adopted = false;
-        if kept.answer.add(logs)? {
+        // Only an answer after the next head is a proof: an index may be a whole block behind.
+        let ripe = self.head.as_ref().is_some_and(|head| kept.answer.is_ripe(head));
+        kept.asked_early = true;
+        let more = kept.answer.add(logs)?;
+        kept.answer.proven = ripe;
+        if more {
             let number = self.finding.as_ref().map_or(block.number, |known| known.number.min(block.number));
             self.finding = Some(Finding { number, handed: None, times: 0 });
             log::info!("block {block}: eth_getLogs shows more than at first; looking back");
