@@ -254,7 +254,7 @@ fn a_log_pushed_after_its_block_was_read_is_looked_back_for() {
 fn a_pushed_log_of_a_block_that_is_nowhere_is_looked_for_once() {
     let mut world = World::new(0);
     world.settle();
-    let evidence = |world: &World| world.engine.view().evidence.len();
+    let evidence = |world: &World| world.shelf.pushed.len();
     world.chain.mine(vec![]);
     world.settle();
     let mut block = world.chain.head().clone();

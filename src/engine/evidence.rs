@@ -66,10 +66,14 @@ impl Engine {
         !late && self.evidence.iter().all(settled) && self.pending.values().all(|fill| settled(&fill.log()))
     }
 
-    /// What the sweep must settle where it comes by: pushed logs, and the fills that wait.
+    /// What the sweep must settle where it comes by: pushed logs, the fills that wait, and what left the chain: if its block is
+    /// back, so is it, for a hash names one content.
     pub(super) fn to_settle(&self, floor: u64) -> Vec<LogId> {
-        let waiting = self.pending_logs().into_iter().filter(|log| log.block.number > floor);
-        self.evidence.iter().copied().chain(waiting).collect::<BTreeSet<_>>().into_iter().collect()
+        let reversed = self.fills.values().filter(|state| !state.standing).map(|state| state.fill.log());
+        let left = self.told.iter().filter(|(log, hash)| log.block.hash != **hash).map(|(log, _)| *log);
+        let known = self.pending_logs().into_iter().chain(reversed).chain(left);
+        let known = known.filter(|log| log.block.number > floor);
+        self.evidence.iter().copied().chain(known).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The lowest block at or below the cursor with a log that is kept.

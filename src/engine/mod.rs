@@ -576,7 +576,12 @@ impl Engine {
         };
         Durable {
             // Which fills the sweep must look for again: after a start, all that it could still find.
-            view: ChainView { late_from: None, dropped_sweeps: 0, ..self.view() },
+            view: ChainView {
+                late_from: None,
+                dropped_sweeps: 0,
+                evidence: self.evidence.iter().copied().collect(),
+                ..self.view()
+            },
             fills: self.fills.values().cloned().collect(),
             totals: (self.fills_total, self.reversals_total, self.dead_total),
             positions: self

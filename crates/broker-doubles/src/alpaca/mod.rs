@@ -29,7 +29,7 @@ use crate::tls::Authority;
 use routes::Routes;
 
 /// The key that is right unless `account` says otherwise.
-pub const KEY: &str = "PKDOUBLE00000000TEST";
+pub const KEY: &str = "TESTDOUBLE0000000000";
 /// The secret that is right unless `account` says otherwise.
 pub const SECRET: &str = "double-secret-CANARY-000000000000000000";
 
