@@ -632,7 +632,7 @@ fn hours_come_from_the_broker_and_else_from_the_table() {
     let desk = Desk::ready();
     desk.double.fault(Fault::always("markets", Kind::Unavailable { html: false }));
     let Session::Disputed { reason } = desk.client.session(now).unwrap() else { panic!("not known") };
-    assert!(reason.contains("does not tell its hours: HTTP 503"), "{reason}");
+    assert!(reason.contains("does not tell its hours: the market's hours: HTTP 503"), "{reason}");
     // It answers nothing at all: that is no session, and no table stands in.
     desk.double.fault(Fault::always("any", Kind::Unavailable { html: false }));
     assert!(desk.client.session(now).is_err());
