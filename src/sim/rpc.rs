@@ -328,7 +328,7 @@ fn logs(
     };
     let by_hash = !filter["blockHash"].is_null();
     let tellable = |block: &&SimBlock| !block.has_full_bloom() || gateway.was_pushed(block.hash);
-    let honest = faults.only_tellable_gaps && !(by_hash && blocks.iter().all(|block| tellable(block)));
+    let honest = faults.only_tellable_gaps && !(by_hash && blocks.iter().all(tellable));
     let kept = faults.logs_pruned_below.unwrap_or(0);
     let mut found: Vec<Value> = Vec::new();
     for block in blocks.into_iter().filter(|block| block.number >= kept) {
