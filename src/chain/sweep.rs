@@ -47,6 +47,8 @@ const COMMIT_S_MAX: Duration = Duration::from_secs(10);
 const LOOK_BACK_S_MAX: Duration = Duration::from_secs(1);
 /// Blocks read one by one at once at least, however slow the node.
 const PIECE_BLOCKS_MIN: u64 = 4;
+/// Farther behind than this, what is due once more is asked for before anything new.
+const FAR_BLOCKS: u64 = 16;
 /// How often running an answer must speak for a fork that the hashes by height do not show, or for a fork beyond the
 /// window: one confused answer must neither move nor stop anything.
 const RUNNING: u32 = 2;
@@ -289,6 +291,10 @@ impl Survey<'_> {
         self.memory.answers.begin(view, &head);
         self.memory.needs.see(&head, view.cursor, now);
         self.check_code_once(&head).await?;
+        // Far behind, the window leaves what is due before there is nothing new to read.
+        if view.cursor.is_some_and(|cursor| head.number.saturating_sub(cursor.number) > FAR_BLOCKS) {
+            self.ask_again(view.cursor, now).await?;
+        }
         let base = match self.base(view, &head).await? {
             Base::At(base) => base,
             Base::Behind(why) => return Ok(Found::Behind(why)),
