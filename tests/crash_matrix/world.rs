@@ -94,7 +94,9 @@ impl World {
         let node = start.recv().unwrap();
         if !WORLDS.fetch_add(1, Ordering::Relaxed).is_multiple_of(QUIET_EVERY) {
             node.chain_mut(|chain| chain.blooms = Blooms::Full);
-            node.become_provider(Provider::BASE);
+            // Its index is not behind: a world is judged as soon as its orders rest, and no head follows that would have
+            // the last block asked about again. The other matrices and the trials have that.
+            node.become_provider(Provider { logs: None, ..Provider::BASE });
         }
         Self { node, meant: BTreeMap::new(), moves: BTreeMap::new(), before_reorg: None }
     }
