@@ -62,6 +62,8 @@ pub(super) struct Reading {
     pub(super) canonical: BTreeMap<u64, B256>,
     /// Logs with our filter.
     pub(super) logs: Vec<RawLog>,
+    /// The transactions of the blocks that were asked what they hold.
+    pub(super) inside: BTreeMap<B256, BTreeSet<B256>>,
 }
 
 /// Reads over one connection.
@@ -120,7 +122,7 @@ impl<'a> Reader<'a> {
         let (target, _) = links.last().copied().ok_or_else(|| disagree("an empty range"))?;
         let canonical = links.iter().map(|(block, _)| (block.number, block.hash)).collect();
         let logs = told.iter().flat_map(|answer| answer.logs.iter().cloned()).collect();
-        Ok(Reading { target, canonical, logs })
+        Ok(Reading { target, canonical, logs, inside: BTreeMap::new() })
     }
 
     /// One block, and its parent's hash. What is known of its hash is not asked for again.
@@ -209,7 +211,8 @@ impl<'a> Reader<'a> {
             logs = either(logs, self.logs_of(place(&after)).await?);
         }
         one_log_a_place(&logs)?;
-        Ok(Reading { target: place(&after), canonical: BTreeMap::from([(target, after.hash)]), logs })
+        let canonical = BTreeMap::from([(target, after.hash)]);
+        Ok(Reading { target: place(&after), canonical, logs, inside: BTreeMap::new() })
     }
 
     async fn logs_between(&self, from: u64, to: u64) -> Result<Vec<RawLog>, Trouble> {
@@ -235,14 +238,14 @@ impl<'a> Reader<'a> {
             // All in the same block: their hashes are canonical, and one transaction is in one canonical block.
             let Some((number, id)) = fills.first().copied() else { continue };
             let block = BlockRef { number, hash: id.block_hash };
-            if let Some(receipt) = self.receipt(tx_hash, block).await? {
+            if let Some(receipt) = self.receipt(reading, tx_hash, block).await? {
                 reading.add(receipt)?;
                 let refutes = |reading: &Reading| {
                     fills.iter().any(|(_, id)| !reading.logs.iter().any(|log| names(id, log)))
                 };
                 // One receipt that was cut must not take back a fill that somebody saw.
                 if refutes(reading)
-                    && let Some(again) = self.receipt(tx_hash, block).await?
+                    && let Some(again) = self.receipt(reading, tx_hash, block).await?
                 {
                     reading.add(again)?;
                 }
@@ -278,7 +281,7 @@ impl<'a> Reader<'a> {
                 if shown(reading) {
                     break;
                 }
-                let Some(receipt) = self.receipt(log.tx_hash, block).await? else { break };
+                let Some(receipt) = self.receipt(reading, log.tx_hash, block).await? else { break };
                 reading.add(receipt)?;
             }
             settled.push(*log);
@@ -293,7 +296,7 @@ impl<'a> Reader<'a> {
         let unpaired: BTreeMap<B256, BlockRef> =
             found.unpaired.iter().map(|clear| (clear.tx_hash, place_of(&clear.clear))).collect();
         for (tx_hash, block) in &unpaired {
-            let receipt = self.receipt(*tx_hash, *block).await?;
+            let receipt = self.receipt(reading, *tx_hash, *block).await?;
             let receipt =
                 receipt.ok_or_else(|| disagree("a log of a transaction that is not in its block"))?;
             reading.add(receipt)?;
@@ -362,15 +365,25 @@ impl<'a> Reader<'a> {
         Ok((all, true))
     }
 
-    /// The receipt of a transaction in this canonical block; none if the block is proved not to hold it.
-    async fn receipt(&self, tx_hash: B256, block: BlockRef) -> Result<Option<Receipt>, Trouble> {
+    /// The receipt of a transaction in this canonical block; none if the block is proved not to hold it. A block is asked
+    /// once what it holds: a branch that was left may have pushed a whole block's logs.
+    async fn receipt(
+        &self,
+        reading: &mut Reading,
+        tx_hash: B256,
+        block: BlockRef,
+    ) -> Result<Option<Receipt>, Trouble> {
         let receipt = self.rpc.receipt(tx_hash).await?;
         if let Some(receipt) = receipt.filter(|receipt| receipt.block_hash == block.hash) {
             return Ok(Some(receipt));
         }
-        let header = self.header(block.number).await?;
-        match header.transactions {
-            Some(inside) if header.hash == block.hash && !inside.contains(&tx_hash) => Ok(None),
+        if !reading.inside.contains_key(&block.hash) {
+            let header = self.header(block.number).await?;
+            let inside = header.transactions.map(|inside| inside.into_iter().collect());
+            reading.inside.extend(inside.map(|inside| (header.hash, inside)));
+        }
+        match reading.inside.get(&block.hash) {
+            Some(inside) if !inside.contains(&tx_hash) => Ok(None),
             _ => Err(disagree(&format!("block {block} has transaction {tx_hash}, but no receipt of it"))),
         }
     }

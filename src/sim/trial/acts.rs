@@ -3,6 +3,8 @@
 //! Each act does one thing to chain, node, broker, disk, clock or process, and notes the fault where it is one. It
 //! refuses to know when the next step comes.
 
+use std::collections::BTreeSet;
+
 use super::super::chain::{SimBlock, Tx};
 use super::super::faults::{DropPushes, Faults, RpcFault, Times};
 use super::operator;
@@ -98,9 +100,12 @@ impl World {
         self.mine(Vec::new());
     }
 
-    /// Transactions that a fork dropped and that nobody has mined since.
+    /// Transactions that a fork dropped and that nobody has mined since, each once: a second fork may have dropped what
+    /// the return of a branch had brought back.
     fn back_again(&mut self) -> Vec<Tx> {
-        let dropped = std::mem::take(&mut self.dropped);
+        let mut dropped = std::mem::take(&mut self.dropped);
+        let mut seen = BTreeSet::new();
+        dropped.retain(|tx| seen.insert(tx.hash));
         self.node.with(|world| {
             let chain = &world.chain;
             let gone = |tx: &Tx| !chain.included_in(tx.hash).iter().any(|block| chain.is_canonical(*block));
