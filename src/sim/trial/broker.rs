@@ -53,6 +53,8 @@ pub(crate) struct Book {
     quotes: Option<(i64, QuoteFault)>,
     stale: Option<(i64, Vec<Order>)>,
     twin_due: bool,
+    /// A person sells what is there just before our next sale arrives.
+    sold_due: bool,
     ahead_ms: Option<i64>,
     calm: bool,
     dice: Dice,
@@ -83,6 +85,7 @@ impl TrialBroker {
             quotes: None,
             stale: None,
             twin_due: false,
+            sold_due: false,
             ahead_ms: None,
             calm: false,
             dice: Dice::new(terms.seed, 2),
@@ -228,7 +231,8 @@ impl Book {
         self.next_fate.clear();
         (self.away_until_ms, self.reads_fail_until_ms) = (0, 0);
         (self.token_dead_until_ms, self.market_away_until_ms) = (0, 0);
-        (self.stale, self.quotes, self.twin_due, self.calm, self.skew_ms) = (None, None, false, true, 0);
+        (self.stale, self.quotes, self.calm, self.skew_ms) = (None, None, true, 0);
+        (self.twin_due, self.sold_due) = (false, false);
         for order in &mut self.orders {
             order.hidden_reads = 0;
         }
@@ -257,6 +261,10 @@ impl Book {
                 // The worst moment for it: our own answer is lost, and the list shows two.
                 self.next_post.push_front(PostFault::AnswerLost);
             }
+            return;
+        }
+        if !self.venue.crosses_zero() && self.dice.chance(60) {
+            self.sold_due = true;
             return;
         }
         self.struck.note("broker: foreign order");
@@ -417,6 +425,7 @@ impl Book {
             return Err(Placed::Refused { reason: "no such symbol".into(), gate_ms: None });
         };
         let quantity = ticket.quantity.atoms();
+        self.sell_first(ticker, ticket.side);
         let allowed = self.is_within_holding(ticker, ticket);
         if !allowed && self.venue.house == House::Alpaca {
             self.struck.note("post: shares that are not there");
@@ -450,6 +459,18 @@ impl Book {
             }
         }
         Ok(id)
+    }
+
+    /// A person was quicker with what our sale was to sell.
+    fn sell_first(&mut self, ticker: usize, side: Side) {
+        let there = self.held(ticker) / ONE * ONE;
+        if side == Side::Sell && there > 0 && std::mem::take(&mut self.sold_due) {
+            self.struck.note("broker: foreign order");
+            self.enter(ticker, Side::Sell, there, None, false);
+            if let Some(order) = self.orders.last_mut() {
+                order.carry_out(Move::Trade(there));
+            }
+        }
     }
 
     /// Whether the account may trade so: an order does not cross zero, and at Schwab it says whether it is of a short

@@ -407,7 +407,7 @@ fn act(dice: &mut Dice, terms: &Terms, [node, broker, death, disk]: [u64; 4]) ->
         (6 * node, Kind::Node),
         (6 * broker, Kind::Post),
         (6 * broker, Kind::Fate),
-        (3 * broker, Kind::Broker),
+        (4 * broker, Kind::Broker),
         (3 * disk, Kind::Disk),
         (6 * death, Kind::Death),
         (1, Kind::Clock),
@@ -539,16 +539,16 @@ fn fate(dice: &mut Dice, terms: &Terms) -> Fate {
 
 fn at_broker(dice: &mut Dice) -> Act {
     let ms = dice.between(500, 30_000);
-    match dice.below(11) {
-        0 => Act::Away(ms),
-        1 => Act::ReadsFail(ms),
-        2 | 3 => Act::StaleList(ms),
-        4 => Act::TokenDead(ms),
-        5 => Act::MarketUnavailable(ms),
-        6 => Act::ManualCancel,
-        7 => Act::Bust,
-        8 => Act::ManualOrder { twin: false, ticker: dice.index(TICKERS.len()) },
-        9 => Act::Quotes(quote_fault(dice), 3 * ms),
+    match dice.below(14) {
+        0 | 1 => Act::Away(ms),
+        2 => Act::ReadsFail(ms),
+        3 | 4 => Act::StaleList(ms),
+        5 => Act::TokenDead(ms),
+        6 => Act::MarketUnavailable(ms),
+        7 => Act::ManualCancel,
+        8 => Act::Bust,
+        9 | 10 => Act::ManualOrder { twin: false, ticker: dice.index(TICKERS.len()) },
+        11 | 12 => Act::Quotes(quote_fault(dice), 3 * ms),
         _ => Act::ManualOrder { twin: true, ticker: 0 },
     }
 }
