@@ -24,7 +24,7 @@ use super::{ChainConfig, ChainFacts, ChainView, window};
 use crate::fills::Event;
 use crate::sim::logs::{Asset, BookKind, Leg, OrderBook};
 use crate::sim::{SimBlock, SimChain};
-use crate::units::{BlockRef, Millis, ONE};
+use crate::units::{BlockRef, LogId, Millis, ONE};
 
 const FIRST: u64 = 1_000;
 const OWNER: Address = Address::repeat_byte(0x01);
@@ -80,6 +80,7 @@ impl Node {
                 };
                 Ok(json!(alloy::hex::encode_prefixed(bytes)))
             }
+            "eth_getTransactionReceipt" => Err((-32_603, "internal error")),
             _ => Err((-32_601, "the method does not exist/is not available")),
         }
     }
@@ -413,4 +414,45 @@ async fn a_fork_takes_what_waits_to_be_asked_about_with_it() {
     world.mine(true);
     world.settles().await;
     assert_eq!(world.fills_at().len(), 1);
+}
+
+/// Receipts are refused for ever, in whatever words, and the log that was pushed shows in no answer: after some tries two
+/// answers are believed, and the line goes on.
+#[tokio::test]
+async fn pushed_evidence_of_a_node_without_receipts_does_not_stop_the_line() {
+    let mut world = World::new(5, &[3]);
+    world.settles().await;
+    let number = world.mine(true);
+    world.mine(false);
+    let (tx_hash, block) = {
+        let mut node = world.node.lock().unwrap();
+        node.unindexed.insert(number);
+        let block = node.chain.block_at(number).unwrap();
+        (block.txs[0].hash, block.reference())
+    };
+    let pushed = LogId { block, tx_hash, log_index: 0 };
+    world.view.evidence.push(pushed);
+    let mut put_off = 0;
+    let sweep = loop {
+        match world.look_with(u64::MAX).await {
+            Ok(Found::Range(sweep)) if sweep.settled.contains(&pushed) => break sweep,
+            Ok(other) => assert!(!matches!(other, Found::Idle), "the cursor passed what was pushed"),
+            Err(Trouble::Rpc(RpcError::Refused { .. })) => put_off += 1,
+            Err(other) => panic!("{other}"),
+        }
+        assert!(put_off < 20, "the line stands");
+    };
+    assert!((3..6).contains(&put_off), "{put_off}");
+    assert_eq!(world.memory.ways.unproven(), 1);
+    assert!(sweep.target.number >= number);
+    // One that shows it after all books it.
+    let mut world = World::new(5, &[]);
+    world.settles().await;
+    let number = world.mine(true);
+    world.mine(false);
+    let block = world.node.lock().unwrap().chain.block_at(number).unwrap().reference();
+    let tx_hash = world.node.lock().unwrap().chain.block_at(number).unwrap().txs[0].hash;
+    world.view.evidence.push(LogId { block, tx_hash, log_index: 0 });
+    world.settles().await;
+    assert_eq!((world.fills_at(), world.memory.ways.unproven()), (vec![number], 0));
 }

@@ -15,7 +15,7 @@ use super::abi::{self, RawLog};
 use super::answers::{Answer, Answers};
 use super::receipts::Ways;
 use super::rpc::{Rpc, RpcError};
-use super::wire::{Header, Receipt};
+use super::wire::Header;
 use super::{CALLS_IN_FLIGHT_MAX, ChainStop, bloom, window};
 use crate::fills::{self, Book, Trades};
 use crate::units::{BlockRef, FillId, LogId};
@@ -62,8 +62,8 @@ pub(super) struct Reading {
     pub(super) canonical: BTreeMap<u64, B256>,
     /// Logs with our filter.
     pub(super) logs: Vec<RawLog>,
-    /// The transactions of the blocks that were asked what they hold.
-    pub(super) inside: BTreeMap<B256, BTreeSet<B256>>,
+    /// Headers of the blocks that were asked what they hold.
+    pub(super) headers: BTreeMap<B256, Header>,
 }
 
 /// Reads over one connection.
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
         let (target, _) = links.last().copied().ok_or_else(|| disagree("an empty range"))?;
         let canonical = links.iter().map(|(block, _)| (block.number, block.hash)).collect();
         let logs = told.iter().flat_map(|answer| answer.logs.iter().cloned()).collect();
-        Ok(Reading { target, canonical, logs, inside: BTreeMap::new() })
+        Ok(Reading { target, canonical, logs, headers: BTreeMap::new() })
     }
 
     /// One block, and its parent's hash. What is known of its hash is not asked for again.
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
         }
         one_log_a_place(&logs)?;
         let canonical = BTreeMap::from([(target, after.hash)]);
-        Ok(Reading { target: place(&after), canonical, logs, inside: BTreeMap::new() })
+        Ok(Reading { target: place(&after), canonical, logs, headers: BTreeMap::new() })
     }
 
     async fn logs_between(&self, from: u64, to: u64) -> Result<Vec<RawLog>, Trouble> {
@@ -238,14 +238,14 @@ impl<'a> Reader<'a> {
             // All in the same block: their hashes are canonical, and one transaction is in one canonical block.
             let Some((number, id)) = fills.first().copied() else { continue };
             let block = BlockRef { number, hash: id.block_hash };
-            if let Some(receipt) = self.receipt(reading, tx_hash, block).await? {
-                reading.add(receipt)?;
+            if let Some(logs) = self.logs_of_tx(reading, tx_hash, block).await? {
+                reading.add(logs)?;
                 let refutes = |reading: &Reading| {
                     fills.iter().any(|(_, id)| !reading.logs.iter().any(|log| names(id, log)))
                 };
                 // One receipt that was cut must not take back a fill that somebody saw.
                 if refutes(reading)
-                    && let Some(again) = self.receipt(reading, tx_hash, block).await?
+                    && let Some(again) = self.logs_of_tx(reading, tx_hash, block).await?
                 {
                     reading.add(again)?;
                 }
@@ -281,8 +281,8 @@ impl<'a> Reader<'a> {
                 if shown(reading) {
                     break;
                 }
-                let Some(receipt) = self.receipt(reading, log.tx_hash, block).await? else { break };
-                reading.add(receipt)?;
+                let Some(logs) = self.logs_of_tx(reading, log.tx_hash, block).await? else { break };
+                reading.add(logs)?;
             }
             settled.push(*log);
         }
@@ -296,10 +296,9 @@ impl<'a> Reader<'a> {
         let unpaired: BTreeMap<B256, BlockRef> =
             found.unpaired.iter().map(|clear| (clear.tx_hash, place_of(&clear.clear))).collect();
         for (tx_hash, block) in &unpaired {
-            let receipt = self.receipt(reading, *tx_hash, *block).await?;
-            let receipt =
-                receipt.ok_or_else(|| disagree("a log of a transaction that is not in its block"))?;
-            reading.add(receipt)?;
+            let logs = self.logs_of_tx(reading, *tx_hash, *block).await?;
+            let logs = logs.ok_or_else(|| disagree("a log of a transaction that is not in its block"))?;
+            reading.add(logs)?;
         }
         if !unpaired.is_empty() {
             found = fills::trades(self.book, &reading.logs);
@@ -365,34 +364,63 @@ impl<'a> Reader<'a> {
         Ok((all, true))
     }
 
-    /// The receipt of a transaction in this canonical block; none if the block is proved not to hold it. A block is asked
-    /// once what it holds: a branch that was left may have pushed a whole block's logs.
-    async fn receipt(
+    /// The logs of a transaction in this canonical block, by its receipt, or all of ours in that block where the node has
+    /// no way to tell receipts; none if the block is proved not to hold it.
+    async fn logs_of_tx(
         &self,
         reading: &mut Reading,
         tx_hash: B256,
         block: BlockRef,
-    ) -> Result<Option<Receipt>, Trouble> {
-        let receipt = self.rpc.receipt(tx_hash).await?;
-        if let Some(receipt) = receipt.filter(|receipt| receipt.block_hash == block.hash) {
-            return Ok(Some(receipt));
+    ) -> Result<Option<Vec<RawLog>>, Trouble> {
+        let refusal = match self.rpc.receipt(tx_hash).await {
+            Ok(Some(receipt)) if receipt.block_hash == block.hash => return Ok(Some(receipt.logs)),
+            Ok(_) => None,
+            Err(error @ (RpcError::Refused { .. } | RpcError::Malformed { .. } | RpcError::Timeout(_))) => {
+                Some(error)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let header = self.header_of(reading, block).await?;
+        if header.transactions.as_ref().is_some_and(|inside| !inside.contains(&tx_hash)) {
+            return Ok(None);
         }
-        if !reading.inside.contains_key(&block.hash) {
-            let header = self.header(block.number).await?;
-            let inside = header.transactions.map(|inside| inside.into_iter().collect());
-            reading.inside.extend(inside.map(|inside| (header.hash, inside)));
+        let contradiction =
+            || disagree(&format!("block {block} has transaction {tx_hash}, but no receipt of it"));
+        match (self.ways.receipts(self.rpc, &header).await?, refusal) {
+            (Some(receipts), _) => {
+                let receipt = receipts.into_iter().find(|receipt| receipt.tx_hash == tx_hash);
+                if receipt.is_none() && header.transactions.is_some() {
+                    return Err(contradiction());
+                }
+                Ok(receipt.map(|receipt| receipt.logs))
+            }
+            (None, Some(refusal)) => {
+                log::debug!("block {block} is asked once more, and believed: {refusal}");
+                self.logs_of(block).await.map(Some)
+            }
+            // It answers, and is behind: the receipt comes.
+            (None, None) => Err(contradiction()),
         }
-        match reading.inside.get(&block.hash) {
-            Some(inside) if !inside.contains(&tx_hash) => Ok(None),
-            _ => Err(disagree(&format!("block {block} has transaction {tx_hash}, but no receipt of it"))),
+    }
+
+    /// The header of a canonical block. Each is asked for once: a branch that was left may have pushed a whole block's logs.
+    async fn header_of(&self, reading: &mut Reading, block: BlockRef) -> Result<Header, Trouble> {
+        if let Some(known) = reading.headers.get(&block.hash) {
+            return Ok(known.clone());
         }
+        let header = self.header(block.number).await?;
+        if header.hash != block.hash {
+            return Err(disagree(&format!("block {block} is not canonical any more")));
+        }
+        reading.headers.insert(block.hash, header.clone());
+        Ok(header)
     }
 }
 
 impl Reading {
     /// With what a receipt shows beside it. Of one block, by its hash: what two answers say of one place must be the same.
-    fn add(&mut self, receipt: Receipt) -> Result<(), Trouble> {
-        self.logs = either(std::mem::take(&mut self.logs), receipt.logs);
+    fn add(&mut self, logs: Vec<RawLog>) -> Result<(), Trouble> {
+        self.logs = either(std::mem::take(&mut self.logs), logs);
         one_log_a_place(&self.logs)
     }
 }

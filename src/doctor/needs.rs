@@ -39,12 +39,12 @@ const STEADY_PAUSE: Duration = Duration::from_millis(20);
 const STEADY_IN_FLIGHT: usize = 32;
 /// Blocks whose times give the chain's pace; fewer on a chain that has no more.
 const PACE_BLOCKS: [u64; 3] = [1_000, 100, 10];
-/// Calls that one block costs under a full bloom, and calls per second whatever the chain does: measured at a scripted
-/// node with a block every 2 s, 3.65 a second.
-const CALLS_PER_100_BLOCKS: u64 = 630;
+/// Calls that one block costs under a full bloom (its header, its logs, its logs once more), and calls per second whatever
+/// the chain does (the watchdog's).
+const CALLS_PER_100_BLOCKS: u64 = 300;
 const CALLS_PER_100_SECONDS: u64 = 50;
-/// Compute units of such a call by Alchemy's price list, on average: 104 a second for 3.65 calls.
-const UNITS_PER_10_CALLS: u64 = 285;
+/// Compute units of such a call by Alchemy's price list, on average: 75 a second for 2 calls.
+const UNITS_PER_10_CALLS: u64 = 375;
 const MONTH_S: u64 = 30 * 24 * 3600;
 
 /// Logs of the newest block by its hash: how the last 64 blocks are read.
@@ -328,7 +328,7 @@ mod tests {
                 None,
                 Some(2_000),
                 Verdict::Ok,
-                "250 calls a second met no limit; a block every 2.0 s needs about 3.6",
+                "250 calls a second met no limit; a block every 2.0 s needs about 2.0",
             ),
             (
                 Some(15),
@@ -336,12 +336,12 @@ mod tests {
                 Verdict::Warning,
                 "bears about 15 calls a second (15/second request limit reached)",
             ),
-            (Some(3), Some(2_000), Verdict::Failed, "needs about 3.6 calls a second"),
+            (Some(1), Some(2_000), Verdict::Failed, "needs about 2.0 calls a second"),
             (
-                Some(15),
+                Some(12),
                 Some(250),
                 Verdict::Failed,
-                "a block every 0.2 s needs about 25.7 calls a second, 66.6 million",
+                "a block every 0.2 s needs about 12.5 calls a second, 32.4 million",
             ),
             (Some(15), None, Verdict::Warning, "the chain's pace could not be read"),
         ];
