@@ -99,7 +99,7 @@ fn an_order_sent_by_a_later_ledger_under_a_planned_name_is_adopted() {
     world.settle();
     assert_eq!(
         lift(&mut world, Some(1), HaltKind::Stuck),
-        Err("no `stuck` halt of AAPL is in force, none is; `bot status` lists halts".into())
+        Err("no `stuck` halt of AAPL is in force (in force: none); `bot status` lists halts".into())
     );
     verdict(&world);
 }

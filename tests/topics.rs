@@ -67,7 +67,7 @@ fn the_program_filters_by_exactly_the_table() {
         (abi::AFTER_CLEAR_V5, v5::IOrderBookV5::AfterClearV2::SIGNATURE),
     ];
     assert_eq!(ours.map(|(topic, signature)| (topic, signature.to_owned())).to_vec(), table);
-    assert_eq!(abi::topics().to_vec(), table.iter().map(|(topic, _)| *topic).collect::<Vec<_>>());
+    assert_eq!(abi::TOPICS.to_vec(), table.iter().map(|(topic, _)| *topic).collect::<Vec<_>>());
 }
 
 #[test]

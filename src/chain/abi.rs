@@ -52,12 +52,6 @@ pub const AFTER_CLEAR_V5: B256 = IOrderBookV5::AfterClearV2::SIGNATURE_HASH;
 pub const TOPICS: [B256; 7] =
     [TAKE_V4, TAKE_V4_BYTES32, CLEAR_V4, AFTER_CLEAR_V4, TAKE_V5, CLEAR_V5, AFTER_CLEAR_V5];
 
-/// [`TOPICS`], for callers that want a function.
-#[must_use]
-pub const fn topics() -> [B256; 7] {
-    TOPICS
-}
-
 /// One log as the node said it, normalised.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RawLog {

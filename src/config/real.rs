@@ -9,10 +9,11 @@ use super::{MarketHours, settings, sources};
 use crate::units::Shares;
 
 /// Settings that make sense at a real broker only, and the broker whose they are; none where it is any of them.
-const OF_BROKERS: [(&str, Option<&str>); 5] = [
+const OF_BROKERS: [(&str, Option<&str>); 6] = [
     ("ALPACA_API_KEY", Some("alpaca")),
     ("ALPACA_API_SECRET", Some("alpaca")),
     ("ALPACA_TRADING_MODE", Some("alpaca")),
+    ("ALPACA_FEED", Some("alpaca")),
     ("APP_SECRET", Some("schwab")),
     ("LIVE_ACCOUNT", None),
 ];

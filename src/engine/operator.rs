@@ -111,11 +111,11 @@ impl Engine {
             .map(|(symbol, kind)| format!("{} ({})", scope(symbol.as_ref()), kind.as_str()))
             .collect();
         let others = match others.len() {
-            0 => "none is".to_owned(),
+            0 => "none".to_owned(),
             _ => others.join(", "),
         };
         let (kind, whose) = (kind.as_str(), scope(symbol));
-        Err(format!("no `{kind}` halt of {whose} is in force, {others}; `bot status` lists halts"))
+        Err(format!("no `{kind}` halt of {whose} is in force (in force: {others}); `bot status` lists halts"))
     }
 
     pub(super) fn lift(

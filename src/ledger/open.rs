@@ -260,18 +260,6 @@ impl Ledger {
         chain_id.map_err(|error| stamp::missing(path, error))
     }
 
-    /// The account a ledger was born with; `None` where there is no ledger yet. Takes no lock.
-    ///
-    /// # Errors
-    /// [`LedgerError::Damaged`] or [`LedgerError::Sql`].
-    pub fn stamped_account(path: &Path) -> Result<Option<String>, LedgerError> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        must_not_be_empty(path)?;
-        stamp::read(&connect_reading(path)?, path).map(|stamp| Some(stamp.account))
-    }
-
     /// Opens the ledger at `path` under its own stamp, whoever's it is: for an operator's verb while no bot runs.
     ///
     /// # Errors

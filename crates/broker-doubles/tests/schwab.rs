@@ -124,7 +124,7 @@ fn an_order_lives_as_the_captures_say() {
     assert_eq!(filled["orderId"], json!(id));
     assert!(filled["accountNumber"].is_number(), "a number here, a text in accounts");
     assert_eq!(filled["enteredTime"], "2026-01-15T17:00:00+0000");
-    assert_eq!(filled["tag"], "TA_fakeapp");
+    assert_eq!(filled["tag"], "TA_traderexamplecom1700000000");
     assert_eq!(filled["remainingQuantity"], json!(0.0));
     assert_eq!(filled["orderLegCollection"][0]["instrument"]["assetType"], "COLLECTIVE_INVESTMENT");
     let leg = &filled["orderActivityCollection"][0]["executionLegs"][0];

@@ -315,8 +315,8 @@ pub struct Book {
 
 /// The account that the tests trade in.
 pub const ACCOUNT: &str = "49359741";
-/// The tag of orders that came in over the API.
-pub const TAG: &str = "TA_fakeapp";
+/// The tag of orders that came in over the API: TA_, the letters of an e-mail address, ten digits, as Schwab writes it.
+pub const TAG: &str = "TA_traderexamplecom1700000000";
 /// The order number before the first.
 const ORDER_ID_BEFORE: u64 = 1_004_055_538_146;
 
