@@ -296,6 +296,26 @@ fn a_fraction_without_a_price_of_its_own_waits_for_the_markets() {
 }
 
 #[test]
+fn a_new_ticker_is_quoted_when_it_is_wanted_and_not_when_the_timer_comes_round() {
+    let mut world = ready(Terms { quotes: true, ..Terms::default() });
+    let deal = |world: &mut World, ticker: usize| {
+        let tx = 1_000 + u64::try_from(world.chain.ever.len()).unwrap();
+        world.chain.mine(vec![Deal { ticker, side: Side::Sell, atoms: 2 * ONE, tx }]);
+        while world.sweep(64) {}
+    };
+    (0..3).for_each(|ticker| _ = world.desk.quotes.insert(symbol(ticker), "50".parse().unwrap()));
+    for ticker in 0..3 {
+        deal(&mut world, ticker);
+        pass(&mut world, 1_500);
+        assert_eq!(orders(&world).len(), ticker + 1, "{:?}", world.engine.facts().tickers);
+    }
+    // One question at a time, and none that says nothing new.
+    let asked = world.desk.asked_quotes;
+    pass(&mut world, 5_000);
+    assert_eq!(world.desk.asked_quotes, asked);
+}
+
+#[test]
 fn the_same_order_again_waits_for_its_price_as_the_first_did() {
     let mut world = ready(Terms { quotes: true, ..Terms::default() });
     world.desk.quotes.insert(symbol(0), "50".parse().unwrap());

@@ -26,6 +26,8 @@ const START_BACK_MS: i64 = 5 * 60_000;
 /// How often the positions are read, and where one order may not cross zero: sooner, for they bound the orders.
 const POSITIONS_MS: i64 = 30_000;
 const POSITIONS_NEEDED_MS: i64 = 10_000;
+/// The same while a ticker waits whose position has moved since.
+const POSITIONS_WANTED_MS: i64 = 1_000;
 /// How often the quotes are read; one older than 30 s lets no order go.
 const QUOTES_MS: i64 = 10_000;
 /// Our clock and the broker's may differ by so much.
@@ -183,19 +185,29 @@ impl Engine {
         sent.chain(unknown).min().map_or(Millis(i64::MAX / 2), |sent| sent.plus(-START_BACK_MS))
     }
 
-    /// Positions and quotes are read in the background, so that no order waits for them.
+    /// Positions and quotes are read in the background, so that no order waits for them: of a new ticker at once, and then
+    /// as time goes by.
     fn ask_account(&mut self, out: &mut Out) {
         let due =
             |asked: Option<Asked>, every| asked.is_none_or(|asked| !asked.out && self.due(asked.at, every));
-        let every = if self.policy.profile.crosses_zero { POSITIONS_MS } else { POSITIONS_NEEDED_MS };
-        let (positions, quotes) = (due(self.asked_positions, every), due(self.asked_quotes, QUOTES_MS));
+        let every = if self.policy.profile.crosses_zero {
+            POSITIONS_MS
+        } else if self.booked_since.iter().any(|(_, symbol, _)| self.waiting.contains_key(symbol)) {
+            POSITIONS_WANTED_MS
+        } else {
+            POSITIONS_NEEDED_MS
+        };
+        let is_new = self.positions.keys().any(|symbol| !self.quoted_of.contains(symbol));
+        let quotes_every = if is_new { 0 } else { QUOTES_MS };
+        let (positions, quotes) = (due(self.asked_positions, every), due(self.asked_quotes, quotes_every));
         if positions {
             self.asked_positions = Some(self.question(0));
             out.effects.push(Effect::Ask(Question::Positions));
         }
         if quotes && self.policy.profile.quotes && !self.positions.is_empty() {
             self.asked_quotes = Some(self.question(0));
-            let symbols = self.positions.keys().cloned().collect();
+            self.quoted_of = self.positions.keys().cloned().collect();
+            let symbols = self.quoted_of.iter().cloned().collect();
             out.effects.push(Effect::Ask(Question::Quotes { symbols }));
         }
     }

@@ -296,6 +296,8 @@ pub struct Engine {
     asked_session: Option<Asked>,
     asked_positions: Option<Asked>,
     asked_quotes: Option<Asked>,
+    /// The tickers that were asked for then.
+    quoted_of: BTreeSet<Symbol>,
     alerted: BTreeSet<IntentId>,
     /// Orders that are done and whose figures do not add up yet: since when, and in how many readings.
     untold: BTreeMap<IntentId, (Millis, u32)>,
@@ -429,6 +431,7 @@ impl Engine {
             asked_session: None,
             asked_positions: None,
             asked_quotes: None,
+            quoted_of: BTreeSet::new(),
             alerted: BTreeSet::new(),
             untold: BTreeMap::new(),
             stopping: false,

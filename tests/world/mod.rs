@@ -243,6 +243,8 @@ pub struct Desk {
     pub tagless_reads: u32,
     /// What it quotes.
     pub quotes: BTreeMap<Symbol, Price>,
+    /// How often it was asked for quotes.
+    pub asked_quotes: u32,
     /// Of which part of the market.
     pub partial_feed: Option<&'static str>,
     /// What the account held before anybody traded.
@@ -466,6 +468,7 @@ impl Desk {
                 Input::Positions { begun_at: now, answer }
             }
             Question::Quotes { symbols } => {
+                self.asked_quotes += 1;
                 let quote = |symbol: Symbol| {
                     let price = self.quotes.get(&symbol).copied()?;
                     Some(Quote {
