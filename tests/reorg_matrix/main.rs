@@ -30,7 +30,7 @@ use world::{Case, Cell, Fate, POINTS, Seen};
 /// Blocks that leave the chain. The window is 64.
 const DEPTHS: [u64; 6] = [1, 2, 7, 12, 64, 65];
 /// Worlds at once: most of their time they wait for a broker that takes its time.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 12;
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

@@ -233,8 +233,10 @@ impl World {
         behind_a_provider(&node, case.is_of_base());
         if case.is_of_base() {
             // Its index keeps up: on a chain that stands still each row would wait 3 s for the second question, and trials
-            // have forks before an index that is behind.
-            node.become_provider(Provider { logs: None, ..Provider::BASE });
+            // have forks before an index that is behind. So does its state where the sweep is blind: what a push could not
+            // be weighed for is the sweep's.
+            let state = if case.seen == Seen::PushedOnly { None } else { Provider::BASE.state };
+            node.become_provider(Provider { logs: None, state, ..Provider::BASE });
         }
         let data = tempfile::tempdir().unwrap();
         let gate = Arc::new(Gate::open(&data.path().join(counterfill::broker::paper::BOOK_FILE)));
