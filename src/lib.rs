@@ -19,6 +19,7 @@ pub mod hedges;
 pub mod ledger;
 pub mod logs;
 mod nearest;
+pub mod ports;
 pub mod positions;
 pub mod report;
 pub mod run;

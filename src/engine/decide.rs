@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::orders::pause_ms;
 use super::unhedged::Wait;
 use super::{Asked, Effect, Engine, Out, Pause, Question, Read, Resend, Stop};
-use crate::broker::Session;
 use crate::hedges::{HaltKind, Intent, IntentState};
-use crate::ledger::Write;
+use crate::ports::broker::Session;
+use crate::ports::records::Write;
 use crate::positions::Position;
 use crate::units::{Cash, IntentId, Millis, Price, Shares, Side, Symbol};
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy::primitives::B256;
 
 use super::{Effect, Engine, Out, Stop};
-use crate::chain::{Push, Sweep, WINDOW_BLOCKS_MAX};
 use crate::fills::{Event, Fill, TokenFact};
-use crate::ledger::{FillState, Source, Write};
+use crate::ports::chain::{Push, Sweep, WINDOW_BLOCKS_MAX};
+use crate::ports::records::{FillState, Source, Write};
 use crate::units::{BlockRef, FillId, LogId, Shares, Symbol};
 
 /// A gap after a reconnect that makes deciding wait until it is swept, in blocks.

@@ -29,11 +29,11 @@ pub use types::{Command, Effect, Facts, Input, Out, Question, Stop, TickerFacts}
 
 pub use crate::hedges::{Choice, Decision, Similar, Unsettled};
 
-use crate::broker::{BrokerOrder, Profile, Quote, Session, Ticket};
-use crate::chain::ChainView;
 use crate::fills::{PendingFill, TokenFact};
 use crate::hedges::{HaltKind, Intent, IntentState, Limits};
-use crate::ledger::{FillState, Loaded, Write};
+use crate::ports::broker::{BrokerOrder, Profile, Quote, Session, Ticket};
+use crate::ports::chain::ChainView;
+use crate::ports::records::{FillState, Loaded, Write};
 use crate::positions::Position;
 use crate::units::{BlockRef, Cash, FillId, IntentId, LogId, Millis, OrderId, Shares, Symbol};
 use unhedged::{Unhedged, Wait};

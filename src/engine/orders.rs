@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use super::decide::LIST_BACK_MS_MAX;
 use super::search::Search;
 use super::{Asked, Engine, Out, Pause, Read, Stop};
-use crate::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
 use crate::hedges::{HaltKind, Intent, IntentState};
-use crate::ledger::Write;
+use crate::ports::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
+use crate::ports::records::Write;
 use crate::units::{IntentId, Millis, OrderId, Shares, Symbol};
 
 /// A 404 within this time of the POST means "not visible yet" (`protocol.md` 3.3).
