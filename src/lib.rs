@@ -18,6 +18,8 @@ pub mod fuzz;
 pub mod hedges;
 pub mod ledger;
 pub mod logs;
+#[cfg(test)]
+pub mod mutants;
 mod nearest;
 pub mod ports;
 pub mod positions;

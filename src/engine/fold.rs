@@ -356,7 +356,7 @@ impl Engine {
     /// A fill that left the chain is followed by its opposite; one that had not counted moves nothing.
     fn reverse(&mut self, id: FillId, out: &mut Out) -> Result<(), Stop> {
         #[cfg(test)]
-        if crate::sim::trial::sabotage::is(crate::sim::trial::sabotage::Sabotage::DropReversal) {
+        if crate::mutants::is(crate::mutants::Sabotage::DropReversal) {
             return Ok(());
         }
         let Some(state) = self.fills.get_mut(&id) else { return Ok(()) };

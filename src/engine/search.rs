@@ -203,7 +203,7 @@ impl Engine {
             [one] if intent.state == IntentState::Stuck => self.adopt_misnamed(&intent, one, out),
             [one] => self.settle(id, one, out),
             #[cfg(test)]
-            [first, ..] if crate::sim::trial::sabotage::is(crate::sim::trial::sabotage::Sabotage::AdoptFirst) => {
+            [first, ..] if crate::mutants::is(crate::mutants::Sabotage::AdoptFirst) => {
                 self.settle(id, first, out)
             }
             // A person is asked already.
