@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256};
 
-pub(crate) use decide::CLOCKS_MS_MAX;
+pub use decide::CLOCKS_MS_MAX;
 pub use types::{Command, Effect, Facts, Input, Out, Question, Stop, TickerFacts};
 
 pub use crate::hedges::{Choice, Decision, Similar, Unsettled};

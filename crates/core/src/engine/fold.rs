@@ -355,7 +355,7 @@ impl Engine {
 
     /// A fill that left the chain is followed by its opposite; one that had not counted moves nothing.
     fn reverse(&mut self, id: FillId, out: &mut Out) -> Result<(), Stop> {
-        #[cfg(test)]
+        #[cfg(feature = "mutants")]
         if crate::mutants::is(crate::mutants::Sabotage::DropReversal) {
             return Ok(());
         }

@@ -228,7 +228,7 @@ impl Engine {
 
     /// An order of ours as the broker has it: verify, book, end.
     pub(super) fn settle(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
-        #[cfg(test)]
+        #[cfg(feature = "mutants")]
         let order = &crate::mutants::partial_forgotten(order);
         let Some(intent) = self.intents.get(id) else { return Ok(()) };
         if self.is_misnamed(intent, order) {

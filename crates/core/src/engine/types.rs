@@ -193,9 +193,8 @@ pub enum Question {
     },
 }
 
-/// Why the process must end.
+/// Why the process must end. Each reason has an exit code of its own: a new one must not compile before it has one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Stop {
     /// Exit 65: a reorg deeper than the window.
     #[error("{0}")]

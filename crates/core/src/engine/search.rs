@@ -202,7 +202,7 @@ impl Engine {
             [] => self.tell_of_similar(id, &similar, out),
             [one] if intent.state == IntentState::Stuck => self.adopt_misnamed(&intent, one, out),
             [one] => self.settle(id, one, out),
-            #[cfg(test)]
+            #[cfg(feature = "mutants")]
             [first, ..] if crate::mutants::is(crate::mutants::Sabotage::AdoptFirst) => {
                 self.settle(id, first, out)
             }
