@@ -38,6 +38,9 @@ fn nothing_here_depends_on_io() {
         "dependencies can stand in no other table, such as one for a platform or for build.rs"
     );
     assert_eq!(table(MANIFEST, "features"), ["mutants = []"], "a feature could bring a dependency in");
+    let core: Vec<&str> =
+        table(ROOT, "dependencies").into_iter().filter(|line| line.starts_with("counterfill-core")).collect();
+    assert_eq!(core, [r#"counterfill-core = { path = "crates/core" }"#], "no program is built to be broken");
     let build = concat!(env!("CARGO_MANIFEST_DIR"), "/build.rs");
     #[expect(clippy::disallowed_methods, reason = "a test may look")]
     let exists = std::path::Path::new(build).exists();
