@@ -9,15 +9,16 @@ mod doctor;
 mod operate;
 mod reading;
 mod sim;
+pub mod terms;
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cli::{ConfigVerb, Verb};
 use crate::config::listing::{self, Row};
 use crate::config::{self, Config, ConfigErrors, Logs, Sources, documents, shards};
 use crate::run::Exit;
 use crate::{exit, serve, version};
+use terms::{ConfigVerb, Verb};
 
 /// Why a verb could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,6 @@
 //! checks that what it read belongs together, and hands it to the engine; it decides nothing about money. It learns
 //! cursor and window only from the engine ([`ChainView`]), after they are committed.
 
-pub mod abi;
 mod answers;
 pub(crate) mod backend;
 pub(crate) mod beginning;
@@ -42,17 +41,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::beginning::at_start;
 pub use self::link::{TransactionError, identify, passed_over, run, transaction};
 pub use self::socket::shown;
-use crate::fills::{Book, Event, Listing, TokenFact};
-use crate::units::{BlockRef, FillId, LogId, Millis, Symbol};
-
-/// Blocks a reorg may reach back; deeper ones stop the bot (exit 65). `protocol.md` 1.5.
-pub const WINDOW_BLOCKS_MAX: usize = 64;
+pub use crate::fills::abi;
+use crate::fills::{Book, Listing};
+pub use crate::ports::chain::{ChainView, Push, Sweep, WINDOW_BLOCKS_MAX};
+use crate::units::{Millis, Symbol};
 
 /// Questions that may be under way at once. Nodes count calls per second; eight hide the way there and back.
 const CALLS_IN_FLIGHT_MAX: usize = 8;
@@ -179,80 +177,6 @@ impl ChainStop {
             Self::DeepReorg(_) => 65,
             Self::EngineGone => 70,
             Self::WrongChain { .. } | Self::NoCode { .. } | Self::TokenChanged(_) | Self::Pruned { .. } => 78,
-        }
-    }
-}
-
-/// What the engine has committed, published after every commit; all that the chain side may know of the ledger.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChainView {
-    /// The last block whose fills are all in the ledger; its number is `DEPLOYMENT_BLOCK - 1` at birth.
-    pub cursor: Option<BlockRef>,
-    /// The canonical blocks known up to the cursor, ascending, the cursor last; at most [`WINDOW_BLOCKS_MAX`] + 1.
-    pub window: Vec<BlockRef>,
-    /// Fills that stand (their last entry is +1) above the window's first block, swept or only pushed.
-    pub standing: Vec<(u64, FillId)>,
-    /// The lowest block at or below the cursor for which a fill was pushed that the sweep had not seen there: the next
-    /// range begins before it.
-    pub late_from: Option<u64>,
-    /// Logs that were pushed and that no answer has shown or denied yet (`protocol.md` 1.1): no range may pass them.
-    pub evidence: Vec<LogId>,
-    /// Fills whose amount the node could not tell (`protocol.md` 1.10), ascending: to be asked for again.
-    pub pending: Vec<LogId>,
-    /// Every token known so far.
-    pub tokens: Vec<TokenFact>,
-    /// Sweeps since the start that did not fit what the engine knew by then, so that it dropped them: who handed one
-    /// over must not wait for it any longer.
-    pub dropped_sweeps: u64,
-}
-
-/// Logs that the node pushed. May be late, doubled, of an orphan, or lies: the engine folds only what
-/// `protocol.md` 1.1 allows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Push {
-    /// Fills of takes only.
-    pub events: Vec<Event>,
-    /// Logs that are ours, or may be, and of which no event could be made at once.
-    pub evidence: Vec<LogId>,
-    /// Facts of tokens first seen here.
-    pub tokens: Vec<TokenFact>,
-}
-
-/// A range read and checked as a whole: `base.number + 1 ..= target.number`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sweep {
-    /// The block before the range: the cursor, or after a fork the highest window block still canonical.
-    pub base: BlockRef,
-    /// The last block of the range: the new cursor.
-    pub target: BlockRef,
-    /// The canonical hash of every block read one by one, of `target`, and of every number in the range at which a
-    /// fill stands.
-    pub canonical: BTreeMap<u64, B256>,
-    /// All events of the range, ascending by (block, log index).
-    pub events: Vec<Event>,
-    /// Standing fills in a canonical block of the range whose receipt says that there is no such log.
-    pub refuted: Vec<FillId>,
-    /// Pushed logs of the range that an answer showed or a receipt denied, or whose block left the chain.
-    pub settled: Vec<LogId>,
-    /// Facts of tokens first seen here.
-    pub tokens: Vec<TokenFact>,
-    /// The node's head when the range was read.
-    pub head: u64,
-}
-
-impl Sweep {
-    /// The range that holds no block: it only says where the cursor is born.
-    #[must_use]
-    pub const fn empty_at(base: BlockRef) -> Self {
-        Self {
-            base,
-            target: base,
-            canonical: BTreeMap::new(),
-            events: Vec::new(),
-            refuted: Vec::new(),
-            settled: Vec::new(),
-            tokens: Vec::new(),
-            head: base.number,
         }
     }
 }

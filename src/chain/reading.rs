@@ -335,7 +335,7 @@ impl<'a> Reader<'a> {
     async fn completed(&self, header: &Header, logs: Vec<RawLog>) -> Result<(Vec<RawLog>, bool), Trouble> {
         all_in(place(header), &logs)?;
         #[cfg(test)]
-        if crate::sim::trial::sabotage::is(crate::sim::trial::sabotage::Sabotage::TrustEmptyLogs) {
+        if crate::mutants::is(crate::mutants::Sabotage::TrustEmptyLogs) {
             return Ok((logs, true));
         }
         let misses = |logs: &[RawLog]| bloom::misses(&header.logs_bloom, &self.books, &abi::TOPICS, logs);

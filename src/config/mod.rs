@@ -151,7 +151,7 @@ impl Config {
         let app_tag = reader.optional::<Tag>("APP_TAG");
         let absent_after = reader.optional::<Duration>("ABSENT_AFTER");
         let max_price_deviation_bps = reader.value("MAX_PRICE_DEVIATION_BPS");
-        let limits = Limits::read(reader);
+        let limits = limits(reader);
         let unhedged_alert_after = reader.value("UNHEDGED_ALERT_AFTER");
         let database = database_file(reader);
         let listen = reader.value("LISTEN");
@@ -266,21 +266,19 @@ impl Config {
     }
 }
 
-impl Limits {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Reported> {
-        let max_order_shares = reader.value("MAX_ORDER_SHARES");
-        let max_order_notional = reader.value("MAX_ORDER_NOTIONAL");
-        let max_orders_per_minute = reader.value("MAX_ORDERS_PER_MINUTE");
-        let max_orders_per_day = reader.value("MAX_ORDERS_PER_DAY");
-        let max_daily_notional = reader.value("MAX_DAILY_NOTIONAL");
-        Ok(Self {
-            max_order_shares: max_order_shares?,
-            max_order_notional: max_order_notional?,
-            max_orders_per_minute: max_orders_per_minute?,
-            max_orders_per_day: max_orders_per_day?,
-            max_daily_notional: max_daily_notional?,
-        })
-    }
+fn limits(reader: &mut Reader<'_>) -> Result<Limits, Reported> {
+    let max_order_shares = reader.value("MAX_ORDER_SHARES");
+    let max_order_notional = reader.value("MAX_ORDER_NOTIONAL");
+    let max_orders_per_minute = reader.value("MAX_ORDERS_PER_MINUTE");
+    let max_orders_per_day = reader.value("MAX_ORDERS_PER_DAY");
+    let max_daily_notional = reader.value("MAX_DAILY_NOTIONAL");
+    Ok(Limits {
+        max_order_shares: max_order_shares?,
+        max_order_notional: max_order_notional?,
+        max_orders_per_minute: max_orders_per_minute?,
+        max_orders_per_day: max_orders_per_day?,
+        max_daily_notional: max_daily_notional?,
+    })
 }
 
 impl Logs {

@@ -13,9 +13,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use super::error::LedgerError;
 use super::open::Ledger;
 use super::{FillState, Loaded, PassedOver, Recent, row};
-use crate::chain::ChainView;
 use crate::fills::{Listing, PendingFill, TokenFact, TokenKind};
 use crate::hedges::{HaltKind, Intent, IntentState, Snapshot};
+use crate::ports::chain::ChainView;
 use crate::positions::TRADED_SHARES_MAX;
 use crate::units::{BlockRef, Cash, FillId, LogId, Millis, OrderId, Shares, Side, Symbol};
 

@@ -21,12 +21,12 @@ use crate::broker::schwab::grant::{self, End, Granted, Meaning, Secret};
 use crate::broker::schwab::tokens::REFRESH_LIFE_MS;
 use crate::broker::schwab::vault::{Login, Refusal, Vault, VaultError};
 use crate::broker::schwab::{self, TokenEndpoint};
-use crate::cli::AuthVerb;
 use crate::config::schwab::{LoginConfig, Needed, VaultConfig, login, rekey, vault};
 use crate::config::{BrokerKind, Sources};
 use crate::exit;
 use crate::serve::status::duration;
 use crate::units::Millis;
+use crate::verbs::terms::AuthVerb;
 
 /// Longest line that is read from standard input; a browser's address has some hundred bytes.
 const PASTED_BYTES_MAX: u64 = 16 * 1024;

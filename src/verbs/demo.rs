@@ -21,7 +21,6 @@ use super::{Ended, Failure};
 use crate::alerts::{Alerts, Heartbeat};
 use crate::broker::paper::{self, BookOrder, Outage, PaperBroker, PaperFaults, PaperOptions, PlaceFault};
 use crate::chain::ChainConfig;
-use crate::cli::DemoTerms;
 use crate::config::Logs;
 use crate::hedges::Limits;
 use crate::ledger::{self, Claim, FillRow, Filter, LedgerError, Reader};
@@ -29,6 +28,7 @@ use crate::run::{Exit, Parts, Published, Tell, run};
 use crate::serve::{self, metrics::Meters};
 use crate::sim::Story;
 use crate::units::{Millis, Shares, Symbol};
+use crate::verbs::terms::DemoTerms;
 use crate::{exit, logs};
 use screen::{Memory, Screen};
 

@@ -7,7 +7,6 @@ use alloy::primitives::B256;
 
 use super::{Ended, Failure};
 use crate::broker::Profile;
-use crate::cli::{Halting, Reconciling};
 use crate::engine::{Command, Effect, Engine, Input, Policy};
 use crate::exit;
 use crate::fills::Listing;
@@ -17,6 +16,7 @@ use crate::report::{self, Form};
 use crate::run::{control_path, tickers};
 use crate::serve::control::{self, ControlCommand, ControlError};
 use crate::units::{Millis, Shares};
+use crate::verbs::terms::{Halting, Reconciling};
 
 /// Stops orders.
 ///

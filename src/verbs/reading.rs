@@ -6,7 +6,6 @@ use std::path::Path;
 use alloy::primitives::B256;
 
 use super::{Ended, Failure};
-use crate::cli::Reading;
 use crate::exit;
 use crate::ledger::{Filter, LedgerError, Reader};
 use crate::report::{self, Form, ReportError};
@@ -14,6 +13,7 @@ use crate::run::control_path;
 use crate::serve::control::{self, ControlCommand, ControlError};
 use crate::serve::status::StatusReport;
 use crate::units::Millis;
+use crate::verbs::terms::Reading;
 
 impl From<ReportError> for Failure {
     fn from(error: ReportError) -> Self {

@@ -11,10 +11,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::Ended;
-use crate::cli::SimTerms;
 use crate::exit;
 use crate::sim::trial::{self, Tally, Told};
 use crate::units::Shares;
+use crate::verbs::terms::SimTerms;
 
 /// Seeds tried where nobody says how many.
 const SEEDS: u64 = 2_000;

@@ -4,8 +4,8 @@
 //! market is closed and a person is told, because each of them has been wrong before: a table on a day of mourning, a
 //! clock on its first minute. It refuses to know how any of them was asked.
 
-use super::Session;
-use super::hours::Hours;
+use super::broker::Session;
+use super::market_hours::Hours;
 use crate::units::Millis;
 
 /// How it begins to be said that the broker has the only word and does not say it.
@@ -38,20 +38,20 @@ pub struct Clock {
 
 /// Everything that was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Said {
+pub struct Said {
     /// This machine's clock.
-    pub(super) now: Millis,
+    pub now: Millis,
     /// The broker's clock; why there is none, where the broker answers but not that.
-    pub(super) clock: Result<Clock, String>,
+    pub clock: Result<Clock, String>,
     /// Today's session in the broker's calendar; the outer none where it gave no answer.
-    pub(super) calendar: Option<Option<(Millis, Millis)>>,
+    pub calendar: Option<Option<(Millis, Millis)>>,
     /// What the table says of now.
-    pub(super) table: Hours,
+    pub table: Hours,
 }
 
 /// What follows from it.
 #[must_use]
-pub(super) fn judge(said: &Said, word: Word) -> Session {
+pub fn judge(said: &Said, word: Word) -> Session {
     let clock = match (&said.clock, word) {
         (Ok(clock), _) => clock,
         // The broker answers, but not about its hours: the table is the second word.
@@ -137,8 +137,8 @@ fn differ(how: &str, near_an_edge: bool) -> Session {
 
 #[cfg(test)]
 mod tests {
+    use super::super::market_hours::session_at;
     use super::*;
-    use crate::broker::hours::session_at;
 
     fn at(text: &str) -> Millis {
         Millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())

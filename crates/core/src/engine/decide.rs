@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::orders::pause_ms;
 use super::unhedged::Wait;
 use super::{Asked, Effect, Engine, Out, Pause, Question, Read, Resend, Stop};
-use crate::broker::Session;
 use crate::hedges::{HaltKind, Intent, IntentState};
-use crate::ledger::Write;
+use crate::ports::broker::Session;
+use crate::ports::records::Write;
 use crate::positions::Position;
 use crate::units::{Cash, IntentId, Millis, Price, Shares, Side, Symbol};
 
@@ -31,7 +31,7 @@ const POSITIONS_WANTED_MS: i64 = 1_000;
 /// How often the quotes are read; one older than 30 s lets no order go.
 const QUOTES_MS: i64 = 10_000;
 /// Our clock and the broker's may differ by so much.
-pub(crate) const CLOCKS_MS_MAX: i64 = 2_000;
+pub const CLOCKS_MS_MAX: i64 = 2_000;
 /// The furthest any list looks back: with the day that Schwab's reaches ahead it is a day below the brokers' own limit.
 pub(super) const LIST_BACK_MS_MAX: i64 = 58 * 24 * 3_600_000;
 /// First pause between questions about an `Unknown` intent, doubling to [`UNKNOWN_MS_MAX`].

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::unhedged::Wait;
 use super::{Effect, Engine, Out, Stop};
-use crate::chain::Push;
 use crate::fills::{Event, PendingFill};
-use crate::ledger::{Source, Write};
+use crate::ports::chain::Push;
+use crate::ports::records::{Source, Write};
 use crate::units::{FillId, LogId, Symbol};
 
 impl Engine {

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::{Effect, Engine, Out};
-use crate::broker::Session;
 use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::ports::broker::Session;
 use crate::positions::Position;
 use crate::units::{Cash, Millis, ONE, Price, Shares, Symbol};
 

@@ -24,16 +24,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256};
 
-pub(crate) use decide::CLOCKS_MS_MAX;
+pub use decide::CLOCKS_MS_MAX;
 pub use types::{Command, Effect, Facts, Input, Out, Question, Stop, TickerFacts};
 
 pub use crate::hedges::{Choice, Decision, Similar, Unsettled};
 
-use crate::broker::{BrokerOrder, Profile, Quote, Session, Ticket};
-use crate::chain::ChainView;
 use crate::fills::{PendingFill, TokenFact};
 use crate::hedges::{HaltKind, Intent, IntentState, Limits};
-use crate::ledger::{FillState, Loaded, Write};
+use crate::ports::broker::{BrokerOrder, Profile, Quote, Session, Ticket};
+use crate::ports::chain::ChainView;
+use crate::ports::records::{FillState, Loaded, Write};
 use crate::positions::Position;
 use crate::units::{BlockRef, Cash, FillId, IntentId, LogId, Millis, OrderId, Shares, Symbol};
 use unhedged::{Unhedged, Wait};

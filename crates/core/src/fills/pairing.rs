@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::B256;
 
+use super::abi::{self, Leg, LogKind, Moved, Order, RawLog, Said, Trade};
 use super::{Book, DeadEvent};
-use crate::chain::abi::{self, Leg, LogKind, Moved, Order, RawLog, Said, Trade};
 
 /// What the logs say about us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

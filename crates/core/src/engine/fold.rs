@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy::primitives::B256;
 
 use super::{Effect, Engine, Out, Stop};
-use crate::chain::{Push, Sweep, WINDOW_BLOCKS_MAX};
 use crate::fills::{Event, Fill, TokenFact};
-use crate::ledger::{FillState, Source, Write};
+use crate::ports::chain::{Push, Sweep, WINDOW_BLOCKS_MAX};
+use crate::ports::records::{FillState, Source, Write};
 use crate::units::{BlockRef, FillId, LogId, Shares, Symbol};
 
 /// A gap after a reconnect that makes deciding wait until it is swept, in blocks.
@@ -355,8 +355,8 @@ impl Engine {
 
     /// A fill that left the chain is followed by its opposite; one that had not counted moves nothing.
     fn reverse(&mut self, id: FillId, out: &mut Out) -> Result<(), Stop> {
-        #[cfg(test)]
-        if crate::sim::trial::sabotage::is(crate::sim::trial::sabotage::Sabotage::DropReversal) {
+        #[cfg(feature = "mutants")]
+        if crate::mutants::is(crate::mutants::Sabotage::DropReversal) {
             return Ok(());
         }
         let Some(state) = self.fills.get_mut(&id) else { return Ok(()) };

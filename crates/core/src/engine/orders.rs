@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use super::decide::LIST_BACK_MS_MAX;
 use super::search::Search;
 use super::{Asked, Engine, Out, Pause, Read, Stop};
-use crate::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
 use crate::hedges::{HaltKind, Intent, IntentState};
-use crate::ledger::Write;
+use crate::ports::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
+use crate::ports::records::Write;
 use crate::units::{IntentId, Millis, OrderId, Shares, Symbol};
 
 /// A 404 within this time of the POST means "not visible yet" (`protocol.md` 3.3).
@@ -228,8 +228,8 @@ impl Engine {
 
     /// An order of ours as the broker has it: verify, book, end.
     pub(super) fn settle(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
-        #[cfg(test)]
-        let order = &crate::sim::trial::sabotage::partial_forgotten(order);
+        #[cfg(feature = "mutants")]
+        let order = &crate::mutants::partial_forgotten(order);
         let Some(intent) = self.intents.get(id) else { return Ok(()) };
         if self.is_misnamed(intent, order) {
             // Nothing of it is ours: it is not booked, and our own is sought.

@@ -9,6 +9,7 @@
 //!
 //! Invariant: the same logs and facts give the same events, in any order of the logs.
 
+pub mod abi;
 mod float;
 mod naming;
 mod pairing;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::broker::{BrokerOrder, Placed, Quote, ReadError, Session, Ticket};
-use crate::chain::{Push, Sweep};
 use crate::hedges::{Choice, Decision, HaltKind, IntentState, Unsettled};
-use crate::ledger::{FillState, Write};
+use crate::ports::broker::{BrokerOrder, Placed, Quote, ReadError, Session, Ticket};
+use crate::ports::chain::{Push, Sweep};
+use crate::ports::records::{FillState, Write};
 use crate::units::{BlockRef, FillId, IntentId, Millis, OrderId, Shares, Symbol};
 
 /// Everything that can happen to the engine.
@@ -193,9 +193,8 @@ pub enum Question {
     },
 }
 
-/// Why the process must end.
+/// Why the process must end. Each reason has an exit code of its own: a new one must not compile before it has one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Stop {
     /// Exit 65: a reorg deeper than the window.
     #[error("{0}")]

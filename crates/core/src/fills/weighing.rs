@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256, U256};
 
+use super::abi::{Amount, Leg, Trade};
 use super::float::{self, FloatError};
 use super::pairing::dead;
 use super::{Book, Event, Fill, PendingFill, SkipReason, Skipped, TokenFact, TokenKind};
-use crate::chain::abi::{Amount, Leg, Trade};
 use crate::units::{AMOUNT_DECIMALS, Cash, FillId, Price, Shares, Side, Symbol};
 
 /// Names one conversion: the wrapped token, the hash of the block whose state answers, and how many base units of the

@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy::primitives::B256;
 
 use super::{Effect, Engine, Out, Stop};
-use crate::chain::Push;
 use crate::fills::{Event, Fill, Skipped};
 use crate::hedges::HaltKind;
-use crate::ledger::{FillState, PassedOver, Source, Write};
+use crate::ports::chain::Push;
+use crate::ports::records::{FillState, PassedOver, Source, Write};
 use crate::units::{BlockRef, FillId, Symbol};
 
 /// By ticker and transaction: the trades, and whether a person said that they stay passed over.

@@ -5,9 +5,9 @@
 //! two are too far apart, and after five minutes a person looks.
 
 use super::{Engine, Out, Read};
-use crate::broker::{Quote, ReadError};
 use crate::fills::Fill;
 use crate::hedges::HaltKind;
+use crate::ports::broker::{Quote, ReadError};
 use crate::units::{Cash, Millis, Price, Shares, Side, Symbol};
 
 /// A quote older than this says nothing.

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use super::unhedged::Wait;
 use super::{Asked, Engine, Out, Read, Stop};
-use crate::broker::ReadError;
 use crate::hedges::{HaltKind, IntentState};
-use crate::ledger::Write;
+use crate::ports::broker::ReadError;
+use crate::ports::records::Write;
 use crate::units::{Millis, Shares, Side, Symbol};
 
 /// A holding older than this bounds no order.

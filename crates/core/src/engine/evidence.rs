@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 
 use super::{Effect, Engine, Out};
-use crate::chain::Sweep;
-use crate::ledger::Write;
+use crate::ports::chain::Sweep;
+use crate::ports::records::Write;
 use crate::units::LogId;
 
 /// How far above the newest head told a pushed log may be: that head may be old, but one that is higher still is nowhere.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Time, Weekday, date, time};
 use jiff::tz::TimeZone;
 
-use crate::broker::Session;
+use super::broker::Session;
 use crate::units::Millis;
 
 /// First year of the table.

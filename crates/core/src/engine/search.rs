@@ -8,9 +8,9 @@
 //! reaches back before it was sent, and that shows it as the only one that may be meant.
 
 use super::{Engine, Out, Stop};
-use crate::broker::BrokerOrder;
 use crate::hedges::{HaltKind, Intent, IntentState, Snapshot};
-use crate::ledger::Write;
+use crate::ports::broker::BrokerOrder;
+use crate::ports::records::Write;
 use crate::units::{IntentId, Millis, OrderId, Side, Symbol};
 
 /// The broker cuts its times to seconds, and its clock is not ours: an order entered this long before it was sent may
@@ -202,10 +202,8 @@ impl Engine {
             [] => self.tell_of_similar(id, &similar, out),
             [one] if intent.state == IntentState::Stuck => self.adopt_misnamed(&intent, one, out),
             [one] => self.settle(id, one, out),
-            #[cfg(test)]
-            [first, ..]
-                if crate::sim::trial::sabotage::is(crate::sim::trial::sabotage::Sabotage::AdoptFirst) =>
-            {
+            #[cfg(feature = "mutants")]
+            [first, ..] if crate::mutants::is(crate::mutants::Sabotage::AdoptFirst) => {
                 self.settle(id, first, out)
             }
             // A person is asked already.

@@ -8,9 +8,9 @@
 
 use super::decide::CLOCKS_MS_MAX;
 use super::{Command, Effect, Engine, Out, Stop};
-use crate::broker::{BrokerOrder, OrderStatus};
 use crate::hedges::{Choice, Decision, HaltKind, Intent, IntentState, Similar, Unsettled};
-use crate::ledger::Write;
+use crate::ports::broker::{BrokerOrder, OrderStatus};
+use crate::ports::records::Write;
 use crate::units::{IntentId, OrderId, Symbol};
 
 /// Tickers named in one answer; more are counted.

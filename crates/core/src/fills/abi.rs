@@ -18,19 +18,19 @@ use self::v5::IOrderBookV5;
 /// The events of a V4 order book, from `contracts/IOrderBookV4.sol`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v4 {
-    alloy::sol!("contracts/IOrderBookV4.sol");
+    alloy::sol!("../../contracts/IOrderBookV4.sol");
 }
 
 /// The events of a V5 or V6 order book, from `contracts/IOrderBookV5.sol`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v5 {
-    alloy::sol!("contracts/IOrderBookV5.sol");
+    alloy::sol!("../../contracts/IOrderBookV5.sol");
 }
 
 /// What is asked of a token, from `contracts/IToken.sol`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod token {
-    alloy::sol!("contracts/IToken.sol");
+    alloy::sol!("../../contracts/IToken.sol");
 }
 
 /// `TakeOrderV2` as the deployed V4 order books emit it (`uint256[]` signed context).

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn every_recorded_float_reads_as_the_contract_reads_it() {
         let rows: Vec<serde_json::Value> =
-            serde_json::from_str(include_str!("../../tests/data/raindex/float.json")).unwrap();
+            serde_json::from_str(include_str!("../../../../tests/data/raindex/float.json")).unwrap();
         assert_eq!(rows.len(), 12);
         for row in rows {
             let word: B256 = row["word"].as_str().unwrap().parse().unwrap();
