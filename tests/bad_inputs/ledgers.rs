@@ -512,7 +512,6 @@ fn a_transactions_fills_and_a_ledger_that_is_not_there() {
             "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 11, `x` is not a plain decimal number (while it read the fills of a transaction)",
         ),
         ("the chain of none", format!("{:?}", Ledger::stamped_chain_id(&nowhere).unwrap()), "None"),
-        ("the account of none", format!("{:?}", Ledger::stamped_account(&nowhere).unwrap()), "None"),
     ]);
 }
 

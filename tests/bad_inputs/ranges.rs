@@ -173,6 +173,12 @@ pub(crate) fn always(what: &'static str, reply: Reply) -> Lie {
     Box::new(move |method, _, truth| if method == what { reply.clone() } else { Says(truth) })
 }
 
+/// No receipt yet, by any of the ways to ask for one.
+pub(crate) fn no_receipts() -> Lie {
+    let none = || Says(Value::Null);
+    both(always("eth_getTransactionReceipt", none()), always("eth_getBlockReceipts", none()))
+}
+
 /// The clear's amounts are left out, and no bloom betrays it.
 fn without_amounts() -> Lie {
     let silent = header(1_003, "logsBloom", json!(format!("0x{}", "0".repeat(512))));
@@ -270,14 +276,14 @@ async fn what_does_not_belong_together_is_thrown_away_with_its_reason() {
             "a clear without its amounts, in a transaction without a receipt",
             chain(),
             vec![],
-            both(without_amounts(), always("eth_getTransactionReceipt", Says(Value::Null))),
+            both(without_amounts(), no_receipts()),
             format!("block {cleared} has transaction {clear_tx}, but no receipt of it"),
         ),
         (
             "a fill that was pushed, and nobody knows whether its transaction is there",
             chain(),
             vec![(1_002, standing)],
-            header(1_002, "transactions", Value::Null),
+            both(header(1_002, "transactions", Value::Null), no_receipts()),
             format!("block {taken} has transaction {NOWHERE}, but no receipt of it"),
         ),
         (
