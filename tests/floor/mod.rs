@@ -3,9 +3,6 @@
 //!
 //! It refuses to know which broker there is; whoever stands on it gives the broker's orders to [`Floor::wrongs`].
 
-mod node;
-pub mod until;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -24,9 +21,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use self::node::serve;
-pub(crate) use self::until::{PATIENCE, until};
+use crate::node::serve;
 use crate::truth::{Deal, OWNER, SHARES, USDC, V4, V5};
+pub(crate) use crate::until::{PATIENCE, until};
 
 const BOT: &str = env!("CARGO_BIN_EXE_bot");
 const FIRST: u64 = 1_000;
