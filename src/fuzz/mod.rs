@@ -4,7 +4,7 @@
 //! answers. [`settings`]: what an operator typed. [`ledger`]: what the disk gives back. Each takes any bytes, drives the
 //! program's own code with them, and panics where a promise is broken. A coverage-guided fuzzer calls them
 //! (`scripts/fuzz`, the targets under `fuzz/`), and so does every test run, with its committed corpus and with random
-//! bytes from a fixed seed (`tests/fuzz_forms.rs`). Nothing of the bot itself calls them.
+//! bytes from a fixed seed (`tests/it/fuzz_forms.rs`). Nothing of the bot itself calls them.
 //!
 //! They refuse to know what is usual. Invariant: each is a function of its bytes alone, so that an input that failed
 //! once fails again.

@@ -6,7 +6,7 @@
 //! waiting is then the job. Nor does it stay ready where a lot or more has been open for `UNHEDGED_ALERT_AFTER`,
 //! whatever the reason (`protocol.md` 4.1). It refuses to know where the facts come from.
 //!
-//! Invariants: every check can come out both ways (`tests/health.rs` flips each one), no fact that is missing counts
+//! Invariants: every check can come out both ways (`tests/it/health.rs` flips each one), no fact that is missing counts
 //! as good news, and `name`s never change. A check's `detail` holds our own words only; the words of others (broker,
 //! node, operator) stand in `quote`, which is not shown to strangers.
 

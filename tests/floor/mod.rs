@@ -3,9 +3,6 @@
 //!
 //! It refuses to know which broker there is; whoever stands on it gives the broker's orders to [`Floor::wrongs`].
 
-mod node;
-pub mod until;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use broker_doubles::tls::Authority;
-use counterfill::sim::{SimChain, SimNode, Token};
+use counterfill::sim::{SimChain, SimNode};
 use counterfill::units::{Millis, Shares, Side};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,9 +21,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use self::node::serve;
-pub(crate) use self::until::{PATIENCE, until};
-use crate::truth::{Deal, OWNER, SHARES, USDC, V4, V5};
+use crate::node::serve;
+use crate::truth::{self, Deal, OWNER, SHARES, USDC, V4, V5};
+pub(crate) use crate::until::{PATIENCE, until};
 
 const BOT: &str = env!("CARGO_BIN_EXE_bot");
 const FIRST: u64 = 1_000;
@@ -87,11 +84,7 @@ fn a_chain() -> SimChain {
     // Of these minutes: the price of older fills is held against nothing.
     let now_s = u64::try_from(Millis::now().0 / 1_000).unwrap();
     let mut chain = SimChain::starting_at(8453, FIRST, 7, now_s - 600);
-    chain.contracts.extend([V5.address, V4.address]);
-    chain.tokens.insert(USDC.address, Token::plain("USDC", 6));
-    for (_, symbol, asset, _) in SHARES {
-        chain.tokens.insert(asset.address, Token::plain(symbol, 18));
-    }
+    truth::lay_out(&mut chain);
     chain
 }
 

@@ -1,0 +1,6 @@
+//! The ledger against real files: what is written is read back, and what must be refused is refused.
+
+pub(crate) mod book;
+mod commits;
+mod opening;
+mod reports;
