@@ -13,6 +13,7 @@ pub mod config;
 pub mod crash;
 pub mod doctor;
 pub mod exit;
+#[cfg(feature = "trials")]
 pub mod fuzz;
 pub mod ledger;
 pub mod logs;

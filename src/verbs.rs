@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod operate;
 mod reading;
+#[cfg(feature = "trials")]
 mod sim;
 pub mod terms;
 
@@ -96,7 +97,15 @@ pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended
             let (database, listen) = (config::database(sources)?, config::listen(sources)?);
             demo::show(terms, &database, listen, &Logs::from_sources(sources)?, out)
         }
+        #[cfg(feature = "trials")]
         Verb::Sim(terms) => sim::try_everything(terms, out),
+        #[cfg(not(feature = "trials"))]
+        Verb::Sim(_) => Err(Failure::Because {
+            code: exit::USAGE,
+            words: "this program was built without its trials, as every image is; in a checkout of the sources type \
+                    `cargo run --profile proof -- sim`"
+                .into(),
+        }),
         Verb::Health { json } => Ok(serve::ask_health(config::listen(sources)?, *json, out)),
         Verb::Status { json } => reading::status(&config::database(sources)?, *json, out),
         Verb::Fills(reading) => reading::fills(&config::database(sources)?, reading, out),

@@ -8,6 +8,7 @@ mod answers;
 pub(crate) mod backend;
 pub(crate) mod beginning;
 pub mod bloom;
+#[cfg(feature = "trials")]
 pub(crate) mod by_hand;
 pub(crate) mod frame;
 mod link;

@@ -17,6 +17,7 @@ mod script;
 pub mod server;
 mod socket;
 pub mod story;
+#[cfg(feature = "trials")]
 pub mod trial;
 mod wire;
 mod world;
