@@ -1,21 +1,19 @@
 //! counterfill answers every onchain fill of your Raindex orders with one opposite order at your broker.
 //!
 //! One direction: chain → fills → positions → hedges → broker, with the ledger beneath; no module uses one that uses it.
-//! What does no IO is a crate of its own, `counterfill-core`, and stands here under its own names. See ARCHITECTURE.md
-//! for the drawing and the invariants. Comments that say `protocol.md 1.4` mean that section of docs/protocol.md, the
-//! rules about money.
+//! What does no IO is a crate of its own, `counterfill-core`, and so is the ledger; both stand here under their own
+//! names. See ARCHITECTURE.md for the drawing and the invariants. Comments that say `protocol.md 1.4` mean that section
+//! of docs/protocol.md, the rules about money.
 
 pub mod alerts;
 pub mod broker;
 pub mod chain;
 pub mod cli;
 pub mod config;
-pub mod crash;
 pub mod doctor;
 pub mod exit;
 #[cfg(feature = "trials")]
 pub mod fuzz;
-pub mod ledger;
 pub mod logs;
 mod nearest;
 pub mod report;
@@ -29,3 +27,5 @@ pub mod version;
 #[cfg(test)]
 pub(crate) use counterfill_core::mutants;
 pub use counterfill_core::{engine, fills, hedges, ports, positions, units};
+pub use counterfill_ledger as ledger;
+pub use counterfill_ledger::crash;

@@ -20,7 +20,7 @@ fn names_and_numbers_are_unique() {
 #[test]
 fn an_optimised_build_holds_none_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/src/crash.rs");
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/ledger/src/crash.rs");
     let main = dir.path().join("main.rs");
     let body =
         "fn main() { crash::point(crash::Point::PlaceBefore); crash::at(|| crash::Batch::Sent.done()); }";

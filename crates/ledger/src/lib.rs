@@ -4,6 +4,7 @@
 //! transaction, or nothing. A database error is an infrastructure error and nothing else: it is never read as "already
 //! seen", and it ends the process, because the engine's memory is then ahead of the disk.
 
+pub mod crash;
 mod error;
 mod examine;
 mod load;
@@ -18,13 +19,13 @@ mod unused;
 mod write;
 
 use alloy::primitives::Address;
+use counterfill_core::{fills, hedges, ports, positions, units};
 
-pub use crate::ports::records::{FillState, Loaded, PassedOver, Recent, Source, Write};
+pub use counterfill_core::ports::records::{FillState, Loaded, PassedOver, Recent, Source, Write};
 pub use error::{Difference, LedgerError};
 pub use examine::{Examined, not_writable, suits};
 pub use lock::Lock;
-pub(crate) use open::Volume;
-pub use open::{Claim, Closed, Ledger, migrations};
+pub use open::{Claim, Closed, Ledger, Volume, migrations};
 pub use read::{FillRow, Filter, HaltRow, HedgeRow, PositionRow, Reader, Summary};
 pub use trace::{
     DeadRow, EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow,

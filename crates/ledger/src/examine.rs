@@ -114,7 +114,7 @@ pub fn not_writable(directory: &Path, error: &std::io::Error) -> LedgerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Ledger;
+    use crate::Ledger;
     use crate::units::Millis;
 
     #[test]

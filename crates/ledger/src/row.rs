@@ -196,8 +196,8 @@ mod tests {
 
     #[test]
     fn every_skip_reason_and_state_is_in_the_schema() {
-        let schema = include_str!("../../migrations/V1__ledger.sql");
-        let newer = include_str!("../../migrations/V3__passed_over.sql");
+        let schema = include_str!("../../../migrations/V1__ledger.sql");
+        let newer = include_str!("../../../migrations/V3__passed_over.sql");
         for kind in HaltKind::ALL {
             assert!(newer.contains(&format!("'{}'", kind.as_str())), "{kind:?}");
         }

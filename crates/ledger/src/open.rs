@@ -42,11 +42,11 @@ const BACKUP_PAGES: i32 = 1024;
 /// [`LedgerError::Contradiction`] where a name in the list is malformed.
 pub fn migrations() -> Result<Vec<Migration>, LedgerError> {
     let list = [
-        ("V1__ledger", include_str!("../../migrations/V1__ledger.sql")),
-        ("V2__accounts", include_str!("../../migrations/V2__accounts.sql")),
-        ("V3__passed_over", include_str!("../../migrations/V3__passed_over.sql")),
-        ("V4__unsettled", include_str!("../../migrations/V4__unsettled.sql")),
-        ("V5__counted", include_str!("../../migrations/V5__counted.sql")),
+        ("V1__ledger", include_str!("../../../migrations/V1__ledger.sql")),
+        ("V2__accounts", include_str!("../../../migrations/V2__accounts.sql")),
+        ("V3__passed_over", include_str!("../../../migrations/V3__passed_over.sql")),
+        ("V4__unsettled", include_str!("../../../migrations/V4__unsettled.sql")),
+        ("V5__counted", include_str!("../../../migrations/V5__counted.sql")),
     ];
     list.into_iter()
         .map(|(name, sql)| Migration::unapplied(name, sql))
@@ -68,7 +68,7 @@ pub struct Ledger {
 
 /// Where a ledger lies that is not a file of this machine: the simulator's disk. It has no directory that could be
 /// locked, tried or full of old backups; all that SQLite does there is the same.
-pub(crate) trait Volume {
+pub trait Volume {
     /// Whether the name is there.
     fn exists(&self, name: &Path) -> bool;
     /// A connection to the database of that name.
@@ -222,7 +222,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::open`], but for what is said of directories and locks.
-    pub(crate) fn open_on(
+    pub fn open_on(
         volume: &dyn Volume,
         path: &Path,
         stamp: &Stamp,

@@ -692,7 +692,7 @@ const fn live(state: IntentState) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Stamp;
+    use crate::Stamp;
 
     #[test]
     fn a_full_disk_in_the_middle_of_a_batch_leaves_nothing_of_it_and_the_next_one_works() {
