@@ -155,6 +155,10 @@ while bundle in files and files[bundle].issym():
 certificates = contents.get(bundle, b"").count(b"BEGIN CERTIFICATE")
 must(certificates > 50, f"SSL_CERT_FILE holds {certificates} certificates")
 must(asked.revision.encode() in contents.get(program, b""), "the program does not carry its revision")
+# Words of the trials, which no shipped program holds: names of faults, and the crate that loses what was written. A test
+# of `dependencies` finds the same words in the sources.
+for trial in (b"fate: share by share", b"disk: a write is torn", b"faulty_disk", b"faulty-disk"):
+    must(trial not in contents.get(program, b""), f"the program holds the trials' {trial.decode()!r}")
 
 stores = sorted({"/".join(name.split("/")[:4]) for name in files if name.count("/") >= 3 and name.startswith("/nix/store/")})
 must(len(stores) <= 3, f"{len(stores)} store paths: {stores}")

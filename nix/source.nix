@@ -36,6 +36,9 @@ in
       (lib.fileset.maybeMissing ../fuzz)
       ../clippy.toml
       ../rustfmt.toml
+      # Tests hold what is shipped against the feature that it is built without.
+      ./contract.py
+      ./package.nix
     ]
   );
   # The locks, for the check that they carry no addresses. What is fuzzed is a workspace of its own.

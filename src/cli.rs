@@ -151,7 +151,6 @@ fn sim() -> Command {
         Arg::new(name).long(name).value_name(value).help(help).value_parser(value_parser!(u64))
     };
     Command::new("sim")
-        .hide(cfg!(not(feature = "trials")))
         .about("Let chain, broker, disk and clock break in thousands of simulated ways; exit 1 if money went wrong")
         .arg(number("seeds", "NUMBER", "How many trials [default: 2000]"))
         .arg(number("from", "SEED", "The first trial's seed").default_value("0"))

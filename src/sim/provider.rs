@@ -201,6 +201,7 @@ impl Provider {
 #[derive(Debug, Clone, Copy)]
 enum Clock {
     Real(Instant),
+    #[cfg(feature = "trials")]
     Told(u64),
 }
 
@@ -240,11 +241,13 @@ impl Gateway {
     fn now_ms(&self) -> u64 {
         match self.clock {
             Clock::Real(begun) => u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            #[cfg(feature = "trials")]
             Clock::Told(now_ms) => now_ms,
         }
     }
 
     /// From now on time is what it is told.
+    #[cfg(feature = "trials")]
     pub(super) const fn set_now_ms(&mut self, now_ms: u64) {
         self.clock = Clock::Told(now_ms);
     }
@@ -299,6 +302,7 @@ impl Gateway {
     }
 
     /// Whoever heard the pushes so far is gone.
+    #[cfg(feature = "trials")]
     pub(super) fn forget_pushes(&mut self) {
         self.told.values_mut().for_each(|told| told.pushed = false);
     }

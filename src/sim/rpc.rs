@@ -292,6 +292,7 @@ fn from_view(
 ///
 /// # Errors
 /// Where it is neither.
+#[cfg(feature = "trials")]
 pub(crate) fn block_named(
     chain: &SimChain,
     faults: &mut Faults,

@@ -192,6 +192,7 @@ impl World {
 
     /// The block that such a question names, as this node sees it, counted and refused as [`World::answer`] does: for an
     /// answer that was made before. None where the whole transactions are asked for.
+    #[cfg(feature = "trials")]
     pub(super) fn block_named(&mut self, params: &Value) -> Option<Result<Option<B256>, RpcError>> {
         if params[1].as_bool() == Some(true) {
             return None;
@@ -203,6 +204,7 @@ impl World {
     }
 
     /// A block with its transactions' hashes.
+    #[cfg(feature = "trials")]
     pub(super) fn block_value(&self, hash: B256) -> Value {
         self.chain.block(hash).map_or(Value::Null, |block| wire::block(block, false, self.chain.chain_id()))
     }

@@ -33,23 +33,45 @@ fn ring_is_the_only_rustls_provider() {
     }
 }
 
-#[test]
-fn the_tree_is_smaller_than_the_predecessors() {
+/// Names and versions of what is linked into the program on Linux.
+fn tree(features: &[&str]) -> BTreeSet<(String, String)> {
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none"])
         .args(["--target", "x86_64-unknown-linux-gnu", "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .args(features)
         .output()
         .unwrap();
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let text = String::from_utf8(tree.stdout).unwrap();
-    let crates: BTreeSet<(&str, &str)> = text
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some((words.next()?, words.next()?))
-        })
-        .collect();
+    let crates = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+    });
+    crates.collect()
+}
+
+#[test]
+fn what_is_shipped_has_no_part_of_its_proof() {
+    let names = |features: &[&str]| tree(features).into_iter().map(|(name, _)| name).collect::<BTreeSet<_>>();
+    let (shipped, of_sources) = (names(&["--no-default-features"]), names(&[]));
+    for proof in ["faulty-disk", "broker-doubles", "proptest", "tempfile"] {
+        assert!(!shipped.contains(proof), "{proof}");
+    }
+    assert!(of_sources.contains("faulty-disk"), "a build of the sources has its trials");
+    // The image's contract looks for these words in the program's bytes; where none of them is left it looks for nothing.
+    let contract = include_str!("../../nix/contract.py");
+    for word in ["fate: share by share", "disk: a write is torn"] {
+        assert!(include_str!("../../src/sim/trial/coverage.rs").contains(word), "{word}");
+        assert!(contract.contains(word), "{word}");
+    }
+    let package = include_str!("../../nix/package.nix");
+    assert_eq!(package.matches("--no-default-features").count(), 2, "dependencies and program alike");
+}
+
+#[test]
+fn the_tree_is_smaller_than_the_predecessors() {
+    let crates = tree(&[]);
     assert!(crates.len() > 100, "the tree was read: {}", crates.len());
     assert!(crates.len() < PREDECESSOR_CRATES, "{} crates", crates.len());
     println!("{} crates in the normal Linux tree; the earlier bot had {PREDECESSOR_CRATES}", crates.len());
