@@ -121,6 +121,11 @@ def test_nothing_can_start_a_shell() -> None:
         assert done.returncode == 127, f"{program}: {done.returncode}"
 
 
+def test_trials_are_not_shipped() -> None:
+    done = engine.once("sim", "--seeds", "1")
+    assert done.returncode == 64 and "built without its trials" in done.stderr, done
+
+
 def test_demo_needs_nothing() -> None:
     done = engine.once("demo", "--for", "20s", "--json", options=HARDENED)
     verdict = json.loads(done.stdout.splitlines()[-1])
