@@ -1,5 +1,6 @@
 //! All at once: 500 fills over three tickers in bursts, the socket cut 20 times, the bot killed 20 times, five reorgs
-//! of depth 1 to 12. At the end the ledger's fills are the chain's, and each share was hedged once.
+//! of depth 1 to 12; a shorter one of the same where not all is played. At the end the ledger's fills are the chain's, and
+//! each share was hedged once.
 
 use std::fmt::Write as _;
 use std::thread;
@@ -11,16 +12,25 @@ use super::verdict::{judge, on_chain};
 use super::wire::Mood;
 use super::world::{ALICE, ATOMS, V5, Way, World};
 use super::{tell, until};
+use crate::sample;
 
 /// What is emitted and what breaks when, in milliseconds; where a blow then hits, the machine decides.
 const SEED: u64 = 20_251_123;
 /// Another seed, to look for what this one does not meet.
 const SEED_VARIABLE: &str = "COUNTERFILL_STORM_SEED";
-const FILLS: usize = 500;
-const CUTS: usize = 20;
-const KILLS: usize = 20;
-/// Depths of the reorgs, in blocks.
-const REORGS: [u64; 5] = [1, 12, 5, 8, 3];
+
+/// How long a storm it is.
+struct Size {
+    fills: usize,
+    cuts: usize,
+    kills: usize,
+    /// Their depths, in blocks.
+    reorgs: &'static [u64],
+}
+
+const WHOLE: Size = Size { fills: 500, cuts: 20, kills: 20, reorgs: &[1, 12, 5, 8, 3] };
+/// Where not all is played.
+const SHORT: Size = Size { fills: 100, cuts: 3, kills: 4, reorgs: &[5] };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blow {
@@ -192,22 +202,32 @@ impl Storm {
 }
 
 /// Every blow once, in an order from the seed, the reorgs spread over the whole.
-fn blows(draws: &mut Draws) -> Vec<Blow> {
-    let mut blows: Vec<Blow> = [vec![Blow::Cut; CUTS], vec![Blow::Kill; KILLS]].concat();
+fn blows(size: &Size, draws: &mut Draws) -> Vec<Blow> {
+    let mut blows: Vec<Blow> = [vec![Blow::Cut; size.cuts], vec![Blow::Kill; size.kills]].concat();
     for last in (1..blows.len()).rev() {
         blows.swap(last, draws.below(last + 1));
     }
-    for (place, depth) in REORGS.into_iter().enumerate() {
-        blows.insert(6 + place * 9, Blow::Reorg(depth));
+    for (place, depth) in size.reorgs.iter().enumerate() {
+        blows.insert(6 + place * 9, Blow::Reorg(*depth));
     }
     blows
 }
 
 #[test]
-fn five_hundred_fills_through_cuts_kills_and_reorgs_are_each_hedged_once() {
+fn fills_through_cuts_kills_and_reorgs_are_each_hedged_once() {
     let seed = std::env::var(SEED_VARIABLE).map_or(SEED, |text| text.parse().expect(SEED_VARIABLE));
     let mut draws = Draws::of(seed);
-    let blows = blows(&mut draws);
+    let size = if sample::all() { WHOLE } else { SHORT };
+    let blows = blows(&size, &mut draws);
+    if !sample::all() {
+        let of = WHOLE.cuts + WHOLE.kills + WHOLE.reorgs.len();
+        let (few, fills) = (blows.len(), size.fills);
+        sample::say(
+            "anvil's storm",
+            &format!("{few} of {of} blows on {fills} of {} fills", WHOLE.fills),
+            "anvil",
+        );
+    }
     let world = World::new();
     let bot = Bot::of(&world);
     let begun = Instant::now();
@@ -216,7 +236,7 @@ fn five_hundred_fills_through_cuts_kills_and_reorgs_are_each_hedged_once() {
     storm.bot.start();
     storm.bot.settled(&storm.world);
     for (place, blow) in blows.iter().enumerate() {
-        let rest = FILLS.saturating_sub(storm.emitted);
+        let rest = size.fills.saturating_sub(storm.emitted);
         let usual = rest / (blows.len() - place);
         let size = storm.draws.within(1, u64::try_from(2 * usual).unwrap().max(1));
         storm.burst(usize::try_from(size).unwrap());
@@ -226,8 +246,8 @@ fn five_hundred_fills_through_cuts_kills_and_reorgs_are_each_hedged_once() {
         }
     }
     // What the reorgs took away for good is made up for: so many must the chain hold at the end.
-    storm.burst(FILLS - on_chain(&storm.world).len());
-    assert_eq!((storm.kills, storm.world.wire.cuts()), (KILLS, CUTS));
+    storm.burst(size.fills - on_chain(&storm.world).len());
+    assert_eq!((storm.kills, storm.world.wire.cuts()), (size.kills, size.cuts));
     storm.bot.settled(&storm.world);
     storm.bot.stop();
     let verdict = judge(&storm.world, &storm.bot);
@@ -240,20 +260,24 @@ fn five_hundred_fills_through_cuts_kills_and_reorgs_are_each_hedged_once() {
     }
     tell(&format!(
         "storm: {} fills emitted, {} on the chain at the end, {} reversed; {} hedges, {unanswered} of them without an \
-         answer at a kill; {CUTS} cuts, {KILLS} kills, {} reorgs ({forks} forks seen), {connections} connections in {} \
+         answer at a kill; {} cuts, {} kills, {} reorgs ({forks} forks seen), {connections} connections in {} \
          starts, {} reconnects; left:{left}; {:?}",
         storm.emitted,
         verdict.fills,
         verdict.reversed,
         verdict.orders,
-        REORGS.len(),
+        size.cuts,
+        size.kills,
+        size.reorgs.len(),
         storm.bot.starts,
         connections.saturating_sub(storm.bot.starts),
         begun.elapsed()
     ));
-    assert_eq!(verdict.fills, FILLS);
-    assert!(verdict.reversed > 0, "no reorg took a fill that the bot had seen");
-    assert!(unanswered > 0, "no kill hit an order call");
-    assert!(forks >= 1 && connections > KILLS, "{forks} forks, {connections} connections");
+    assert_eq!(verdict.fills, size.fills);
+    if sample::all() {
+        assert!(verdict.reversed > 0, "no reorg took a fill that the bot had seen");
+        assert!(unanswered > 0, "no kill hit an order call");
+    }
+    assert!(forks >= 1 && connections > size.kills, "{forks} forks, {connections} connections");
     assert_eq!(verdict.exposure.len(), 3);
 }

@@ -14,6 +14,7 @@ use super::stage::{Hit, Kill, Signal, Stage};
 use super::tale::{At, TALES, Tale};
 use super::watch::Aim;
 use super::{side_by_side, tell};
+use crate::sample;
 
 /// Recoveries die at each of so many passings in turn.
 const RECOVERY_PASSINGS: usize = 45;
@@ -25,6 +26,8 @@ const ROUNDS_MAX: usize = 4;
 const STOP_MAX: Duration = Duration::from_secs(45);
 /// What the matrix promises.
 const KILLS_MIN: usize = 400;
+/// So many worlds are played where not all are; the points are then still all looked for, in the tales without a kill.
+const FEW: usize = 30;
 
 /// A world to be: its tale and its kills.
 struct Row {
@@ -176,10 +179,17 @@ fn every_point_is_died_at_and_nothing_is_lost_or_doubled() {
     for (tale, done) in tales.iter().zip(&surveyed) {
         assert!(done.wrongs.is_empty(), "`{}` without a kill: {}", tale.name, done.wrongs.join("\n"));
     }
-    let mut rows = rows(&tales, &surveyed);
+    let unreached: Vec<&str> = Point::ALL
+        .iter()
+        .filter(|point| places(**point, &tales, &surveyed).is_empty())
+        .map(|point| point.name())
+        .collect();
+    assert!(unreached.is_empty(), "no tale passes {unreached:?}");
+    let mut rows = sample::of("crash", "worlds", "crash", FEW, rows(&tales, &surveyed));
     let recoveries = Mutex::<Recoveries>::default();
     let mut done = Vec::new();
-    for _ in 0..ROUNDS_MAX {
+    let rounds = if sample::all() { ROUNDS_MAX } else { 1 };
+    for _ in 0..rounds {
         let fresh = &rows[done.len()..];
         let more = side_by_side(fresh.len(), |index| {
             let done = run(&again(index, &fresh[index], &recoveries));
@@ -190,7 +200,9 @@ fn every_point_is_died_at_and_nothing_is_lost_or_doubled() {
         });
         done.extend(more);
         // Two things may fall into one batch, and a place is passed over: those that nobody died at have another turn.
-        rows.extend(missed_rows(&tales, &surveyed, &rows, &done));
+        if sample::all() {
+            rows.extend(missed_rows(&tales, &surveyed, &rows, &done));
+        }
         if rows.len() == done.len() {
             break;
         }
@@ -258,6 +270,9 @@ fn report(rows: &[Row], done: &[Done], begun: Instant) {
     for (index, point) in Point::ALL.iter().enumerate() {
         let none = Count::default();
         let count = counts.get(point).unwrap_or(&none);
+        if !sample::all() && count.kill + count.term + count.again == 0 {
+            continue;
+        }
         tell(&format!(
             " {:3}  {:26} {:4} {:4} {:5}  {}",
             index + 1,
@@ -272,9 +287,15 @@ fn report(rows: &[Row], done: &[Done], begun: Instant) {
         }
     }
     assert!(failures.is_empty(), "{} of {} worlds:\n{}", failures.len(), rows.len(), failures.join("\n\n"));
+    // The program's own bounds are 5 s for the order call and 8 s for the line; the rest is a busy machine.
+    assert!(slowest < STOP_MAX, "a stop took {slowest:?}");
+    if !sample::all() {
+        // Two things may fall into one batch, so that a place is passed over now and then, and here not tried again.
+        let struck = rows.iter().zip(done).filter(|(row, done)| struck(row, done).is_some()).count();
+        assert!(struck * 2 > rows.len(), "{struck} of {} worlds died where they were meant to", rows.len());
+        return;
+    }
     assert!(missed.is_empty(), "nothing died there with both signals: {missed:?}");
     assert!(kills + terms >= KILLS_MIN, "{} kills", kills + terms);
     assert!(recovered >= 60, "recoveries died at too few points");
-    // The program's own bounds are 5 s for the order call and 8 s for the line; the rest is a busy machine.
-    assert!(slowest < STOP_MAX, "a stop took {slowest:?}");
 }

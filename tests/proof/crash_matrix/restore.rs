@@ -20,9 +20,12 @@ use super::verdict::{self, Ledger};
 use super::watch::Aim;
 use super::world::{AAPL, TSLA};
 use super::{side_by_side, tell};
+use crate::sample;
 
 const PASSED_OVER: &str = "the order came to rest without passing";
 const TRIES: usize = 4;
+/// So many rows are played where not all are.
+const FEW: usize = 5;
 
 #[derive(Debug, Clone, Copy)]
 enum Moment {
@@ -210,7 +213,7 @@ fn told(stage: &mut Stage, then: &Ledger, now: &Ledger) -> Told {
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "an optimised build can not be held at a point")]
 fn an_old_ledger_that_is_put_back_loses_and_doubles_nothing() {
-    let rows = rows();
+    let rows = sample::of("restore", "rows", "crash", FEW, rows());
     let told = side_by_side(rows.len(), |index| tried(&rows[index], index));
     tell("\nRESTORE: the ledger is put back, the broker's book stays");
     tell("  broker  copied                         by      hour  orders  adopted  re-read  lost  doubled");

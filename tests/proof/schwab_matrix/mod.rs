@@ -18,6 +18,8 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use crate::sample;
+
 /// Worlds at once for each processor.
 const WORLDS_PER_CPU: usize = 4;
 
@@ -36,11 +38,26 @@ pub fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Plays all of them, prints the table, and fails where one did.
-pub fn play(title: &str, worlds: &[World]) {
-    let only = std::env::var("ONLY").ok();
-    let worlds: Vec<&World> =
-        worlds.iter().filter(|world| only.as_ref().is_none_or(|only| world.name.contains(only))).collect();
+/// One of so many worlds is played where not all are.
+const ONE_OF: usize = 8;
+
+/// Plays them, prints the table, and fails where one did; whether it was all of them. `ONLY=words` plays those with these
+/// words in their names.
+pub fn play(title: &str, worlds: &[World]) -> bool {
+    let all = worlds.len();
+    let worlds: Vec<&World> = match std::env::var("ONLY") {
+        Ok(only) => worlds.iter().filter(|world| world.name.contains(&only)).collect(),
+        Err(_) => {
+            let few = worlds.len().div_ceil(ONE_OF);
+            sample::of(
+                &format!("schwab, {}", title.to_lowercase()),
+                "worlds",
+                "schwab",
+                few,
+                worlds.iter().collect(),
+            )
+        }
+    };
     let told = crate::side_by_side::side_by_side(worlds.len(), WORLDS_PER_CPU, |index| {
         let begun = Instant::now();
         let failed = catch_unwind(AssertUnwindSafe(|| (worlds[index].plays)())).err();
@@ -62,4 +79,5 @@ pub fn play(title: &str, worlds: &[World]) {
         .filter_map(|(world, (failed, _))| failed.as_ref().map(|words| format!("`{}`: {words}", world.name)))
         .collect();
     assert!(failures.is_empty(), "{} of {} worlds\n{}", failures.len(), worlds.len(), failures.join("\n\n"));
+    worlds.len() == all
 }

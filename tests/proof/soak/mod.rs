@@ -1,5 +1,5 @@
 //! The soak: the real process under 100 fills a second, with its socket cut every 20 s, its broker away every 60 s and
-//! SIGKILL every 90 s, for as long as it is asked to (`scripts/soak SECONDS`).
+//! SIGKILL every 90 s, for as long as it is asked to (`scripts/prove soak SECONDS`).
 //!
 //! What a short test can not see is looked at here: memory, descriptors, threads and the ledger's log must stay within
 //! bounds, a start must stay quick when the ledger has grown, and at the end every fill of the canonical chain is
@@ -88,7 +88,7 @@ fn rests(bench: &Bench) -> bool {
 }
 
 #[test]
-#[ignore = "runs for SOAK_SECONDS: `scripts/soak SECONDS`"]
+#[ignore = "runs for SOAK_SECONDS: `scripts/prove soak SECONDS`"]
 fn nothing_is_lost_doubled_or_grows_without_bound() {
     let length = Duration::from_secs(seconds());
     let broker = Broker::start();
