@@ -19,6 +19,8 @@ mod hostile_node;
 #[path = "../floor/node.rs"]
 mod node;
 mod reconcile;
+#[path = "../floor/sample.rs"]
+mod sample;
 #[path = "../floor/truth.rs"]
 #[allow(dead_code, reason = "proof uses the rest")]
 mod truth;

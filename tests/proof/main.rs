@@ -20,6 +20,7 @@ mod node;
 #[path = "../recorded/mod.rs"]
 mod recorded;
 mod reorg_matrix;
+#[path = "../floor/sample.rs"]
 mod sample;
 mod schwab_matrix;
 #[path = "../floor/side_by_side.rs"]

@@ -14,6 +14,7 @@ use counterfill::crash::Point::{self, *};
 use super::bench::Bench;
 use super::{World, play, world};
 use crate::crash_matrix::watch::{Aim, Watch};
+use crate::sample;
 use crate::truth::{Deal, buy, sell};
 
 /// What is passed on the way, and where the process dies.
@@ -39,6 +40,8 @@ const STARTING: [Way; 10] = [
     &[QuotesBefore],
     &[QuotesAfter],
 ];
+/// So many of the steps are played where not all are.
+const FEW: usize = 4;
 /// Two things may fall into one commit, and a step is passed over; then it is tried again.
 pub const TRIES_MAX: usize = 4;
 /// After so many lists an order that is not there waits for a person, and the step was passed over.
@@ -161,7 +164,9 @@ impl Bench {
 
 fn ended_everywhere(name: &str, kind: Kind, with: Signal, ways: Vec<Way>) -> World {
     let what = kind.clone();
-    world(format!("{name}: {with:?} at {} steps", ways.len()), move || {
+    let title = format!("{name}: {with:?} at {} steps", ways.len());
+    world(title.clone(), move || {
+        let ways = sample::of(&format!("schwab, {title}"), "steps", "schwab", FEW, ways.clone());
         let mut bench = Bench::new();
         bench.has_traded();
         let mut shares = 3;
