@@ -17,6 +17,12 @@ use crate::fills::{DeadEvent, Fill, PendingFill, Skipped, TokenFact};
 use crate::hedges::{Decision, HaltKind, Intent, IntentState};
 use crate::units::{BlockRef, FillId, IntentId, LogId, Millis, OrderId, Price, Shares, Symbol};
 
+/// An entry counts if it is the fill's last. `count(*) - 1` is its number, for they have no gaps; `max(n)` held against a value
+/// that is bound would make SQLite compile the statement anew for each fill (built with STAT4, as bundled).
+const COUNT: &str = "INSERT INTO fill_counts (fill, n, at) SELECT ?1, ?2, ?3 \
+                     WHERE ?2 = (SELECT count(*) - 1 FROM fill_entries WHERE fill = ?1) \
+                     AND (?2 % 2 = 0 OR EXISTS (SELECT 1 FROM fill_counts WHERE fill = ?1 AND n = ?2 - 1))";
+
 impl Ledger {
     /// Commits a batch at the moment `at`; an empty batch writes nothing.
     ///
@@ -315,12 +321,7 @@ impl Batch<'_> {
         let fill = self.row_of(id)?;
         // Only the last entry counts: a fill reversed before it counted moves nothing. A reversal counts exactly when
         // the entry before it did.
-        let written = self.run(
-            "INSERT INTO fill_counts (fill, n, at) SELECT ?1, ?2, ?3 \
-             WHERE ?2 = (SELECT max(n) FROM fill_entries WHERE fill = ?1) \
-             AND (?2 % 2 = 0 OR EXISTS (SELECT 1 FROM fill_counts WHERE fill = ?1 AND n = ?2 - 1))",
-            (fill, n, self.at.0),
-        )?;
+        let written = self.run(COUNT, (fill, n, self.at.0))?;
         if written != 1 {
             return contradiction(format!("entry {n} of fill {id} may not count"));
         }
@@ -693,6 +694,20 @@ const fn live(state: IntentState) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::Stamp;
+
+    #[test]
+    fn what_counts_is_not_compiled_anew_for_each_fill() {
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        let tables = "CREATE TABLE fill_entries (fill INTEGER, n INTEGER, PRIMARY KEY (fill, n)) WITHOUT ROWID; \
+                      CREATE TABLE fill_counts (fill INTEGER, n INTEGER, at INTEGER, PRIMARY KEY (fill, n)) WITHOUT ROWID;";
+        conn.execute_batch(tables).unwrap();
+        let mut statement = conn.prepare(COUNT).unwrap();
+        for fill in 0..10 {
+            conn.execute("INSERT INTO fill_entries VALUES (?1, 0)", [fill]).unwrap();
+            assert_eq!(statement.execute((fill, 0, 0)).unwrap(), 1);
+        }
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+    }
 
     #[test]
     fn a_full_disk_in_the_middle_of_a_batch_leaves_nothing_of_it_and_the_next_one_works() {
