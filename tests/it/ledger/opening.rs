@@ -311,9 +311,9 @@ fn the_first_ledgers_are_migrated_with_every_row_they_hold() {
     raw.execute_batch(
         "INSERT INTO halts VALUES (1, 'TSLA', 'rejects', 1, 'five', 'engine', 5), (2, 'TSLA', 'rejects', 0, 'ok', 'ann', 6), \
          (3, NULL, 'foreign_order', 1, 'old', 'engine', 7); INSERT INTO last_commit VALUES (1, 7, 1, 6, 5);
-         INSERT INTO intents SELECT value, 'cf-a-' || value, 'AAPL', 'BUY', '1', 'Refused', NULL, 1, value, value, value,
-         NULL, '0', 0, 0, NULL, json_extract('[\"margin\",\"not sent: refused connection\",\"gate: 429\",\"no\"]',
-         '$[' || (value - 1) || ']') FROM json_each('[1,2,3,4]');",
+         WITH refused (n, reason) AS (VALUES (1, 'margin'), (2, 'not sent: refused connection'), (3, 'gate: 429'), (4, 'no'))
+         INSERT INTO intents SELECT n, 'cf-a-' || n, 'AAPL', 'BUY', '1', 'Refused', NULL, 1, n, n, n, NULL, '0', 0, 0, NULL,
+         reason FROM refused;",
     )
     .unwrap();
     drop(raw);
