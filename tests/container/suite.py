@@ -682,8 +682,9 @@ def test_every_variable_by_environment() -> None:
     assert set(rows) == set(given), set(rows) ^ set(given)
     for name, row in rows.items():
         assert row["source"] == "environment", row
-        shown = {"WS_RPC_URL": "wss://rpc.example.com", "ALERT_WEBHOOK_URL": "https://hooks.example.com"}
-        assert row["value"] == shown.get(name, given[name]) or hidden(row), row
+        # Of an address that holds a secret only scheme and host are shown.
+        shown = re.match(r"\w+://[^/]+", given[name])[0] if name in by_file() and "://" in given[name] else given[name]
+        assert row["value"] == shown or hidden(row), row
     figures["variables"] = len(rows)
 
 
