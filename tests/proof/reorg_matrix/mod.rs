@@ -19,13 +19,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
-use crate::sample;
 use world::{Case, Cell, Fate, POINTS, Seen};
 
 /// Blocks that leave the chain. The window is 64.
 const DEPTHS: [u64; 6] = [1, 2, 7, 12, 64, 65];
-/// So many of the worlds are played where not all are: one of each depth, seen either way.
-const FEW: usize = 12;
 /// Worlds at once: most of their time they wait for a broker that takes its time.
 const AT_ONCE: usize = 12;
 
@@ -87,7 +84,7 @@ fn table(cases: &[Case], rows: &[Row]) -> String {
 #[test]
 fn every_depth_with_every_hedge_and_every_return() {
     let begun = Instant::now();
-    let cases = sample::of("reorg", "worlds", "reorg", FEW, cases());
+    let cases = cases();
     let rows = all_played(&cases);
     let cells = cases.len() * POINTS.len();
     let told = format!(
