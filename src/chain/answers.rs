@@ -27,6 +27,8 @@ const RIPE_S: u64 = 2;
 const RIPE_BLOCKS: u64 = 8;
 /// The same by our clock, where the chain itself stands still.
 pub(super) const AGAIN_MS: i64 = 3_000;
+/// Seconds by the chain's own clock after which an answer that lacks a pushed log is believed, where nothing can prove it.
+const OLD_S: u64 = 60;
 /// Blocks below the cursor that a start asks about once more: the end of the last process may have come first.
 const ADOPTED_MAX: usize = 8;
 /// How often the sweep looks back for one finding; a range is dropped when a push comes in between.
@@ -94,6 +96,14 @@ impl Answers {
     pub(super) fn of(&self, block: BlockRef) -> Option<&Answer> {
         let kept = self.blocks.get(&(block.number, block.hash)).filter(|kept| !kept.adopted)?;
         Some(&kept.answer)
+    }
+
+    /// Whether the chain has gone on for so long since this block that no index is still behind it.
+    pub(super) fn is_old(&self, header: &Header) -> bool {
+        self.head.as_ref().is_some_and(|head| {
+            head.timestamp >= header.timestamp.saturating_add(OLD_S)
+                || head.number >= header.number.saturating_add(WINDOW_DEPTH_BLOCKS)
+        })
     }
 
     /// Keeps an answer, if there is room.

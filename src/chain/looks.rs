@@ -432,6 +432,12 @@ async fn pushed_evidence_of_a_node_without_receipts_does_not_stop_the_line() {
     };
     let pushed = LogId { block, tx_hash, log_index: 0 };
     world.view.evidence.push(pushed);
+    // Not within the first minute, however often it is asked: the index may be behind.
+    for _ in 0..20 {
+        assert!(matches!(world.look_with(u64::MAX).await, Err(Trouble::Rpc(RpcError::Refused { .. }))));
+        assert!(world.view.cursor.is_some_and(|cursor| cursor.number < number));
+    }
+    (0..64).for_each(|_| _ = world.mine(false));
     let mut put_off = 0;
     let sweep = loop {
         match world.look_with(u64::MAX).await {
@@ -442,7 +448,6 @@ async fn pushed_evidence_of_a_node_without_receipts_does_not_stop_the_line() {
         }
         assert!(put_off < 20, "the line stands");
     };
-    assert!((3..6).contains(&put_off), "{put_off}");
     assert_eq!(world.memory.ways.unproven(), 1);
     assert!(sweep.target.number >= number);
     // One that shows it after all books it.
@@ -453,6 +458,11 @@ async fn pushed_evidence_of_a_node_without_receipts_does_not_stop_the_line() {
     let block = world.node.lock().unwrap().chain.block_at(number).unwrap().reference();
     let tx_hash = world.node.lock().unwrap().chain.block_at(number).unwrap().txs[0].hash;
     world.view.evidence.push(LogId { block, tx_hash, log_index: 0 });
+    world.node.lock().unwrap().unindexed.insert(number);
+    for _ in 0..10 {
+        assert!(world.look_with(u64::MAX).await.is_err());
+    }
+    world.node.lock().unwrap().unindexed.clear();
     world.settles().await;
-    assert_eq!((world.fills_at(), world.memory.ways.unproven()), (vec![number], 0));
+    assert_eq!(world.fills_at(), [number]);
 }

@@ -395,8 +395,13 @@ impl<'a> Reader<'a> {
                 Ok(receipt.map(|receipt| receipt.logs))
             }
             (None, Some(refusal)) => {
-                log::debug!("block {block} is asked once more, and believed: {refusal}");
-                self.logs_of(block).await.map(Some)
+                let logs = self.logs_of(block).await?;
+                // A push is better evidence than two answers of an index that may be behind: it is given a minute.
+                if !self.answers.is_old(&header) && !logs.iter().any(|log| log.tx_hash == tx_hash) {
+                    return Err(refusal.into());
+                }
+                log::debug!("block {block} was asked once more, and is believed: {refusal}");
+                Ok(Some(logs))
             }
             // It answers, and is behind: the receipt comes.
             (None, None) => Err(contradiction()),
