@@ -19,7 +19,8 @@ mod nearest;
 pub mod report;
 pub mod run;
 pub mod serve;
-pub mod sim;
+#[cfg(feature = "trials")]
+pub mod trial;
 pub mod trust;
 pub mod verbs;
 pub mod version;
@@ -29,3 +30,4 @@ pub(crate) use counterfill_core::mutants;
 pub use counterfill_core::{engine, fills, hedges, ports, positions, units};
 pub use counterfill_ledger as ledger;
 pub use counterfill_ledger::crash;
+pub use counterfill_sim as sim;

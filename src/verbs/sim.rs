@@ -1,6 +1,6 @@
 //! `bot sim`: thousands of trials in which everything breaks, and whether money was lost or moved twice in any.
 //!
-//! The trials are `sim::trial`'s; here they are counted, shown while they run, and told when one fails: the shortest
+//! The trials are `trial`'s; here they are counted, shown while they run, and told when one fails: the shortest
 //! schedule that fails the same way, and the one command that plays it again.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Ended;
 use crate::exit;
-use crate::sim::trial::{self, Tally, Told};
+use crate::trial::{self, Tally, Told};
 use crate::units::Shares;
 use crate::verbs::terms::SimTerms;
 

@@ -6,12 +6,12 @@
 
 use std::fmt;
 
-use super::super::chain::Blooms;
-use super::super::provider::Provider;
 use super::calendar::{self, BEGINNINGS};
 use super::dice::Dice;
 use super::provider;
 use super::venue::Venue;
+use crate::sim::chain::Blooms;
+use crate::sim::provider::Provider;
 use crate::units::{Shares, Side};
 
 /// Tickers of a trial.

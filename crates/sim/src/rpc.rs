@@ -11,7 +11,7 @@ use alloy::sol_types::{SolCall, SolValue};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::chain::abi::token::IToken;
+use counterfill_core::fills::abi::token::IToken;
 
 use super::chain::{FINALIZED_DEPTH_BLOCKS, SAFE_DEPTH_BLOCKS, SimBlock, SimChain, Token};
 use super::faults::{Faults, RpcFault};
@@ -32,7 +32,8 @@ pub struct RpcError {
 
 impl RpcError {
     /// An error of this code.
-    pub(crate) fn new(code: i64, message: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn new(code: i64, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), data: None }
     }
 
@@ -292,7 +293,7 @@ fn from_view(
 ///
 /// # Errors
 /// Where it is neither.
-#[cfg(feature = "trials")]
+#[cfg(feature = "by-hand")]
 pub(crate) fn block_named(
     chain: &SimChain,
     faults: &mut Faults,
@@ -396,7 +397,8 @@ fn returned(token: &Token, input: &Bytes, number: u64) -> Option<Bytes> {
         IToken::convertToAssetsCall::SELECTOR => {
             let (_, ratio) = token.assets_per_1e18.range(..=number).next_back()?;
             let shares = IToken::convertToAssetsCall::abi_decode(input).ok()?.shares;
-            (shares.checked_mul(*ratio)? / U256::from(crate::units::ONE.unsigned_abs())).abi_encode()
+            (shares.checked_mul(*ratio)? / U256::from(counterfill_core::units::ONE.unsigned_abs()))
+                .abi_encode()
         }
         _ => return None,
     };

@@ -17,8 +17,8 @@ use super::script::Form::{Alice, Bob, Take};
 use super::script::Scene::{Cut, Fork, Heal, Leave, Mine, Noise, Pause, Return, Together};
 use super::script::{Deal, SCRIPT, Scene, deal};
 use super::server::SimNode;
-use crate::units::{BlockRef, Cash, ONE, ParseError, Price, Shares, Side, Symbol};
 use Side::{Buy, Sell};
+use counterfill_core::units::{BlockRef, Cash, ONE, ParseError, Price, Shares, Side, Symbol};
 
 /// The chain id of the demo's chain: none that exists, so that its ledger fits no other chain.
 pub const STORY_CHAIN_ID: u64 = 31_337_001;

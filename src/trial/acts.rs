@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use super::super::chain::{SimBlock, Tx};
-use super::super::faults::{DropPushes, Faults, RpcFault, Times};
 use super::operator;
 use super::schedule::{Act, Death, NodeFault, Replay};
 use super::world::{Event, World, symbol};
+use crate::sim::chain::{SimBlock, Tx};
+use crate::sim::faults::{DropPushes, Faults, RpcFault, Times};
 
 /// A clock that was off by more can hide orders from a ledger that is put back: documented, and not tried here.
 const CLOCK_OFF_MS_MAX: i64 = 200_000;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, Log, LogData, U256, keccak256};
 
-use super::super::chain::{SimChain, Token, Tx};
-use super::super::logs::{Asset, BookKind, Leg, OrderBook};
 use super::schedule::{Deal, Form, TICKERS};
 use crate::chain::ChainConfig;
 use crate::chain::abi::TOPICS;
+use crate::sim::chain::{SimChain, Token, Tx};
+use crate::sim::logs::{Asset, BookKind, Leg, OrderBook};
 use crate::units::{Cash, ONE, Shares, Side};
 
 /// The chain id of trials: none that exists.

@@ -1,11 +1,11 @@
 //! A bot that is 64 blocks behind, before a provider that takes so many calls a second, on a chain whose blooms are full:
 //! how many calls and how much simulated time it takes to the head.
 
-use super::super::chain::{Blooms, SimChain};
-use super::super::provider::{Plan, Provider, Words};
 use super::runner::within_time;
 use super::schedule::{self, Deal, Form};
 use super::world::World;
+use crate::sim::chain::{Blooms, SimChain};
+use crate::sim::provider::{Plan, Provider, Words};
 use crate::units::Side;
 
 const BEHIND_BLOCKS: u64 = 64;

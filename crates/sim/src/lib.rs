@@ -5,7 +5,7 @@
 //! [`faults`] at hand. [`story`] is what happens in the demo. `bot demo` and the tests stand the bot before it, so that
 //! nothing of the bot's own path is simulated.
 //!
-//! It refuses to know the bot: the shapes of the events and the topics (`chain::abi`) are shared, nothing that reads
+//! It refuses to know the bot: the shapes of the events and the topics (`fills::abi` of the core) are shared, nothing that reads
 //! them, no ledger, no engine. Nothing here is random: the same calls with the same seed give the same hashes.
 
 pub mod chain;
@@ -17,10 +17,8 @@ mod script;
 pub mod server;
 mod socket;
 pub mod story;
-#[cfg(feature = "trials")]
-pub mod trial;
 mod wire;
-mod world;
+pub mod world;
 
 pub use chain::{Blooms, SimBlock, SimChain, SimError, Token, Tx};
 pub use faults::{DropPushes, Faults, RpcFault, Times};

@@ -3,9 +3,9 @@
 //! It plays only what the bot promises to bear (decision 0056): a log is pushed to the bot that is connected, or told with
 //! the next block at the latest.
 
-use super::super::chain::Blooms;
-use super::super::provider::{Lag, Plan, Provider, Until, Words};
 use super::dice::Dice;
+use crate::sim::chain::Blooms;
+use crate::sim::provider::{Lag, Plan, Provider, Until, Words};
 
 /// So many trials of a hundred are before a node as it is without a provider, on a quiet chain.
 const OWN_NODES_PERCENT: u64 = 15;

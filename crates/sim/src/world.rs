@@ -17,16 +17,18 @@ use super::faults::{DropPushes, Faults};
 use super::provider::Gateway;
 use super::rpc::{self, LogFilter, RpcError};
 use super::wire;
-use crate::chain::abi::{AFTER_CLEAR_V4, AFTER_CLEAR_V5};
-use crate::units::BlockRef;
+use counterfill_core::fills::abi::{AFTER_CLEAR_V4, AFTER_CLEAR_V5};
+use counterfill_core::units::BlockRef;
 
 /// Where a take's and an after-clear's first amount ends within the data: the third word's last byte.
 const AMOUNT_BYTE: usize = 95;
 
 /// What one socket has yet to be sent.
 #[derive(Debug)]
-pub(super) enum Frame {
+pub enum Frame {
+    /// A message in text.
     Text(String),
+    /// One in bytes.
     Binary(Vec<u8>),
 }
 
@@ -39,15 +41,18 @@ enum Interest {
 
 /// One connected client. Dropping it closes the connection at once, without a word.
 #[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) queue: mpsc::Sender<Frame>,
+pub struct Socket {
+    /// What it has yet to be sent.
+    pub queue: mpsc::Sender<Frame>,
     /// What serves it; none where nothing does and the queue is read by hand.
-    pub(super) task: Option<AbortHandle>,
+    pub task: Option<AbortHandle>,
     subscriptions: BTreeMap<String, Interest>,
 }
 
 impl Socket {
-    pub(super) fn new(queue: mpsc::Sender<Frame>, task: Option<AbortHandle>) -> Self {
+    /// One without subscriptions.
+    #[must_use]
+    pub fn new(queue: mpsc::Sender<Frame>, task: Option<AbortHandle>) -> Self {
         Self { queue, task, subscriptions: BTreeMap::new() }
     }
 }
@@ -89,31 +94,43 @@ impl Counters {
 
 /// Everything behind the lock.
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) chain: SimChain,
-    pub(super) faults: Faults,
-    pub(super) gateway: Gateway,
+pub struct World {
+    /// The chain.
+    pub chain: SimChain,
+    /// What goes wrong next.
+    pub faults: Faults,
+    /// The provider before it.
+    pub gateway: Gateway,
     counters: Counters,
-    pub(super) sockets: BTreeMap<u64, Socket>,
+    /// Who is connected, by number.
+    pub sockets: BTreeMap<u64, Socket>,
     next_subscription: u64,
 }
 
 /// One thing to be pushed.
-pub(super) enum Push {
+#[derive(Debug)]
+pub enum Push {
+    /// A head, as JSON.
     Head(Value),
-    Log { log: Log, value: Value },
+    /// A log: itself, and as JSON.
+    Log {
+        /// For the filters.
+        log: Log,
+        /// For the wire.
+        value: Value,
+    },
 }
 
 impl World {
     /// The chain, nobody connected, no fault.
-    pub(super) fn new(chain: SimChain) -> Self {
+    pub fn new(chain: SimChain) -> Self {
         let (faults, counters) = (Faults::default(), Counters::default());
         let gateway = Gateway::default();
         Self { chain, faults, gateway, counters, sockets: BTreeMap::new(), next_subscription: 0 }
     }
 
     /// What happened so far.
-    pub(super) fn counters(&self) -> Counters {
+    pub fn counters(&self) -> Counters {
         let Gateway { refused, left_out, stateless, .. } = self.gateway;
         Counters {
             beyond_the_plan: refused,
@@ -124,7 +141,7 @@ impl World {
     }
 
     /// One more connection, by its number.
-    pub(super) const fn connected(&mut self) -> u64 {
+    pub const fn connected(&mut self) -> u64 {
         self.counters.connections += 1;
         self.counters.connections
     }
@@ -166,12 +183,7 @@ impl World {
     }
 
     /// The answer to one call.
-    pub(super) fn answer(
-        &mut self,
-        socket: Option<u64>,
-        method: &str,
-        params: &Value,
-    ) -> Result<Value, RpcError> {
+    pub fn answer(&mut self, socket: Option<u64>, method: &str, params: &Value) -> Result<Value, RpcError> {
         self.take(method)?;
         match (method, socket) {
             ("eth_subscribe", Some(socket)) => self.subscribe(socket, params),
@@ -192,8 +204,8 @@ impl World {
 
     /// The block that such a question names, as this node sees it, counted and refused as [`World::answer`] does: for an
     /// answer that was made before. None where the whole transactions are asked for.
-    #[cfg(feature = "trials")]
-    pub(super) fn block_named(&mut self, params: &Value) -> Option<Result<Option<B256>, RpcError>> {
+    #[cfg(feature = "by-hand")]
+    pub fn block_named(&mut self, params: &Value) -> Option<Result<Option<B256>, RpcError>> {
         if params[1].as_bool() == Some(true) {
             return None;
         }
@@ -204,8 +216,8 @@ impl World {
     }
 
     /// A block with its transactions' hashes.
-    #[cfg(feature = "trials")]
-    pub(super) fn block_value(&self, hash: B256) -> Value {
+    #[cfg(feature = "by-hand")]
+    pub fn block_value(&self, hash: B256) -> Value {
         self.chain.block(hash).map_or(Value::Null, |block| wire::block(block, false, self.chain.chain_id()))
     }
 
@@ -271,7 +283,8 @@ impl World {
         self.subscriptions() > 0 && told == wanted && !half_open && !push_without_block_hash
     }
 
-    pub(super) fn block_pushes(&mut self, block: &SimBlock) -> Vec<Push> {
+    /// A block's pushes: its head, and each log that somebody wants.
+    pub fn block_pushes(&mut self, block: &SimBlock) -> Vec<Push> {
         let mut pushes = Vec::new();
         if self.faults.drop_pushes != DropPushes::All {
             pushes.push(Push::Head(wire::header(block)));
@@ -281,7 +294,7 @@ impl World {
     }
 
     /// Tells every subscriber that `gone` left the chain (newest first) and `fresh` joined it.
-    pub(super) fn announce(&mut self, gone: &[B256], fresh: &[BlockRef]) {
+    pub fn announce(&mut self, gone: &[B256], fresh: &[BlockRef]) {
         let block = |chain: &SimChain, hash| chain.block(hash).cloned();
         let mut pushes = Vec::new();
         if self.faults.removed_pushes {
@@ -298,7 +311,7 @@ impl World {
     }
 
     /// Pushes a log that never was on any chain, as if it were the first of the newest block.
-    pub(super) fn push_phantom(&mut self, log: Log) {
+    pub fn push_phantom(&mut self, log: Log) {
         let tx = self.chain.tx(vec![log]);
         let tip = self.chain.tip();
         let Some(mut block) = self.chain.block(tip.hash).cloned() else { return };
@@ -307,7 +320,8 @@ impl World {
         self.push(pushes);
     }
 
-    pub(super) fn push(&mut self, mut pushes: Vec<Push>) {
+    /// Queues pushes for whoever subscribed, as the faults would have them.
+    pub fn push(&mut self, mut pushes: Vec<Push>) {
         if self.faults.half_open {
             return;
         }

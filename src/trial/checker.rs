@@ -24,12 +24,12 @@ use std::fmt;
 use alloy::primitives::B256;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::super::chain::SimChain;
 use super::broker::Book;
 use super::market::{Market, Meaning};
 use super::order::Order;
 use super::schedule::TICKERS;
 use super::venue::Venue;
+use crate::sim::chain::SimChain;
 use crate::units::{ONE, Side};
 
 /// What went wrong.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use alloy::primitives::{Address, B256, Bloom, Log, U256, keccak256};
 
-use crate::units::BlockRef;
+use counterfill_core::units::BlockRef;
 
 /// Seconds between two blocks, as on Base.
 const BLOCK_TIME_S: u64 = 2;

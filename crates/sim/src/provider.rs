@@ -201,7 +201,7 @@ impl Provider {
 #[derive(Debug, Clone, Copy)]
 enum Clock {
     Real(Instant),
-    #[cfg(feature = "trials")]
+    #[cfg(any(test, feature = "by-hand"))]
     Told(u64),
 }
 
@@ -214,7 +214,7 @@ struct Told {
 
 /// The provider at work.
 #[derive(Debug)]
-pub(super) struct Gateway {
+pub struct Gateway {
     provider: Provider,
     clock: Clock,
     /// Thousandths of a unit in the bucket.
@@ -241,23 +241,25 @@ impl Gateway {
     fn now_ms(&self) -> u64 {
         match self.clock {
             Clock::Real(begun) => u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            #[cfg(feature = "trials")]
+            #[cfg(any(test, feature = "by-hand"))]
             Clock::Told(now_ms) => now_ms,
         }
     }
 
     /// From now on time is what it is told.
-    #[cfg(feature = "trials")]
-    pub(super) const fn set_now_ms(&mut self, now_ms: u64) {
+    #[cfg(any(test, feature = "by-hand"))]
+    pub const fn set_now_ms(&mut self, now_ms: u64) {
         self.clock = Clock::Told(now_ms);
     }
 
-    pub(super) const fn provider(&self) -> Provider {
+    /// What it is like.
+    #[must_use]
+    pub const fn provider(&self) -> Provider {
         self.provider
     }
 
     /// Another provider, with a full bucket.
-    pub(super) fn become_provider(&mut self, provider: Provider) {
+    pub fn become_provider(&mut self, provider: Provider) {
         self.provider = provider;
         self.have = provider.plan.map_or(0, |plan| plan.burst.saturating_mul(MILLI));
         self.counted_at_ms = self.now_ms();
@@ -292,7 +294,7 @@ impl Gateway {
     }
 
     /// Whatever was told so far is indexed, and its state is there.
-    pub(super) fn catch_up(&mut self) {
+    pub fn catch_up(&mut self) {
         self.told.clear();
     }
 
@@ -302,8 +304,8 @@ impl Gateway {
     }
 
     /// Whoever heard the pushes so far is gone.
-    #[cfg(feature = "trials")]
-    pub(super) fn forget_pushes(&mut self) {
+    #[cfg(any(test, feature = "by-hand"))]
+    pub fn forget_pushes(&mut self) {
         self.told.values_mut().for_each(|told| told.pushed = false);
     }
 
@@ -341,7 +343,7 @@ mod tests {
     use super::super::chain::{Blooms, Token};
     use super::super::world::{Socket, World};
     use super::*;
-    use crate::units::BlockRef;
+    use counterfill_core::units::BlockRef;
 
     const TOKEN: Address = Address::repeat_byte(0x11);
 

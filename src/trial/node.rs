@@ -23,11 +23,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use tower_service::Service;
 
-use super::super::chain::SimChain;
-use super::super::rpc::RpcError;
-use super::super::world::{Frame, Socket, World};
 use crate::chain::abi::TOPICS;
 use crate::chain::rpc::TooLate;
+use crate::sim::chain::SimChain;
+use crate::sim::rpc::RpcError;
+use crate::sim::world::{Frame, Socket, World};
 
 /// Pushed frames that may wait; a trial never has so many.
 const QUEUED_FRAMES_MAX: usize = 16_384;

@@ -16,7 +16,7 @@ use super::faults::{DropPushes, Faults, RpcFault, Times};
 use super::provider::Provider;
 use super::socket;
 use super::world::{Counters, Frame, World};
-use crate::units::BlockRef;
+use counterfill_core::units::BlockRef;
 
 /// What handle, sockets and accept loop share.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 use Form::{Alice, Bob, Take};
 use Scene::{Cut, Fork, Heal, Leave, Mine, Noise, Pause, Return, Together};
 
-use crate::units::Side::{self, Buy, Sell};
+use counterfill_core::units::Side::{self, Buy, Sell};
 
 /// How a trade of ours happens: one order taken, or ours cleared first or second.
 #[derive(Debug, Clone, Copy)]

@@ -138,7 +138,7 @@ pub(super) struct World {
     pub(super) backups: Vec<Snapshot>,
     pub(super) restored: bool,
     pub(super) left: Vec<B256>,
-    pub(super) dropped: Vec<super::super::chain::Tx>,
+    pub(super) dropped: Vec<crate::sim::chain::Tx>,
     pub(super) highest: u64,
     pub(super) seen_head: u64,
     pub(super) silent_since: Option<i64>,
@@ -370,7 +370,7 @@ impl World {
     }
 
     /// Mines and announces.
-    pub(super) fn mine(&mut self, txs: Vec<super::super::chain::Tx>) -> BlockRef {
+    pub(super) fn mine(&mut self, txs: Vec<crate::sim::chain::Tx>) -> BlockRef {
         let block = self.node.with(|world| {
             let block = world.chain.mine(txs);
             world.announce(&[], &[block]);
@@ -393,7 +393,7 @@ impl World {
         self.trace.say(self.now, 60, || "the world calms down".into());
         self.calm_since = Some(self.now);
         self.kill = None;
-        self.node.with(|world| world.faults = super::super::faults::Faults::default());
+        self.node.with(|world| world.faults = crate::sim::faults::Faults::default());
         self.node.slow(false);
         self.broker.book().calm_down();
         self.mend_disk();

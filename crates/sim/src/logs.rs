@@ -11,9 +11,9 @@ use alloy::primitives::aliases::{I224, U224};
 use alloy::primitives::{Address, B256, Bytes, Log, LogData, U256, b256};
 use alloy::sol_types::{SolEvent, SolValue};
 
-use crate::chain::abi::v4::{self, IOrderBookV4, IOrderBookV4Bytes32Context};
-use crate::chain::abi::v5::{self, IOrderBookV5};
-use crate::units::{Cash, Shares, Side};
+use counterfill_core::fills::abi::v4::{self, IOrderBookV4, IOrderBookV4Bytes32Context};
+use counterfill_core::fills::abi::v5::{self, IOrderBookV5};
+use counterfill_core::units::{Cash, Shares, Side};
 
 /// Decimal places of an atom.
 const ATOM_DECIMALS: u8 = 18;
