@@ -6,8 +6,6 @@
 //! of docs/protocol.md, the rules about money.
 
 pub mod alerts;
-pub mod broker;
-pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod doctor;
@@ -21,13 +19,15 @@ pub mod run;
 pub mod serve;
 #[cfg(feature = "trials")]
 pub mod trial;
-pub mod trust;
 pub mod verbs;
 pub mod version;
 
+pub use counterfill_broker as broker;
+pub use counterfill_chain as chain;
 #[cfg(test)]
 pub(crate) use counterfill_core::mutants;
 pub use counterfill_core::{engine, fills, hedges, ports, positions, units};
 pub use counterfill_ledger as ledger;
 pub use counterfill_ledger::crash;
 pub use counterfill_sim as sim;
+pub use counterfill_trust as trust;

@@ -3,6 +3,7 @@
 //! Invariant: what other crates say below `info` is never logged, whatever `RUST_LOG` asks for. They print requests
 //! whole, and the node's URL is its key.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use env_logger::{Builder, Target};
@@ -37,6 +38,21 @@ pub fn start(logs: &Logs) {
 /// A logger that keeps what other crates print of our requests to itself.
 struct Discreet(env_logger::Logger);
 
+/// Our crates that log, without the program's name before theirs.
+const PARTS: [&str; 3] = ["broker", "chain", "sim"];
+
+/// What a person calls who speaks: `counterfill::chain` is a crate, and is filtered and shown as the module it was.
+fn name(target: &str) -> Cow<'_, str> {
+    let part = target.strip_prefix(concat!(env!("CARGO_CRATE_NAME"), "_"));
+    match part {
+        Some(part) if PARTS.contains(&part.split("::").next().unwrap_or(part)) => {
+            format!("{}::{part}", env!("CARGO_CRATE_NAME")).into()
+        }
+        _ => target.into(),
+    }
+}
+
+/// Whether it is ours, or worth it.
 fn may_be_said(metadata: &Metadata<'_>) -> bool {
     let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
     ours || metadata.level() <= Level::Info
@@ -44,12 +60,19 @@ fn may_be_said(metadata: &Metadata<'_>) -> bool {
 
 impl Log for Discreet {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        may_be_said(metadata) && self.0.enabled(metadata)
+        let name = name(metadata.target());
+        let metadata = Metadata::builder().level(metadata.level()).target(&name).build();
+        may_be_said(&metadata) && self.0.enabled(&metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
+        let name = name(record.target());
+        let mut named = Record::builder();
+        named.args(*record.args()).level(record.level()).target(&name);
+        named.module_path(record.module_path()).file(record.file()).line(record.line());
+        let record = named.build();
         if may_be_said(record.metadata()) {
-            self.0.log(record);
+            self.0.log(&record);
         }
     }
 
@@ -78,6 +101,9 @@ mod tests {
         let rows = [
             ("counterfill::chain", Level::Trace, true),
             ("counterfill", Level::Debug, true),
+            ("counterfill_chain::link", Level::Trace, true),
+            ("counterfill_broker", Level::Debug, true),
+            ("counterfill_other::chain", Level::Debug, false),
             ("counterfill_like::chain", Level::Debug, false),
             ("tungstenite::handshake::client", Level::Trace, false),
             ("ureq::run", Level::Debug, false),
@@ -89,6 +115,40 @@ mod tests {
             let metadata = Metadata::builder().target(target).level(level).build();
             assert_eq!(logger.enabled(&metadata), said, "{target} {level}");
         }
+    }
+
+    #[test]
+    fn a_crate_of_ours_has_the_name_of_a_module() {
+        let filters = "counterfill=info,counterfill::chain=trace,counterfill::broker::http=off";
+        let logger = Discreet(Builder::new().parse_filters(filters).target(Target::Stderr).build());
+        let rows = [
+            ("counterfill_chain::link", Level::Trace, true),
+            ("counterfill_broker::paper", Level::Info, true),
+            ("counterfill_broker::paper", Level::Debug, false),
+            ("counterfill_broker::http", Level::Error, false),
+            ("counterfill::run", Level::Debug, false),
+        ];
+        for (target, level, said) in rows {
+            let metadata = Metadata::builder().target(target).level(level).build();
+            assert_eq!(logger.enabled(&metadata), said, "{target} {level}");
+        }
+        assert_eq!(name("counterfill_chain::sweep"), "counterfill::chain::sweep");
+        assert_eq!(name("counterfill_like::chain"), "counterfill_like::chain");
+    }
+
+    #[test]
+    fn every_crate_of_ours_that_logs_is_named() {
+        let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/crates");
+        let mut logging: Vec<String> = std::fs::read_dir(crates)
+            .unwrap()
+            .filter_map(|folder| std::fs::read_to_string(folder.unwrap().path().join("Cargo.toml")).ok())
+            .filter(|manifest| manifest.contains("\nlog = "))
+            .filter_map(|manifest| {
+                Some(manifest.split_once("\nname = \"counterfill-")?.1.split('"').next()?.into())
+            })
+            .collect();
+        logging.sort();
+        assert_eq!(logging, PARTS);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const MESSAGES: [&str; 6] = ["message", "error", "reason", "detail", "details", 
 
 /// A text frame.
 #[derive(Debug)]
-pub(crate) enum Frame {
+pub enum Frame {
     /// A response to a question, or a notification.
     Item(PubSubItem),
     /// An error that does not say which question it answers.
@@ -25,7 +25,7 @@ pub(crate) enum Frame {
 }
 
 /// Reads a frame.
-pub(crate) fn read(text: &str) -> Frame {
+pub fn read(text: &str) -> Frame {
     match serde_json::from_str::<PubSubItem>(text) {
         Ok(PubSubItem::Response(Response { payload: ResponsePayload::Failure(_), .. })) | Err(_) => {
             // An error is read anew: beside the three fields that alloy keeps stands, with some, all that they say.

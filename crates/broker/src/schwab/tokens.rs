@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::grant::{End, Granted, Meaning, Secret};
 use super::vault::{Login, Refusal, Vault, VaultError};
-use crate::broker::{LoginFacts, Mend};
 use crate::units::Millis;
+use crate::{LoginFacts, Mend};
 
 /// An access token is renewed so long before its end.
 const LEEWAY: Duration = Duration::from_secs(120);
@@ -349,8 +349,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::broker::schwab::grant::End;
-    use crate::broker::schwab::vault::KEY_BYTES;
+    use crate::schwab::grant::End;
+    use crate::schwab::vault::KEY_BYTES;
 
     const NOW: Millis = Millis(1_800_000_000_000);
 

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use super::{Alpaca, Refused, wire};
-use crate::broker::{Quote, ReadError};
 use crate::units::{Millis, Symbol};
+use crate::{Quote, ReadError};
 
 /// Tickers in one question for quotes.
 const QUOTES_MAX: usize = 100;

@@ -17,8 +17,8 @@ use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 use super::backend::{Backend, Peer};
 use super::rpc::Lost;
 use super::upgrade;
-use crate::trust;
 use crate::units::Millis;
+use counterfill_trust as trust;
 
 /// Largest message taken from a node: 10,000 logs of 3 kB, which is where the usual nodes cut, fit in it.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;

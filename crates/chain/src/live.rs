@@ -274,9 +274,9 @@ pub(super) async fn pulse(rpc: &Rpc, facts: &watch::Sender<ChainFacts>, bell: &N
 mod tests {
     use super::*;
     use crate::fills::{TokenFact, TokenKind};
-    use crate::sim::logs::{Asset, BookKind, Leg as SimLeg, OrderBook};
     use crate::units::ONE;
     use alloy::primitives::Address;
+    use counterfill_sim::logs::{Asset, BookKind, Leg as SimLeg, OrderBook};
     use std::collections::BTreeMap;
 
     const OWNER: Address = Address::repeat_byte(1);

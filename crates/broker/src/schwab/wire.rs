@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::broker::LIVE_ACCOUNT_DIGITS;
-use crate::broker::digits::Digits;
-use crate::broker::http::{Answer, words};
-use crate::broker::{BrokerOrder, OrderStatus, Quote};
+use crate::LIVE_ACCOUNT_DIGITS;
+use crate::digits::Digits;
+use crate::http::{Answer, words};
 use crate::units::{Cash, Millis, OrderId, Price, Shares, Side, Symbol};
+use crate::{BrokerOrder, OrderStatus, Quote};
 
 /// Strategies within strategies deeper than this are not looked into.
 const NESTED_MAX: usize = 8;

@@ -15,8 +15,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 
 use super::plan::{Happening, Step, price_of_e4};
 use super::{BookExecution, BookOrder, PaperError};
-use crate::broker::{BrokerOrder, OrderStatus};
 use crate::units::{Cash, Millis, OrderId, ParseError, Price, Shares, Side, Symbol};
+use crate::{BrokerOrder, OrderStatus};
 
 /// `cfpb` in ASCII: tells a paper book from any other SQLite file.
 const APPLICATION_ID: i32 = 0x6366_7062;

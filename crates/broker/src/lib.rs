@@ -1,4 +1,4 @@
-//! The broker's end of the program: one trait ([`crate::ports::broker`]), three brokers.
+//! The broker's end of the program: one trait ([`counterfill_core::ports::broker`]), three brokers.
 //!
 //! The outcome of placing an order is an enum in which "I do not know" is a value of its own; nothing in this program
 //! may turn it into a yes or a no without reading the broker's own book (`protocol.md` 3.3 to 3.5). Calls block: they
@@ -11,6 +11,8 @@ mod pace;
 pub mod paper;
 pub mod schwab;
 pub mod secret;
+
+use counterfill_core::{ports, units};
 
 pub use crate::ports::broker::{
     AccountError, Broker, BrokerOrder, Denied, LIVE_ACCOUNT_DIGITS, LoginFacts, Mend, OrderStatus, Placed,

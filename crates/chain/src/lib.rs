@@ -5,12 +5,12 @@
 //! cursor and window only from the engine ([`ChainView`]), after they are committed.
 
 mod answers;
-pub(crate) mod backend;
-pub(crate) mod beginning;
+pub mod backend;
+pub mod beginning;
 pub mod bloom;
-#[cfg(feature = "trials")]
-pub(crate) mod by_hand;
-pub(crate) mod frame;
+#[cfg(feature = "by-hand")]
+pub mod by_hand;
+pub mod frame;
 mod link;
 mod live;
 #[cfg(test)]
@@ -43,9 +43,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::Address;
+use counterfill_core::{engine, fills, ports, units};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::beginning::at_start;
+pub use self::beginning::at_start;
 pub use self::link::{TransactionError, identify, passed_over, run, transaction};
 pub use self::socket::shown;
 pub use crate::fills::abi;
@@ -171,7 +172,7 @@ pub enum ChainStop {
 }
 
 impl ChainStop {
-    /// The process' exit code for it; all of them are in [`crate::exit`].
+    /// The process' exit code for it.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {

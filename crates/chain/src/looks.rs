@@ -22,9 +22,9 @@ use super::sweep::{Found, Memory, Survey};
 use super::tokens::Tokens;
 use super::{ChainConfig, ChainFacts, ChainView, window};
 use crate::fills::Event;
-use crate::sim::logs::{Asset, BookKind, Leg, OrderBook};
-use crate::sim::{SimBlock, SimChain};
 use crate::units::{BlockRef, LogId, Millis, ONE};
+use counterfill_sim::logs::{Asset, BookKind, Leg, OrderBook};
+use counterfill_sim::{SimBlock, SimChain};
 
 const FIRST: u64 = 1_000;
 const OWNER: Address = Address::repeat_byte(0x01);

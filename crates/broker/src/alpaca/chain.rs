@@ -7,8 +7,8 @@
 //! Invariant: a chain that can not be read to its end stays `Replaced`, and a person looks.
 
 use super::wire::Linked;
-use crate::broker::{BrokerOrder, OrderStatus};
 use crate::units::{Cash, OrderId, Price, Shares};
+use crate::{BrokerOrder, OrderStatus};
 
 /// Orders in one chain: a person who replaces an order more often in a day is no person.
 pub(super) const REPLACED_MAX: usize = 16;

@@ -36,7 +36,7 @@ const TRIES_MAX: u32 = 3;
 
 /// What the node has of where reading begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Beginning {
+pub enum Beginning {
     /// Block and head; the chain is not there yet.
     Ahead {
         /// Where reading would begin.
@@ -68,7 +68,7 @@ pub(crate) enum Beginning {
 ///
 /// # Errors
 /// Trouble of the node that says nothing about old blocks: it was asked too often, or is away.
-pub(crate) async fn look(rpc: &Rpc, from: u64, head: &Header) -> Result<Beginning, RpcError> {
+pub async fn look(rpc: &Rpc, from: u64, head: &Header) -> Result<Beginning, RpcError> {
     // A block that comes next is waited for.
     if from > head.number.saturating_add(1) {
         return Ok(Beginning::Ahead { from, head: head.number });
@@ -162,10 +162,7 @@ fn is_pruning(code: i64, message: &str) -> bool {
 ///
 /// # Errors
 /// The node's trouble.
-pub(crate) async fn misnamed(
-    rpc: &Rpc,
-    equities: &BTreeMap<Address, Symbol>,
-) -> Result<Vec<String>, RpcError> {
+pub async fn misnamed(rpc: &Rpc, equities: &BTreeMap<Address, Symbol>) -> Result<Vec<String>, RpcError> {
     let mut told = Vec::new();
     for (token, listed) in equities {
         if let Some((symbol, named)) = tokens::named(rpc, *token).await?
@@ -184,7 +181,7 @@ pub(crate) async fn misnamed(
 ///
 /// # Errors
 /// The node has pruned what a first backfill must read.
-pub(crate) async fn at_start(
+pub async fn at_start(
     config: &ChainConfig,
     from: u64,
     first: bool,

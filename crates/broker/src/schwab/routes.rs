@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::grant::Secret;
-use crate::broker::Denied;
+use crate::Denied;
 use crate::units::Millis;
 
 /// A road that refuses every token is asked again after so long.

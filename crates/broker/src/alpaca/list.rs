@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::wire::{self, Linked};
 use super::{Alpaca, chain};
-use crate::broker::{BrokerOrder, OrderStatus, ReadError};
 use crate::units::{Millis, OrderId};
+use crate::{BrokerOrder, OrderStatus, ReadError};
 
 /// Orders in one page of the list: the most that Alpaca gives.
 const PAGE_ORDERS: usize = 500;

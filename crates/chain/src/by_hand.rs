@@ -27,14 +27,15 @@ use crate::units::{BlockRef, LogId, Millis};
 
 /// What a process knows of the chain before it reads it.
 #[derive(Debug)]
-pub(crate) struct Ground {
+pub struct Ground {
     config: ChainConfig,
     chain_id: u64,
     book: Book,
 }
 
 impl Ground {
-    pub(crate) fn new(config: ChainConfig, chain_id: u64) -> Arc<Self> {
+    /// What every connection of one bot has in common.
+    pub fn new(config: ChainConfig, chain_id: u64) -> Arc<Self> {
         let book = config.book(chain_id);
         Arc::new(Self { config, chain_id, book })
     }
@@ -42,7 +43,7 @@ impl Ground {
 
 /// What outlives a connection, and ends with the process.
 #[derive(Debug)]
-pub(crate) struct Remembered {
+pub struct Remembered {
     memory: Memory,
     facts: watch::Sender<ChainFacts>,
     /// Which fill that waits was asked for last.
@@ -50,7 +51,9 @@ pub(crate) struct Remembered {
 }
 
 impl Remembered {
-    pub(crate) fn new(ground: &Ground) -> Self {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(ground: &Ground) -> Self {
         Self {
             memory: Memory::new(&ground.config),
             facts: watch::Sender::new(ChainFacts::default()),
@@ -61,7 +64,7 @@ impl Remembered {
 
 /// What reads the chain over one connection.
 #[derive(Debug)]
-pub(crate) struct Eye {
+pub struct Eye {
     ground: Arc<Ground>,
     rpc: Rpc,
     remembered: Remembered,
@@ -71,7 +74,7 @@ pub(crate) struct Eye {
 
 /// What hears pushed logs over one connection.
 #[derive(Debug)]
-pub(crate) struct Ear {
+pub struct Ear {
     ground: Arc<Ground>,
     rpc: Rpc,
     tokens: Tokens,
@@ -79,7 +82,7 @@ pub(crate) struct Ear {
 
 /// What a look at the chain came to.
 #[derive(Debug)]
-pub(crate) enum Looked {
+pub enum Looked {
     /// A range, read and checked.
     Range(Sweep),
     /// The cursor is the head.
@@ -103,7 +106,7 @@ pub(crate) enum Looked {
 
 /// What became of takes that the chain was asked about.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub enum Told {
     /// Their fills.
     Push(Push),
     /// No answer: the sweep asks again.
@@ -114,7 +117,7 @@ pub(crate) enum Told {
 
 /// A connection's opening: the right chain, its head, the order books' code, the tokens. Gives back what outlives a
 /// connection where there is none.
-pub(crate) async fn connect(
+pub async fn connect(
     ground: Arc<Ground>,
     transports: [impl IntoBoxTransport; 2],
     mut remembered: Remembered,
@@ -145,7 +148,7 @@ pub(crate) async fn connect(
 impl Eye {
     /// Looks once; `now` is the bot's clock. Calls go out as they come, at no pace: what a limit refuses ends the look, and
     /// the next one goes on from there.
-    pub(crate) async fn look(mut self, view: ChainView, now: Millis) -> (Self, Looked) {
+    pub async fn look(mut self, view: ChainView, now: Millis) -> (Self, Looked) {
         let Remembered { memory, facts, asked } = &mut self.remembered;
         let (pending, known) = (view.pending.clone(), view.tokens.clone());
         let mut survey = Survey {
@@ -183,20 +186,20 @@ impl Eye {
     }
 
     /// What the next connection starts with.
-    pub(crate) fn close(self) -> Remembered {
+    pub fn close(self) -> Remembered {
         self.remembered
     }
 }
 
 /// Whether a range that was planned on one view may be handed over now that the engine has committed another.
-pub(crate) fn may_be_handed_over(sweep: &Sweep, planned_on: &ChainView, now: &ChainView) -> bool {
+pub fn may_be_handed_over(sweep: &Sweep, planned_on: &ChainView, now: &ChainView) -> bool {
     accounts_for(sweep, planned_on, now)
 }
 
 impl Ear {
     /// Hears pushed logs, as they came: what is to be handed over at once, the takes that [`Ear::ask`] must be called
     /// with, and whether the bell rang.
-    pub(crate) fn hear(&mut self, known: &[TokenFact], pushed: &[Box<RawValue>]) -> (Push, Vec<Trade>, bool) {
+    pub fn hear(&mut self, known: &[TokenFact], pushed: &[Box<RawValue>]) -> (Push, Vec<Trade>, bool) {
         let logs: Vec<RawLog> = pushed.iter().filter_map(|raw| settled_log(raw)).collect();
         self.tokens.learn(known);
         let Heard { push, asking } = live::heard(&self.ground.book, &self.tokens, &logs);
@@ -204,7 +207,7 @@ impl Ear {
     }
 
     /// Asks the chain what these takes need.
-    pub(crate) async fn ask(self, takes: Vec<Trade>) -> (Self, Told) {
+    pub async fn ask(self, takes: Vec<Trade>) -> (Self, Told) {
         let Self { ground, rpc, tokens } = self;
         let (tokens, answer) = live::weighed(&rpc, &ground.book, tokens, takes).await;
         let told = match answer {

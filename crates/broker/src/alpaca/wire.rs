@@ -14,11 +14,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::quotes::Feed;
-use crate::broker::digits::Digits;
-use crate::broker::http::words;
-use crate::broker::session::Clock;
-use crate::broker::{BrokerOrder, OrderStatus, Quote};
+use crate::digits::Digits;
+use crate::http::words;
+use crate::session::Clock;
 use crate::units::{IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
+use crate::{BrokerOrder, OrderStatus, Quote};
 
 /// Written on our orders: the beginning of every client order id of this program. Those typed by hand have a UUID.
 pub const TAG: &str = "cf-";

@@ -174,11 +174,11 @@ fn pause_of(limited: bool, words: &str) -> Option<Duration> {
 
 /// The questions that have no answer yet.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(BTreeSet<u64>);
+pub struct Waiting(BTreeSet<u64>);
 
 impl Waiting {
     /// A question goes out.
-    pub(crate) fn asked(&mut self, question: &RawValue) {
+    pub fn asked(&mut self, question: &RawValue) {
         #[derive(Deserialize)]
         struct Asked {
             id: u64,
@@ -193,7 +193,7 @@ impl Waiting {
     }
 
     /// An item came.
-    pub(crate) fn answered(&mut self, item: PubSubItem) -> Vec<PubSubItem> {
+    pub fn answered(&mut self, item: PubSubItem) -> Vec<PubSubItem> {
         if let PubSubItem::Response(Response { id: Id::Number(id), .. }) = &item {
             self.0.remove(id);
         }
@@ -201,7 +201,7 @@ impl Waiting {
     }
 
     /// A refusal came that does not say of what.
-    pub(crate) fn all_refused(&mut self, error: &ErrorPayload) -> Vec<PubSubItem> {
+    pub fn all_refused(&mut self, error: &ErrorPayload) -> Vec<PubSubItem> {
         let refused = |id| {
             let payload = ResponsePayload::Failure(error.clone());
             PubSubItem::Response(Response { id: Id::Number(id), payload })

@@ -196,8 +196,8 @@ impl Rpc {
     }
 
     /// Over another line than a socket: for who speaks as the node (`fuzz::frames`, the simulator).
-    #[cfg(feature = "trials")]
-    pub(crate) fn over(client: RpcClient) -> Self {
+    #[cfg(any(test, feature = "by-hand"))]
+    pub fn over(client: RpcClient) -> Self {
         Self { client, peer: Arc::default(), pace: None }
     }
 

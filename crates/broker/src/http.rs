@@ -18,8 +18,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::typestate::AgentScope;
 use ureq::{Agent, Body, Timeout};
 
-use crate::trust;
 use crate::units::Millis;
+use counterfill_trust as trust;
 
 /// Finding the host and shaking hands with it.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);

@@ -14,10 +14,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::broker::Mend;
-use crate::broker::digits::Digits;
-use crate::broker::http::{Answer, one_line};
-pub use crate::broker::secret::Secret;
+use crate::Mend;
+use crate::digits::Digits;
+use crate::http::{Answer, one_line};
+pub use crate::secret::Secret;
 
 /// Where a person logs in.
 pub const AUTHORIZE_PATH: &str = "/v1/oauth/authorize";
