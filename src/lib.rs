@@ -17,15 +17,11 @@ mod nearest;
 pub mod report;
 pub mod run;
 pub mod serve;
-#[cfg(feature = "trials")]
-pub mod trial;
 pub mod verbs;
 pub mod version;
 
 pub use counterfill_broker as broker;
 pub use counterfill_chain as chain;
-#[cfg(test)]
-pub(crate) use counterfill_core::mutants;
 pub use counterfill_core::{engine, fills, hedges, ports, positions, units};
 pub use counterfill_ledger as ledger;
 pub use counterfill_ledger::crash;

@@ -12,12 +12,12 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::Exit;
 use super::desk::Desk;
-use super::turn::Turn;
 use crate::alerts::Alerts;
 use crate::chain::ChainView;
 use crate::crash::{self, Point};
 use crate::engine::{Effect, Facts, Input};
-use crate::ledger::Write;
+use crate::ledger::{Taken, Turn, Write};
+use crate::serve::metrics;
 use crate::units::Millis;
 
 /// Inputs folded into one transaction at most; a burst of 5,000 fills costs about 20 fsyncs.
@@ -73,7 +73,11 @@ impl Line {
     fn batch(&mut self, batch: Vec<Input>) -> Result<(), Exit> {
         crash::point(Point::BatchTaken);
         self.desk.must_be_whole()?;
-        let effects = self.turn.take(Millis::now(), batch, |write| (self.tell)(write))?;
+        let Taken { effects, committed_in } =
+            self.turn.take(Millis::now(), batch, |write| (self.tell)(write))?;
+        if let Some(time) = committed_in {
+            metrics::record_commit(time);
+        }
         let view = self.turn.engine.view();
         self.view.send_if_modified(|old| {
             let changed = *old != view;
@@ -104,7 +108,7 @@ impl Line {
                 log::warn!("ALERT {text}");
                 self.alerts.raise(&text);
             }
-            Effect::Stop(stop) => return Err(Exit::from_stop(&stop)),
+            Effect::Stop(stop) => return Err(stop.into()),
         }
         Ok(())
     }

@@ -12,8 +12,7 @@ mod operator;
 mod proof;
 mod tale;
 pub(crate) mod tickers;
-pub(crate) mod turn;
-mod vigil;
+pub(crate) mod vigil;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -36,7 +35,7 @@ use crate::engine::{Engine, Facts, Input, Policy, Stop};
 use crate::exit;
 use crate::fills::Listing;
 use crate::hedges::Limits;
-use crate::ledger::{Claim, Ledger, LedgerError, Loaded, Stamp, Write, migrations};
+use crate::ledger::{Claim, Ledger, LedgerError, Loaded, Stamp, Turn, TurnError, Write, migrations};
 use crate::serve::health::{self, ProcessFacts};
 use crate::serve::identity::{Identity, Mode};
 use crate::serve::metrics::Meters;
@@ -46,7 +45,6 @@ use desk::Desk;
 use line::Line;
 use operator::{Again, Operator};
 pub use tale::said;
-use turn::Turn;
 
 /// Inputs that wait for the line at most; a full queue slows the chain side down, it loses nothing.
 const INPUTS_MAX: usize = 4_096;
@@ -85,12 +83,22 @@ impl Exit {
     fn bug(what: &str) -> Self {
         Self::because(exit::BUG, &format!("this is a bug in counterfill: {what}"))
     }
+}
 
-    pub(crate) fn from_stop(stop: &Stop) -> Self {
+impl From<Stop> for Exit {
+    fn from(stop: Stop) -> Self {
         match stop {
-            Stop::DeepReorg(text) => Self::because(exit::DEEP_REORG, text),
-            Stop::Bug(text) => Self::bug(text),
-            Stop::Config(text) => Self::because(exit::CONFIGURATION, text),
+            Stop::Bug(text) => Self::bug(&text),
+            other => Self::because(other.exit_code(), &other),
+        }
+    }
+}
+
+impl From<TurnError> for Exit {
+    fn from(error: TurnError) -> Self {
+        match error {
+            TurnError::Stop(stop) => stop.into(),
+            TurnError::Ledger(error) => error.into(),
         }
     }
 }

@@ -1,18 +1,19 @@
 //! `bot sim`: thousands of trials in which everything breaks, and whether money was lost or moved twice in any.
 //!
-//! The trials are `trial`'s; here they are counted, shown while they run, and told when one fails: the shortest
+//! The trials are `counterfill_trials`'; here they are counted, shown while they run, and told when one fails: the shortest
 //! schedule that fails the same way, and the one command that plays it again.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use counterfill_trials::{self as trials, Tally, Told};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::Ended;
 use crate::exit;
-use crate::trial::{self, Tally, Told};
+
 use crate::units::Shares;
 use crate::verbs::terms::SimTerms;
 
@@ -54,7 +55,7 @@ pub(super) fn try_everything(terms: &SimTerms, out: &mut dyn Write) -> Ended {
     let seeds = terms.seeds.unwrap_or(SEEDS);
     let bar = bar(seeds);
     let mut elapsed = Duration::ZERO;
-    let tally = trial::run(terms.first, seeds, jobs, |tally, so_far| {
+    let tally = trials::run(terms.first, seeds, jobs, |tally, so_far| {
         elapsed = so_far;
         bar.set_position(tally.seeds);
         terms.length.is_none_or(|length| Duration::from_millis(tally.lived_ms.unsigned_abs()) < length)
@@ -117,7 +118,7 @@ fn report(tally: &Tally, verdict: &Verdict, table: bool, out: &mut dyn Write) ->
     }
     for seed in tally.failed.keys().take(TOLD_MAX) {
         writeln!(out, "\nseed {seed}, made as short as it goes:")?;
-        explain(*seed, &trial::shortest(*seed), out)?;
+        explain(*seed, &trials::shortest(*seed), out)?;
     }
     writeln!(
         out,
@@ -144,7 +145,7 @@ fn report(tally: &Tally, verdict: &Verdict, table: bool, out: &mut dyn Write) ->
 }
 
 fn tell_one(seed: u64, terms: &SimTerms, out: &mut dyn Write) -> Ended {
-    let told = trial::tell(seed, terms.only.clone());
+    let told = trials::tell(seed, terms.only.clone());
     if terms.trace {
         for line in &told.lines {
             writeln!(out, "{line}")?;
@@ -155,7 +156,7 @@ fn tell_one(seed: u64, terms: &SimTerms, out: &mut dyn Write) -> Ended {
         writeln!(out, "seed {seed}: nothing lost, nothing doubled; trace {:016x}", told.figure)?;
         return Ok(exit::DONE);
     }
-    let told = if terms.only.is_none() { trial::shortest(seed) } else { told };
+    let told = if terms.only.is_none() { trials::shortest(seed) } else { told };
     explain(seed, &told, out)?;
     Ok(exit::NOT_CLEAN)
 }

@@ -62,7 +62,7 @@ fn what_is_shipped_has_no_part_of_its_proof() {
     // The image's contract looks for these words in the program's bytes; where none of them is left it looks for nothing.
     let contract = include_str!("../../nix/contract.py");
     for word in ["fate: share by share", "disk: a write is torn"] {
-        assert!(include_str!("../../src/trial/coverage.rs").contains(word), "{word}");
+        assert!(include_str!("../../crates/trials/src/coverage.rs").contains(word), "{word}");
         assert!(contract.contains(word), "{word}");
     }
     let package = include_str!("../../nix/package.nix");

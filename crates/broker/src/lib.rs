@@ -9,6 +9,7 @@ pub mod digits;
 pub mod http;
 mod pace;
 pub mod paper;
+mod questions;
 pub mod schwab;
 pub mod secret;
 
@@ -20,3 +21,4 @@ pub use crate::ports::broker::{
 };
 pub use crate::ports::market_hours as hours;
 pub use crate::ports::market_state as session;
+pub use questions::answers;

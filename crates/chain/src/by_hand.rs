@@ -1,4 +1,4 @@
-//! The chain side one call at a time, for a caller that owns time: the simulator (`trial`).
+//! The chain side one call at a time, for a caller that owns time: the simulator (`counterfill_trials`).
 //!
 //! `link` ties survey and listener to sockets, timers and channels; here the same survey and the same listener's ear
 //! are handed out as futures that wait for nothing but answers. Each takes its kit and gives it back, so that the

@@ -15,6 +15,7 @@ mod read;
 mod row;
 mod stamp;
 mod trace;
+mod turn;
 mod unused;
 mod write;
 
@@ -30,6 +31,7 @@ pub use read::{FillRow, Filter, HaltRow, HedgeRow, PositionRow, Reader, Summary}
 pub use trace::{
     DeadRow, EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow,
 };
+pub use turn::{Taken, Turn, TurnError};
 
 /// Whose ledger it is (`protocol.md` 5.1). Written at birth; a ledger with another stamp is not opened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -207,6 +207,18 @@ pub enum Stop {
     Config(String),
 }
 
+impl Stop {
+    /// The process' exit code for it.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::DeepReorg(_) => 65,
+            Self::Bug(_) => 70,
+            Self::Config(_) => 78,
+        }
+    }
+}
+
 /// What a step, or a batch of steps, leads to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Out {

@@ -26,12 +26,12 @@ use super::order::ticker_of;
 use super::process::Process;
 use super::schedule::{Death, NodeFault, Step, TICKERS, Terms};
 use super::trace::Trace;
-use crate::broker::{Placed, Ticket};
-use crate::chain::by_hand::Ground;
-use crate::engine::Input;
-use crate::hedges::{HaltKind, IntentState};
-use crate::ledger::migrations;
-use crate::units::{BlockRef, IntentId, Millis, Symbol};
+use counterfill_broker::{Placed, Ticket};
+use counterfill_chain::by_hand::Ground;
+use counterfill_core::engine::Input;
+use counterfill_core::hedges::{HaltKind, IntentState};
+use counterfill_core::units::{BlockRef, IntentId, Millis, Symbol};
+use counterfill_ledger::migrations;
 
 /// The chain goes on by itself.
 const HEARTBEAT_MS: i64 = 12_000;
@@ -138,7 +138,7 @@ pub(super) struct World {
     pub(super) backups: Vec<Snapshot>,
     pub(super) restored: bool,
     pub(super) left: Vec<B256>,
-    pub(super) dropped: Vec<crate::sim::chain::Tx>,
+    pub(super) dropped: Vec<counterfill_sim::chain::Tx>,
     pub(super) highest: u64,
     pub(super) seen_head: u64,
     pub(super) silent_since: Option<i64>,
@@ -370,7 +370,7 @@ impl World {
     }
 
     /// Mines and announces.
-    pub(super) fn mine(&mut self, txs: Vec<crate::sim::chain::Tx>) -> BlockRef {
+    pub(super) fn mine(&mut self, txs: Vec<counterfill_sim::chain::Tx>) -> BlockRef {
         let block = self.node.with(|world| {
             let block = world.chain.mine(txs);
             world.announce(&[], &[block]);
@@ -393,7 +393,7 @@ impl World {
         self.trace.say(self.now, 60, || "the world calms down".into());
         self.calm_since = Some(self.now);
         self.kill = None;
-        self.node.with(|world| world.faults = crate::sim::faults::Faults::default());
+        self.node.with(|world| world.faults = counterfill_sim::faults::Faults::default());
         self.node.slow(false);
         self.broker.book().calm_down();
         self.mend_disk();

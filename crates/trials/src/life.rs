@@ -15,13 +15,11 @@ use super::market::CHAIN_ID;
 use super::process::Process;
 use super::schedule::{Death, DiskFault};
 use super::world::{Event, World};
-use crate::broker::Broker;
-use crate::engine::{Effect, Engine, Input, Policy};
-use crate::hedges::Limits;
-use crate::ledger::{Ledger, Stamp, Write};
-use crate::run::Exit;
-use crate::run::turn::Turn;
-use crate::units::Millis;
+use counterfill_broker::Broker;
+use counterfill_core::engine::{Effect, Engine, Input, Policy};
+use counterfill_core::hedges::Limits;
+use counterfill_core::units::Millis;
+use counterfill_ledger::{Ledger, Stamp, Taken, Turn, Write};
 
 /// One trial in so many gives birth to its ledger; the others find one that was born, which saves a tenth of the time.
 const BIRTH_EVERY: u64 = 16;
@@ -159,7 +157,7 @@ impl World {
         }
         self.trace.mix(u64::try_from(writes.len()).unwrap_or(u64::MAX));
         match taken {
-            Ok(effects) => {
+            Ok(Taken { effects, .. }) => {
                 self.disk_struck = self.disk.struck();
                 if swept {
                     if let Some(process) = &mut self.process {
@@ -169,7 +167,7 @@ impl World {
                 }
                 self.perform(effects);
             }
-            Err(exit) => self.ended(&exit),
+            Err(error) => self.ended(error.exit_code(), &error.to_string()),
         }
     }
 
@@ -187,7 +185,7 @@ impl World {
                 self.look_in(0);
             }
             Ok(()) => {}
-            Err(error) => self.ended(&Exit::from(error)),
+            Err(error) => self.ended(error.exit_code(), &error.to_string()),
         }
     }
 
@@ -229,15 +227,14 @@ impl World {
                     self.trace.say(self.now, 41, || format!("operator: answer {number}: {answer:?}"));
                 }
                 Effect::Alert(text) => self.trace.say(self.now, 42, || format!("ALERT {text}")),
-                Effect::Stop(stop) => return self.ended(&Exit::from_stop(&stop)),
+                Effect::Stop(stop) => return self.ended(stop.exit_code(), &stop.to_string()),
             }
         }
     }
 
     /// The process ended by itself.
-    pub(super) fn ended(&mut self, exit: &Exit) {
-        let message = exit.message.clone().unwrap_or_default();
-        self.trace.say(self.now, 46, || format!("bot: ends with {}: {message}", exit.code));
+    pub(super) fn ended(&mut self, code: u8, message: &str) {
+        self.trace.say(self.now, 46, || format!("bot: ends with {code}: {message}"));
         self.note_disk();
         if self.disk_full {
             self.struck.note("disk: full");
@@ -251,7 +248,7 @@ impl World {
             self.die(power, down_ms);
             self.mend_disk();
         } else {
-            self.find(Fault::Ended, format!("exit {}: {message}", exit.code));
+            self.find(Fault::Ended, format!("exit {code}: {message}"));
         }
     }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use super::operator;
 use super::schedule::{Act, Death, NodeFault, Replay};
 use super::world::{Event, World, symbol};
-use crate::sim::chain::{SimBlock, Tx};
-use crate::sim::faults::{DropPushes, Faults, RpcFault, Times};
+use counterfill_sim::chain::{SimBlock, Tx};
+use counterfill_sim::faults::{DropPushes, Faults, RpcFault, Times};
 
 /// A clock that was off by more can hide orders from a ledger that is put back: documented, and not tried here.
 const CLOCK_OFF_MS_MAX: i64 = 200_000;

@@ -10,7 +10,7 @@ use faulty_disk::{Crash, Disk, Fault, Operation, Role, Rule, Snapshot};
 use rusqlite::{Connection, OpenFlags};
 
 use super::schedule::DiskFault;
-use crate::ledger::Volume;
+use counterfill_ledger::Volume;
 
 /// The ledger's name.
 pub(crate) const LEDGER: &str = "bot.db";

@@ -95,9 +95,9 @@ pub(crate) fn next_session(now: i64) -> Option<Regular> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::Session;
-    use crate::broker::hours;
-    use crate::units::Millis;
+    use counterfill_broker::Session;
+    use counterfill_broker::hours;
+    use counterfill_core::units::Millis;
 
     /// Two tables that were written apart say the same, minute by minute around every session.
     #[test]

@@ -3,9 +3,9 @@
 //! It refuses to know orders. Invariant: [`Venue::profile`] says to the engine what the real client of that broker says.
 
 use super::dice::Dice;
-use crate::broker::alpaca::FRACTION_NOTIONAL_MIN;
-use crate::broker::{Profile, alpaca};
-use crate::units::{ONE, Shares};
+use counterfill_broker::alpaca::FRACTION_NOTIONAL_MIN;
+use counterfill_broker::{Profile, alpaca};
+use counterfill_core::units::{ONE, Shares};
 
 /// What the broker writes on our orders.
 pub(crate) const TAG: &str = "TA_trial";

@@ -1,15 +1,14 @@
 //! The bot's two ways to the broker: one order call and one question at a time, each a while under way.
 //!
-//! What the desk's threads do in `run::desk` is here an event on the way there and one on the way back. Before an order
+//! What the desk's threads do in the program's `run::desk` is here an event on the way there and one on the way back. Before an order
 //! leaves, the checker looks at it.
 
 use super::calendar;
 use super::checker::{self, Fault, Given};
 use super::order::ticker_of;
 use super::world::{Event, World};
-use crate::broker::{Broker, Placed, Ticket};
-use crate::run::desk;
-use crate::units::{Millis, Side};
+use counterfill_broker::{Broker, Placed, Ticket, answers};
+use counterfill_core::units::{Millis, Side};
 
 /// An answer that is later than the client's limit.
 const LATE_ANSWER_MS: i64 = 8_000;
@@ -117,7 +116,7 @@ impl World {
         let Some(process) = &mut self.process else { return };
         let Some(question) = process.questions.pop_front() else { return };
         self.broker.book().work();
-        let inputs = desk::answers(&self.broker, question, begun_at);
+        let inputs = answers(&self.broker, question, begun_at);
         #[cfg(test)]
         let inputs = super::sabotage::heard(inputs);
         let life = process.number;

@@ -10,9 +10,9 @@ use super::calendar::{self, BEGINNINGS};
 use super::dice::Dice;
 use super::provider;
 use super::venue::Venue;
-use crate::sim::chain::Blooms;
-use crate::sim::provider::Provider;
-use crate::units::{Shares, Side};
+use counterfill_core::units::{Shares, Side};
+use counterfill_sim::chain::Blooms;
+use counterfill_sim::provider::Provider;
 
 /// Tickers of a trial.
 pub(crate) const TICKERS: [&str; 3] = ["TSLA", "AAPL", "NVDA"];

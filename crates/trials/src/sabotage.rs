@@ -1,19 +1,19 @@
 //! The bot broken on purpose, one promise at a time, to see that a trial finds it out. In test builds only.
 //!
-//! What the lower layers break is in [`crate::mutants`]; here is what the trial's own parts do.
+//! What the lower layers break is in [`counterfill_core::mutants`]; here is what the trial's own parts do.
 
 use std::cell::Cell;
 
 use rusqlite::Connection;
 
 use super::disk::TrialDisk;
-use crate::broker::Session;
-use crate::engine::Input;
-use crate::hedges::Limits;
-use crate::mutants;
-use crate::units::Shares;
+use counterfill_broker::Session;
+use counterfill_core::engine::Input;
+use counterfill_core::hedges::Limits;
+use counterfill_core::mutants;
+use counterfill_core::units::Shares;
 
-pub(crate) use crate::mutants::{Sabotage, is, set};
+pub(crate) use counterfill_core::mutants::{Sabotage, is, set};
 
 thread_local! {
     static TAMPERED: Cell<Option<&'static str>> = const { Cell::new(None) };

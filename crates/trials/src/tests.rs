@@ -10,8 +10,8 @@ use super::schedule::{self, Act};
 use super::shrink::{chosen, shrink};
 use super::venue::Venue;
 use super::world::{Outcome, live};
-use crate::broker::Ticket;
-use crate::units::{Shares, Side, Symbol};
+use counterfill_broker::Ticket;
+use counterfill_core::units::{Shares, Side, Symbol};
 
 /// Within so many seeds a broken bot must be caught, and every fault must have struck.
 const SEEDS_MAX: u64 = 2_000;

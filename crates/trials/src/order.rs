@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::schedule::{Fate, TICKERS};
 use super::venue::TAG;
-use crate::broker::{BrokerOrder, OrderStatus};
-use crate::units::{Millis, ONE, OrderId, Price, Shares, Side, Symbol};
+use counterfill_broker::{BrokerOrder, OrderStatus};
+use counterfill_core::units::{Millis, ONE, OrderId, Price, Shares, Side, Symbol};
 
 /// What the broker writes on orders typed by hand.
 const HAND: &str = "AA_hand";

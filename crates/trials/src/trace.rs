@@ -3,7 +3,7 @@
 //! Two runs of one seed must give the same figure: it takes in every event with its time, every write and every answer
 //! of the broker's. The lines are kept only where somebody wants to read them.
 
-use crate::units::Millis;
+use counterfill_core::units::Millis;
 
 /// FNV-1a's offset and prime; the figure is a fingerprint, not a proof against an adversary.
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;

@@ -23,11 +23,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use tower_service::Service;
 
-use crate::chain::abi::TOPICS;
-use crate::chain::rpc::TooLate;
-use crate::sim::chain::SimChain;
-use crate::sim::rpc::RpcError;
-use crate::sim::world::{Frame, Socket, World};
+use counterfill_chain::abi::TOPICS;
+use counterfill_chain::rpc::TooLate;
+use counterfill_sim::chain::SimChain;
+use counterfill_sim::rpc::RpcError;
+use counterfill_sim::world::{Frame, Socket, World};
 
 /// Pushed frames that may wait; a trial never has so many.
 const QUEUED_FRAMES_MAX: usize = 16_384;

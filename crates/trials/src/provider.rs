@@ -4,8 +4,8 @@
 //! the next block at the latest.
 
 use super::dice::Dice;
-use crate::sim::chain::Blooms;
-use crate::sim::provider::{Lag, Plan, Provider, Until, Words};
+use counterfill_sim::chain::Blooms;
+use counterfill_sim::provider::{Lag, Plan, Provider, Until, Words};
 
 /// So many trials of a hundred are before a node as it is without a provider, on a quiet chain.
 const OWN_NODES_PERCENT: u64 = 15;

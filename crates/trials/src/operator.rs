@@ -7,9 +7,9 @@
 use super::checker;
 use super::order::ticker_of;
 use super::world::World;
-use crate::engine::{Choice, Command, Decision, Input, Unsettled};
-use crate::hedges::HaltKind;
-use crate::units::Symbol;
+use counterfill_core::engine::{Choice, Command, Decision, Input, Unsettled};
+use counterfill_core::hedges::HaltKind;
+use counterfill_core::units::Symbol;
 
 /// A person waits so long before saying that the broker never had an order: longer than any order is on its way.
 const ABSENT_MS_MIN: i64 = 60_000;

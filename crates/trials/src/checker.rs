@@ -29,8 +29,8 @@ use super::market::{Market, Meaning};
 use super::order::Order;
 use super::schedule::TICKERS;
 use super::venue::Venue;
-use crate::sim::chain::SimChain;
-use crate::units::{ONE, Side};
+use counterfill_core::units::{ONE, Side};
+use counterfill_sim::chain::SimChain;
 
 /// What went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

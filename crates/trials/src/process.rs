@@ -16,12 +16,12 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::node::Wire;
-use crate::broker::Ticket;
-use crate::chain::by_hand::{self, Ear, Eye, Ground, Looked, Remembered, Told};
-use crate::chain::{ChainStop, ChainView, Push};
-use crate::engine::{Input, Question};
-use crate::run::turn::Turn;
-use crate::units::{BlockRef, Millis};
+use counterfill_broker::Ticket;
+use counterfill_chain::by_hand::{self, Ear, Eye, Ground, Looked, Remembered, Told};
+use counterfill_chain::{ChainStop, ChainView, Push};
+use counterfill_core::engine::{Input, Question};
+use counterfill_core::units::{BlockRef, Millis};
+use counterfill_ledger::Turn;
 
 /// First pause after answers that do not belong together, as in `chain::sweep`; doubles.
 const PAUSE_MS_MIN: i64 = 100;

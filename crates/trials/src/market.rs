@@ -9,11 +9,11 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Bytes, Log, LogData, U256, keccak256};
 
 use super::schedule::{Deal, Form, TICKERS};
-use crate::chain::ChainConfig;
-use crate::chain::abi::TOPICS;
-use crate::sim::chain::{SimChain, Token, Tx};
-use crate::sim::logs::{Asset, BookKind, Leg, OrderBook};
-use crate::units::{Cash, ONE, Shares, Side};
+use counterfill_chain::ChainConfig;
+use counterfill_chain::abi::TOPICS;
+use counterfill_core::units::{Cash, ONE, Shares, Side};
+use counterfill_sim::chain::{SimChain, Token, Tx};
+use counterfill_sim::logs::{Asset, BookKind, Leg, OrderBook};
 
 /// The chain id of trials: none that exists.
 pub(crate) const CHAIN_ID: u64 = 31_337_002;

@@ -4,9 +4,9 @@
 use super::runner::within_time;
 use super::schedule::{self, Deal, Form};
 use super::world::World;
-use crate::sim::chain::{Blooms, SimChain};
-use crate::sim::provider::{Plan, Provider, Words};
-use crate::units::Side;
+use counterfill_core::units::Side;
+use counterfill_sim::chain::{Blooms, SimChain};
+use counterfill_sim::provider::{Plan, Provider, Words};
 
 const BEHIND_BLOCKS: u64 = 64;
 /// No catch-up here takes so many events.

@@ -14,7 +14,7 @@ use super::coverage::Struck;
 use super::schedule::{self, TICKERS};
 use super::shrink::{chosen, shrink};
 use super::world::{Outcome, live};
-use crate::units::Shares;
+use counterfill_core::units::Shares;
 
 /// What a run of many seeds added up to.
 #[derive(Debug, Clone, Default)]

@@ -15,8 +15,10 @@ use super::dice::Dice;
 use super::order::{MARKET, Move, Order, ticker_of};
 use super::schedule::{Fate, PostFault, QuoteFault, TICKERS, Terms};
 use super::venue::{House, Venue};
-use crate::broker::{Broker, BrokerOrder, OrderStatus, Placed, Profile, Quote, ReadError, Session, Ticket};
-use crate::units::{IntentId, Millis, ONE, OrderId, Price, Shares, Side, Symbol};
+use counterfill_broker::{
+    Broker, BrokerOrder, OrderStatus, Placed, Profile, Quote, ReadError, Session, Ticket,
+};
+use counterfill_core::units::{IntentId, Millis, ONE, OrderId, Price, Shares, Side, Symbol};
 
 /// For how long a client waits after a rate limit that does not say.
 const RATE_LIMIT_MS: i64 = 60_000;

@@ -4,8 +4,7 @@
 
 use super::process::{Process, Wish};
 use super::world::{Event, World};
-use crate::engine::Input;
-use crate::run::Exit;
+use counterfill_core::engine::Input;
 
 /// A node without an answer for so long is given up, as after three pulses in `chain::live`.
 const SILENCE_MS: i64 = 9_000;
@@ -67,8 +66,7 @@ impl World {
             self.input(input);
         }
         if let Some(stop) = stop {
-            let exit = Exit::from(stop);
-            return self.ended(&exit);
+            return self.ended(stop.exit_code(), &stop.to_string());
         }
         if lost {
             let wish = self.process.as_mut().map(Process::cut).unwrap_or_default();
