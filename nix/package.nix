@@ -51,7 +51,7 @@ let
     common
     // {
       buildPhaseCargoCommand = ''
-        cargo build --locked --release --no-default-features --bin bot
+        cargo build --locked --release --no-default-features --features node --bin bot
         cargo check --locked --workspace --all-targets
       '';
       checkPhaseCargoCommand = "cargo test --locked --workspace --no-run";
@@ -63,7 +63,7 @@ let
     // {
       inherit cargoArtifacts;
       # Without the feature `trials`: `bot sim` and its disk that loses things are for a build of the sources.
-      cargoExtraArgs = "--locked --no-default-features --bin bot";
+      cargoExtraArgs = "--locked --no-default-features --features node --bin bot";
       # The tests are a check of their own.
       doCheck = false;
       meta.description = "counterfill without a revision";

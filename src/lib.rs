@@ -25,5 +25,6 @@ pub use counterfill_chain as chain;
 pub use counterfill_core::{engine, fills, hedges, ports, positions, units};
 pub use counterfill_ledger as ledger;
 pub use counterfill_ledger::crash;
+#[cfg(feature = "node")]
 pub use counterfill_sim as sim;
 pub use counterfill_trust as trust;

@@ -4,6 +4,7 @@
 
 mod auth;
 mod bot;
+#[cfg(feature = "node")]
 mod demo;
 mod doctor;
 mod operate;
@@ -16,7 +17,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::config::listing::{self, Row};
-use crate::config::{self, Config, ConfigErrors, Logs, Sources, documents, shards};
+use crate::config::{self, Config, ConfigErrors, Sources, documents, shards};
 use crate::run::Exit;
 use crate::{exit, serve, version};
 use terms::{ConfigVerb, Verb};
@@ -93,10 +94,18 @@ pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended
             let warnings = config.warnings(sources);
             bot::watch_and_hedge(&config, &warnings)
         }
+        #[cfg(feature = "node")]
         Verb::Demo(terms) => {
             let (database, listen) = (config::database(sources)?, config::listen(sources)?);
-            demo::show(terms, &database, listen, &Logs::from_sources(sources)?, out)
+            demo::show(terms, &database, listen, &config::Logs::from_sources(sources)?, out)
         }
+        #[cfg(not(feature = "node"))]
+        Verb::Demo(_) => Err(Failure::Because {
+            code: exit::USAGE,
+            words: "this program was built without its simulated chain; in a checkout of the sources type \
+                    `cargo run -- demo`"
+                .into(),
+        }),
         #[cfg(feature = "trials")]
         Verb::Sim(terms) => sim::try_everything(terms, out),
         #[cfg(not(feature = "trials"))]

@@ -54,10 +54,12 @@ fn tree(features: &[&str]) -> BTreeSet<(String, String)> {
 #[test]
 fn what_is_shipped_has_no_part_of_its_proof() {
     let names = |features: &[&str]| tree(features).into_iter().map(|(name, _)| name).collect::<BTreeSet<_>>();
-    let (shipped, of_sources) = (names(&["--no-default-features"]), names(&[]));
-    for proof in ["faulty-disk", "broker-doubles", "proptest", "tempfile"] {
-        assert!(!shipped.contains(proof), "{proof}");
+    let shipped = ["--no-default-features", "--features", "node"];
+    let (names_shipped, of_sources) = (names(&shipped), names(&[]));
+    for proof in ["counterfill-trials", "faulty-disk", "broker-doubles", "proptest", "tempfile"] {
+        assert!(!names_shipped.contains(proof), "{proof}");
     }
+    assert!(names_shipped.contains("counterfill-sim"), "what is shipped has its demo");
     assert!(of_sources.contains("faulty-disk"), "a build of the sources has its trials");
     // The image's contract looks for these words in the program's bytes; where none of them is left it looks for nothing.
     let contract = include_str!("../../nix/contract.py");
@@ -66,7 +68,7 @@ fn what_is_shipped_has_no_part_of_its_proof() {
         assert!(contract.contains(word), "{word}");
     }
     let package = include_str!("../../nix/package.nix");
-    assert_eq!(package.matches("--no-default-features").count(), 2, "dependencies and program alike");
+    assert_eq!(package.matches(&shipped.join(" ")).count(), 2, "dependencies and program alike");
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use alloy::primitives::B256;
 
 use super::abi::RawLog;
-use super::reading::{Trouble, either, one_log_a_place};
+use super::contents::{either, one_log_a_place};
+use super::trouble::Trouble;
 use super::window::WINDOW_DEPTH_BLOCKS;
 use super::wire::Header;
 use super::{ChainView, WINDOW_BLOCKS_MAX};

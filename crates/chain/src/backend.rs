@@ -23,9 +23,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::error::Lost;
 use super::frame::{Frame, read, words_of};
 use super::refusal::{self, LIMITED_PAUSE_S};
-use super::rpc::Lost;
 use super::secrets::Secrets;
 
 /// A ping goes out so long after the last word of ours; a pong that is missing by the next one ends the connection.

@@ -14,7 +14,7 @@ use alloy::primitives::Address;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::link::{PAUSE_MS_MIN, wait};
+use super::end::{PAUSE_MS_MIN, wait};
 use super::rpc::{Rpc, RpcError};
 use super::tokens;
 use super::wire::Header;

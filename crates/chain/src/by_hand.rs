@@ -14,13 +14,15 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::abi::{RawLog, Trade};
-use super::link::{End, Greeting, check_chain, greet};
+use super::end::End;
+use super::identity::check_chain;
+use super::link::{Greeting, greet};
 use super::live::{self, Heard, settled_log};
 use super::pending;
-use super::reading::Trouble;
 use super::rpc::{Rpc, RpcError};
 use super::sweep::{Found, Memory, Survey, accounts_for};
 use super::tokens::Tokens;
+use super::trouble::Trouble;
 use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Push, Sweep};
 use crate::fills::{Book, TokenFact};
 use crate::units::{BlockRef, LogId, Millis};

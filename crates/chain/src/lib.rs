@@ -4,13 +4,18 @@
 //! checks that what it read belongs together, and hands it to the engine; it decides nothing about money. It learns
 //! cursor and window only from the engine ([`ChainView`]), after they are committed.
 
+mod again;
 mod answers;
 pub mod backend;
 pub mod beginning;
 pub mod bloom;
 #[cfg(feature = "by-hand")]
 pub mod by_hand;
+mod contents;
+mod end;
+mod error;
 pub mod frame;
+mod identity;
 mod link;
 mod live;
 #[cfg(test)]
@@ -34,6 +39,7 @@ mod sweep;
 #[cfg(test)]
 mod sweep_tests;
 pub mod tokens;
+mod trouble;
 mod upgrade;
 pub mod window;
 pub mod wire;
@@ -46,9 +52,10 @@ use alloy::primitives::Address;
 use counterfill_core::{engine, fills, ports, units};
 use serde::{Deserialize, Serialize};
 
+pub use self::again::{TransactionError, passed_over, transaction};
 pub use self::beginning::at_start;
-pub use self::link::{TransactionError, identify, passed_over, run, transaction};
-pub use self::socket::shown;
+pub use self::link::{identify, run};
+pub use self::secrets::shown;
 pub use crate::fills::abi;
 use crate::fills::{Book, Listing};
 pub use crate::ports::chain::{ChainView, Push, Sweep, WINDOW_BLOCKS_MAX};

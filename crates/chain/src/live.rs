@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::abi::{Leg, LogKind, RawLog, Trade};
-use super::link::{End, note};
+use super::end::{End, note};
 use super::rpc::{Feed, Notice, Rpc, RpcError};
 use super::tokens::Tokens;
 use super::wire::{PushedLog, pushed_head, pushed_log};

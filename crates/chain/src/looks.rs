@@ -15,11 +15,11 @@ use tokio::time::timeout;
 
 use super::abi::token::IToken::symbolCall;
 use super::pace::Urgency;
-use super::reading::Trouble;
 use super::rpc::{Rpc, RpcError};
 use super::scripted::{Said, node};
 use super::sweep::{Found, Memory, Survey};
 use super::tokens::Tokens;
+use super::trouble::Trouble;
 use super::{ChainConfig, ChainFacts, ChainView, window};
 use crate::fills::Event;
 use crate::units::{BlockRef, LogId, Millis, ONE};

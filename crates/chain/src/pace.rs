@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::rpc::RpcError;
+use super::error::RpcError;
 
 /// Thousandths of a call a second.
 type MilliRate = u64;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::link::{End, TransactionError, events_of, jittered};
+use super::again::{TransactionError, events_of};
+use super::end::{End, jittered};
 use super::rpc::{Rpc, RpcError};
 use super::tokens::Tokens;
 use super::{ChainConfig, ChainStop, ChainView, Push};

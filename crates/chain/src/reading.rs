@@ -13,45 +13,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::abi::{self, RawLog};
 use super::answers::{Answer, Answers};
+use super::contents::{contents, either, one_log_a_place};
 use super::receipts::Ways;
 use super::rpc::{Rpc, RpcError};
+use super::trouble::{Trouble, disagree};
 use super::wire::Header;
-use super::{CALLS_IN_FLIGHT_MAX, ChainStop, bloom, window};
+use super::{CALLS_IN_FLIGHT_MAX, bloom, window};
 use crate::fills::{self, Book, Trades};
 use crate::units::{BlockRef, FillId, LogId};
-
-/// Why an attempt has no result.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// The node.
-    #[error("{0}")]
-    Rpc(RpcError),
-    /// Answers that do not belong together: throw away, read again.
-    #[error("{0}")]
-    Disagree(String),
-    /// The first block above the base has another parent: twice running, this is a fork.
-    #[error("the block after {0} has another parent")]
-    Unlinked(BlockRef),
-    /// The process must end.
-    #[error("{0}")]
-    Stop(ChainStop),
-}
-
-impl Trouble {
-    /// Whether the node refused one question or did not answer it: what other questions came to stands.
-    const fn is_of_one_question(&self) -> bool {
-        matches!(self, Self::Rpc(error) if !matches!(error, RpcError::Gone(_)))
-    }
-}
-
-impl From<RpcError> for Trouble {
-    fn from(error: RpcError) -> Self {
-        match error {
-            RpcError::Malformed { .. } => Self::Disagree(error.to_string()),
-            other => Self::Rpc(other),
-        }
-    }
-}
 
 /// A range as the node told it, checked.
 #[derive(Debug)]
@@ -430,28 +399,6 @@ impl Reading {
     }
 }
 
-/// A log without its block's time, which not every call tells.
-type Content<'a> = (B256, u64, B256, Address, &'a [B256], &'a [u8]);
-
-fn content(log: &RawLog) -> Content<'_> {
-    (log.block_hash, log.log_index, log.tx_hash, log.address, &log.topics, &log.data)
-}
-
-fn contents(logs: &[RawLog]) -> BTreeSet<Content<'_>> {
-    logs.iter().map(content).collect()
-}
-
-/// What at least one of two answers for one block shows.
-pub(super) fn either(logs: Vec<RawLog>, again: Vec<RawLog>) -> Vec<RawLog> {
-    let known = contents(&logs);
-    let new: Vec<RawLog> = again.into_iter().filter(|log| !known.contains(&content(log))).collect();
-    [logs, new].concat()
-}
-
-pub(super) fn disagree(why: &str) -> Trouble {
-    Trouble::Disagree(why.to_owned())
-}
-
 fn place(header: &Header) -> BlockRef {
     BlockRef { number: header.number, hash: header.hash }
 }
@@ -483,18 +430,4 @@ fn apart(blocks: &[BlockRef], logs: Vec<RawLog>) -> Result<Vec<Vec<RawLog>>, Tro
         }
     }
     Ok(apart)
-}
-
-pub(super) fn one_log_a_place(logs: &[RawLog]) -> Result<(), Trouble> {
-    let mut places: BTreeMap<(u64, u64), &RawLog> = BTreeMap::new();
-    for log in logs {
-        let content = |log: &RawLog| (log.block_hash, log.tx_hash, log.address, log.topics.clone());
-        match places.insert((log.block_number, log.log_index), log) {
-            Some(other) if content(other) != content(log) || other.data != log.data => {
-                return Err(disagree("two different logs in one place"));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

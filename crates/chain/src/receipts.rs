@@ -13,8 +13,8 @@ use alloy::primitives::B256;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::CALLS_IN_FLIGHT_MAX;
-use super::reading::{Trouble, disagree};
 use super::rpc::{Rpc, RpcError};
+use super::trouble::{Trouble, disagree};
 use super::wire::{Header, Receipt};
 
 /// Failures in a row that close a way. Each of the first ones puts the block off, with a pause that doubles from 100 ms:

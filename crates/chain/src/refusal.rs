@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::rpc::RpcError;
+use super::error::RpcError;
 
 /// JSON-RPC's code for a method that the node does not have, or not on this plan: whatever its words, later is no help.
 const METHOD_NOT_FOUND: i64 = -32_601;

@@ -24,10 +24,11 @@ use tokio::time::timeout;
 
 use super::abi::RawLog;
 use super::backend::Peer;
+pub use super::error::{Lost, RpcError};
 use super::pace::{Pace, Urgency};
 use super::refusal;
-use super::secrets::Secrets;
-use super::socket::{Socket, shown};
+use super::secrets::{Secrets, shown};
+use super::socket::Socket;
 use super::wire::{Header, Quantity, Receipt, WireLog, WireReceipt};
 
 /// Longest wait for a socket with its handshakes.
@@ -40,103 +41,6 @@ const PULSE_S_MAX: Duration = Duration::from_secs(3);
 const LOGS_QUEUED_MAX: usize = 4096;
 /// Heads that may wait unread; each only rings the bell, so that few are enough.
 const HEADS_QUEUED_MAX: usize = 64;
-
-/// Why a call has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RpcError {
-    /// No connection, or no longer: connect again.
-    #[error("{0}")]
-    Gone(Lost),
-    /// No answer in time. The connection may still be good.
-    #[error("no answer to {0} within its limit")]
-    Timeout(&'static str),
-    /// The node answered with an error that says neither of what follows.
-    #[error("the node refuses {method}: {message}{}", coded(*.code))]
-    Refused {
-        /// What was asked.
-        method: &'static str,
-        /// JSON-RPC error code; 0 where the node gave none.
-        code: i64,
-        /// The node's words, those of `error.data` among them, cut.
-        message: String,
-    },
-    /// The node says that it was asked too often, or that a plan is used up: the same question is right, later.
-    #[error("the node limits {method}: {message}{}", coded(*.code))]
-    Limited {
-        /// What was asked.
-        method: &'static str,
-        /// JSON-RPC error code; 0 where the node gave none.
-        code: i64,
-        /// The node's words, cut.
-        message: String,
-        /// How long it asks to wait, at most 60 s; none where it does not say.
-        pause: Option<Duration>,
-    },
-    /// The node does not have that block, or not yet: the same question is right, later.
-    #[error("the node does not have that block ({method}): {message}")]
-    Behind {
-        /// What was asked.
-        method: &'static str,
-        /// The node's words, cut.
-        message: String,
-    },
-    /// The node says outright that the range, or the answer to it, is too large: ask for less.
-    #[error("the node refuses so large a range: {0}")]
-    RangeTooLarge(String),
-    /// The answer is not what the method answers.
-    #[error("the answer to {method} makes no sense: {detail}")]
-    Malformed {
-        /// What was asked.
-        method: &'static str,
-        /// What was wrong, without the answer itself.
-        detail: String,
-    },
-}
-
-/// Why there is no connection, in words that may be shown.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
-pub struct Lost {
-    /// The reason.
-    pub why: String,
-    /// How long the node asks to be left alone, at most 60 s; none where it does not say.
-    pub pause: Option<Duration>,
-}
-
-impl From<String> for Lost {
-    fn from(why: String) -> Self {
-        Self { why, pause: None }
-    }
-}
-
-impl From<&str> for Lost {
-    fn from(why: &str) -> Self {
-        why.to_owned().into()
-    }
-}
-
-fn coded(code: i64) -> String {
-    if code == 0 { String::new() } else { format!(" (code {code})") }
-}
-
-impl RpcError {
-    /// Whether the node says that it does not know the method.
-    #[must_use]
-    pub fn is_method_missing(&self) -> bool {
-        match self {
-            Self::Refused { code, message, .. } => {
-                let words = message.to_lowercase();
-                *code == -32601
-                    || words.contains("method not found")
-                    || words.contains("not supported")
-                    || words.contains("unsupported method")
-                    || words.contains("does not exist/is not available")
-            }
-            _ => false,
-        }
-    }
-}
 
 /// One notification.
 #[derive(Debug)]

@@ -66,9 +66,29 @@ impl Secrets {
     }
 }
 
+/// Scheme and host of a URL: all of it that may be shown.
+#[must_use]
+pub fn shown(url: &str) -> String {
+    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("ws", url.trim()));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_of_a_url_but_scheme_and_host_is_shown() {
+        for (url, text) in [
+            ("wss://user:pass@rpc.example:8443/v3/KEY?x=1", "wss://rpc.example:8443"),
+            ("ws://127.0.0.1:8545", "ws://127.0.0.1:8545"),
+            ("wss://rpc.example?key=KEY", "wss://rpc.example"),
+        ] {
+            assert_eq!(shown(url), text);
+        }
+    }
 
     #[test]
     fn no_part_of_a_url_that_may_be_a_key_is_shown() {

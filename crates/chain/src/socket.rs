@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
 use super::backend::{Backend, Peer};
-use super::rpc::Lost;
+use super::error::Lost;
 use super::upgrade;
 use crate::units::Millis;
 use counterfill_trust as trust;
@@ -80,30 +80,5 @@ fn no_socket(error: &SocketError) -> Lost {
         }
         SocketError::Protocol(error) => error.to_string().into(),
         _ => "the WebSocket handshake failed".into(),
-    }
-}
-
-/// Scheme and host of a URL: all of it that may be shown.
-#[must_use]
-pub fn shown(url: &str) -> String {
-    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("ws", url.trim()));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_of_a_url_but_scheme_and_host_is_shown() {
-        for (url, text) in [
-            ("wss://user:pass@rpc.example:8443/v3/KEY?x=1", "wss://rpc.example:8443"),
-            ("ws://127.0.0.1:8545", "ws://127.0.0.1:8545"),
-            ("wss://rpc.example?key=KEY", "wss://rpc.example"),
-        ] {
-            assert_eq!(shown(url), text);
-        }
     }
 }

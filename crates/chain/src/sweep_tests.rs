@@ -7,11 +7,11 @@ use alloy::primitives::{Address, B256};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::reading::Trouble;
 use super::rpc::RpcError;
 use super::scripted::{Said, node};
 use super::sweep::{Found, Memory, Survey, is_done_with};
 use super::tokens::Tokens;
+use super::trouble::Trouble;
 use super::{ChainConfig, ChainFacts, ChainView};
 use crate::units::{BlockRef, Millis};
 

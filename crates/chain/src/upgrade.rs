@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::http::{Response, StatusCode, header};
 
+use super::error::Lost;
 use super::frame::words_of;
 use super::refusal::{self, LIMITED_PAUSE_S, PAUSE_TOLD_S_MAX};
-use super::rpc::Lost;
-use super::socket::shown;
+use super::secrets::shown;
 use crate::units::Millis;
 
 /// Of a body, so much is looked at.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::abi::RawLog;
-use super::rpc::RpcError;
+use super::error::RpcError;
 
 /// A block's header, as far as this program reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -9,6 +9,7 @@
 //! them, no ledger, no engine. Nothing here is random: the same calls with the same seed give the same hashes.
 
 pub mod chain;
+mod error;
 pub mod faults;
 pub mod logs;
 pub mod provider;

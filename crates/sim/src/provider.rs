@@ -14,7 +14,7 @@ use alloy::primitives::B256;
 use serde_json::json;
 
 use super::chain::{SimBlock, SimChain};
-use super::rpc::RpcError;
+use super::error::RpcError;
 
 /// Thousandths of a unit, in which a bucket counts: what one unit a second adds in a millisecond.
 const MILLI: u64 = 1_000;

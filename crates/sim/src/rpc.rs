@@ -14,42 +14,10 @@ use serde_json::{Value, json};
 use counterfill_core::fills::abi::token::IToken;
 
 use super::chain::{FINALIZED_DEPTH_BLOCKS, SAFE_DEPTH_BLOCKS, SimBlock, SimChain, Token};
+pub use super::error::RpcError;
 use super::faults::{Faults, RpcFault};
 use super::provider::Gateway;
 use super::wire;
-
-/// An error as JSON-RPC says it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message} ({code})")]
-pub struct RpcError {
-    /// The code.
-    pub code: i64,
-    /// The words.
-    pub message: String,
-    /// What else the node says, in a form of its own.
-    pub data: Option<Value>,
-}
-
-impl RpcError {
-    /// An error of this code.
-    #[must_use]
-    pub fn new(code: i64, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), data: None }
-    }
-
-    /// The same with more beside it.
-    pub(crate) fn with_data(self, data: Value) -> Self {
-        Self { data: Some(data), ..self }
-    }
-
-    fn invalid(what: &str) -> Self {
-        Self::new(-32602, format!("invalid argument: {what}"))
-    }
-
-    pub(crate) fn no_method(method: &str) -> Self {
-        Self::new(-32601, format!("the method {method} does not exist/is not available"))
-    }
-}
 
 /// Which logs somebody wants: any of the addresses, and at each position any of the topics; empty means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

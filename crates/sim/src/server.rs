@@ -5,33 +5,17 @@
 //! is never held over an await. Sockets are `socket`'s, subscriptions and pushes `world`'s, answers `rpc`'s.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use alloy::primitives::{Address, B256, Log};
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::chain::{SimChain, SimError, Tx};
 use super::faults::{DropPushes, Faults, RpcFault, Times};
 use super::provider::Provider;
-use super::socket;
+use super::socket::{self, Node};
 use super::world::{Counters, Frame, World};
 use counterfill_core::units::BlockRef;
-
-/// What handle, sockets and accept loop share.
-#[derive(Debug)]
-pub(super) struct Node {
-    world: Mutex<World>,
-    /// Mirrors `faults.half_open`, so that sockets can wait for it.
-    pub(super) half_open: watch::Sender<bool>,
-}
-
-impl Node {
-    pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        // The world is data without an invariant across fields that a panic elsewhere could break.
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Ends the accept loop and every connection with the last handle.
 #[derive(Debug)]
@@ -60,8 +44,7 @@ impl SimNode {
     /// # Errors
     /// No port could be bound.
     pub async fn start(chain: SimChain) -> std::io::Result<Self> {
-        let node =
-            Arc::new(Node { world: Mutex::new(World::new(chain)), half_open: watch::Sender::new(false) });
+        let node = Arc::new(Node::new(World::new(chain)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let accept = tokio::spawn(socket::serve(listener, Arc::clone(&node))).abort_handle();

@@ -3,7 +3,7 @@
 //! It knows no JSON-RPC. A frame comes in and is handed to the world, which queues the answer; what is queued goes
 //! out in order. While the node is half open nothing is read and nothing is sent, so not even a ping is answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,11 +15,29 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use super::server::Node;
-use super::world::{Frame, Socket};
+use super::world::{Frame, Socket, World};
 
 /// Frames a client may leave unread before it is cut off.
 const QUEUED_FRAMES_MAX: usize = 65_536;
+
+/// What handle, sockets and accept loop share.
+#[derive(Debug)]
+pub(super) struct Node {
+    world: Mutex<World>,
+    /// Mirrors `faults.half_open`, so that sockets can wait for it.
+    pub(super) half_open: watch::Sender<bool>,
+}
+
+impl Node {
+    pub(super) fn new(world: World) -> Self {
+        Self { world: Mutex::new(world), half_open: watch::Sender::new(false) }
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        // The world is data without an invariant across fields that a panic elsewhere could break.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Accepts for ever; ends when it is aborted.
 pub(super) async fn serve(listener: TcpListener, node: Arc<Node>) {

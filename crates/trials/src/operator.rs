@@ -14,8 +14,14 @@ use counterfill_core::units::Symbol;
 /// A person waits so long before saying that the broker never had an order: longer than any order is on its way.
 const ABSENT_MS_MIN: i64 = 60_000;
 
-/// One look.
-pub(super) fn look(world: &mut World) {
+impl World {
+    /// The person has a look.
+    pub(super) fn operate(&mut self) {
+        look(self);
+    }
+}
+
+fn look(world: &mut World) {
     for (symbol, kind, since) in world.halts_seen() {
         if world.now - since >= world.terms.patience_ms {
             resume(world, symbol, kind);

@@ -455,10 +455,6 @@ impl World {
         )
     }
 
-    fn operate(&mut self) {
-        super::operator::look(self);
-    }
-
     /// Halts in force and since when the operator knows of them.
     pub(super) fn halts_seen(&mut self) -> Vec<(Option<Symbol>, HaltKind, i64)> {
         let Some(process) = &self.process else { return Vec::new() };
