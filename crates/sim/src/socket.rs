@@ -12,6 +12,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -43,6 +44,11 @@ impl Node {
 pub(super) async fn serve(listener: TcpListener, node: Arc<Node>) {
     let answers = get(upgrade).post(call);
     let router = Router::new().route("/", answers.clone()).route("/{*path}", answers).with_state(node);
+    // As nodes do: the second of two frames does not wait for the client to acknowledge the first.
+    let listener = listener.tap_io(|socket| {
+        // A socket that refuses is slow, and no worse.
+        let _ = socket.set_nodelay(true);
+    });
     if let Err(error) = axum::serve(listener, router).await {
         log::error!("the simulated node stopped accepting: {error}");
     }
