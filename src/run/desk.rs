@@ -30,15 +30,20 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Starts both threads; they end when the desk or the inputs' receiver is dropped.
-    pub(super) fn open(broker: &Arc<dyn Broker>, inputs: &mpsc::Sender<Input>) -> std::io::Result<Self> {
+    /// Starts both threads; they end when the desk or the inputs' receiver is dropped. The first order waits for the
+    /// clearance.
+    pub(super) fn open(
+        broker: &Arc<dyn Broker>,
+        inputs: &mpsc::Sender<Input>,
+        clearance: Receiver<()>,
+    ) -> std::io::Result<Self> {
         let (tickets, ordered) = sync_channel(TICKETS_MAX);
         let (questions, asked) = sync_channel(QUESTIONS_MAX);
         let (orders, reads) = (Arc::clone(broker), Arc::clone(broker));
         let (placed, answered) = (inputs.clone(), inputs.clone());
         let named = |name: &str| thread::Builder::new().name(name.into());
         let threads = [
-            named("orders").spawn(move || place_all(&*orders, &ordered, &placed))?,
+            named("orders").spawn(move || place_all(&*orders, &ordered, &clearance, &placed))?,
             named("reads").spawn(move || answer_all(&*reads, &asked, &answered))?,
         ];
         Ok(Self { tickets, questions, threads })
@@ -71,8 +76,19 @@ fn gone<T>(thread: &str, error: &TrySendError<T>) -> Exit {
     }
 }
 
-fn place_all(broker: &dyn Broker, tickets: &Receiver<Ticket>, inputs: &mpsc::Sender<Input>) {
+fn place_all(
+    broker: &dyn Broker,
+    tickets: &Receiver<Ticket>,
+    clearance: &Receiver<()>,
+    inputs: &mpsc::Sender<Input>,
+) {
+    let mut cleared = false;
     for ticket in tickets {
+        cleared = cleared || clearance.recv().is_ok();
+        if !cleared {
+            // The ledger is damaged, and the bot about to end: the intent stays `Sent`, and no byte of it left.
+            continue;
+        }
         crash::point(Point::PlaceBefore);
         let outcome = broker.place(&ticket, Millis::now());
         crash::point(Point::PlaceAfter);
@@ -149,5 +165,67 @@ fn say_once(failing: &mut BTreeMap<&'static str, String>, what: &'static str, wh
         }
         None if failing.remove(what).is_some() => log::info!("the broker tells {what} again"),
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{BrokerOrder, Placed, Profile, Quote, Session};
+    use crate::units::{IntentId, OrderId, Shares, Side, Symbol};
+
+    /// Takes orders, and is asked nothing.
+    struct Yes;
+
+    impl Broker for Yes {
+        fn profile(&self) -> &Profile {
+            unreachable!()
+        }
+        fn place(&self, _: &Ticket, _: Millis) -> Placed {
+            Placed::Accepted("1".parse().unwrap())
+        }
+        fn order(&self, _: &OrderId, _: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+            unreachable!()
+        }
+        fn find(&self, _: &IntentId, _: Millis) -> Result<Option<BrokerOrder>, ReadError> {
+            unreachable!()
+        }
+        fn list(&self, _: Millis, _: Millis) -> Result<Vec<BrokerOrder>, ReadError> {
+            unreachable!()
+        }
+        fn positions(&self, _: Millis) -> Result<Vec<(Symbol, Shares)>, ReadError> {
+            unreachable!()
+        }
+        fn session(&self, _: Millis) -> Result<Session, ReadError> {
+            unreachable!()
+        }
+        fn quotes(&self, _: &[Symbol], _: Millis) -> Result<Vec<Quote>, ReadError> {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn no_order_leaves_a_ledger_that_was_not_checked() {
+        for checked in [true, false] {
+            let (clear, clearance) = std::sync::mpsc::channel();
+            if checked {
+                clear.send(()).unwrap();
+            }
+            drop(clear);
+            let (tickets, ordered) = sync_channel(TICKETS_MAX);
+            let (inputs, mut answers) = mpsc::channel(8);
+            let ticket = Ticket {
+                intent: "cf-0".parse().unwrap(),
+                symbol: "TSLA".parse().unwrap(),
+                side: Side::Buy,
+                quantity: Shares::whole(1),
+                reference: None,
+                short: false,
+            };
+            tickets.send(ticket).unwrap();
+            drop(tickets);
+            place_all(&Yes, &ordered, &clearance, &inputs);
+            assert_eq!(answers.try_recv().is_ok(), checked);
+        }
     }
 }

@@ -13,6 +13,7 @@ mod proof;
 mod tale;
 pub(crate) mod tickers;
 pub(crate) mod vigil;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -35,7 +36,7 @@ use crate::engine::{Engine, Facts, Input, Policy, Stop};
 use crate::exit;
 use crate::fills::Listing;
 use crate::hedges::Limits;
-use crate::ledger::{Claim, Ledger, LedgerError, Loaded, Stamp, Turn, TurnError, Write, migrations};
+use crate::ledger::{Claim, Ledger, LedgerError, Loaded, Stamp, Turn, TurnError, WholeCheck, Write};
 use crate::serve::health::{self, ProcessFacts};
 use crate::serve::identity::{Identity, Mode};
 use crate::serve::metrics::Meters;
@@ -45,6 +46,7 @@ use desk::Desk;
 use line::Line;
 use operator::{Again, Operator};
 pub use tale::said;
+use whole::Beside;
 
 /// Inputs that wait for the line at most; a full queue slows the chain side down, it loses nothing.
 const INPUTS_MAX: usize = 4_096;
@@ -263,7 +265,8 @@ async fn start(
         live: parts.live,
     };
     let stamp = stamp_of(&parts.chain, chain_id, profile.name, &profile.account);
-    let (ledger, engine) = open(parts.claim, stamp, policy, parts.chain.listing()).await?;
+    let (ledger, check, engine) = open(parts.claim, stamp, policy, parts.chain.listing()).await?;
+    let (mut check, clearance) = Beside::begin(check).map_err(|error| Exit::bug(&error.to_string()))?;
     let control = bind_control(&parts.database)?;
     crash::point(Point::Listening);
 
@@ -271,7 +274,8 @@ async fn start(
     let (view, viewed) = watch::channel(engine.view());
     let (answers, answered) = mpsc::unbounded_channel();
     let bell = Arc::new(Notify::new());
-    let desk = Desk::open(&parts.broker, &inputs).map_err(|error| Exit::bug(&error.to_string()))?;
+    let desk =
+        Desk::open(&parts.broker, &inputs, clearance).map_err(|error| Exit::bug(&error.to_string()))?;
     published.facts.send_replace(Some(engine.facts()));
     let line = Line {
         turn: Turn { engine, ledger },
@@ -316,10 +320,12 @@ async fn start(
         }
         never = tick(&inputs, &parts.database, &published.process) => match never {},
         ended = &mut line_ended => return Ok(ended.unwrap_or_else(|_| Exit::bug("the line panicked"))),
+        Ok(damage) = &mut check.found => return Err(damage.into()),
         () = asked_to_stop(stop) => None,
         Some(()) = stop_by_operator.recv() => None,
     };
     // The intake is gone with its future; what is on its way is still booked.
+    check.end().await;
     let closed = timeout(LINE_STOP_WAIT, async {
         // The line may have ended in the meantime; then its exit is there to be read.
         let _ = inputs.send(Input::Stop).await;
@@ -421,21 +427,24 @@ async fn open(
     stamp: Stamp,
     policy: Policy,
     listing: Listing,
-) -> Result<(Ledger, Engine), Exit> {
+) -> Result<(Ledger, WholeCheck, Engine), Exit> {
     let symbols = listing.symbols.clone();
-    let opened = tokio::task::spawn_blocking(move || -> Result<_, LedgerError> {
-        let ledger = Ledger::open_claimed(claim, &stamp, Millis::now(), &migrations()?)?;
-        let mut loaded = ledger.load()?;
-        loaded.passed_over = ledger.passed_over(&listing)?;
+    let opened = tokio::task::spawn_blocking(move || -> Result<_, Exit> {
+        let (ledger, check) = Ledger::open_claimed(claim, &stamp, Millis::now())?;
+        let loaded = ledger.load().and_then(|loaded| {
+            let passed_over = ledger.passed_over(&listing)?;
+            Ok(Loaded { passed_over, ..loaded })
+        });
+        let loaded = loaded.map_err(|error| whole::reason(error, &check))?;
         crash::point(Point::Loaded);
-        Ok((ledger, loaded))
+        Ok((ledger, check, loaded))
     });
-    let (ledger, loaded) = opened.await.map_err(|error| Exit::bug(&error.to_string()))??;
+    let (ledger, check, loaded) = opened.await.map_err(|error| Exit::bug(&error.to_string()))??;
     must_keep_tickers(&loaded, symbols.as_ref())?;
     for warning in ledger.warnings() {
         log::warn!("{warning}");
     }
-    Ok((ledger, Engine::new(policy, loaded)))
+    Ok((ledger, check, Engine::new(policy, loaded)))
 }
 
 /// A ticker that SYMBOLS no longer lists while the ledger holds exposure in it would never be hedged again

@@ -4,3 +4,4 @@ pub(crate) mod book;
 mod commits;
 mod opening;
 mod reports;
+mod sums;

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::LedgerError;
-use super::{Stamp, load, open, place, stamp, unused};
+use super::{Stamp, check, load, open, place, stamp, unused};
 use crate::units::BlockRef;
 
 /// What a path may hold in SQLite's URIs as it is.
@@ -68,12 +68,12 @@ impl Examined {
         fills.map(|fills| fills > 0).map_err(|error| LedgerError::sql(&self.path, "was read", error))
     }
 
-    /// SQLite's own check of every page; takes seconds for a large ledger.
+    /// Checks every page, every row, and the sums that follow from the rows; takes seconds for a large ledger.
     ///
     /// # Errors
     /// [`LedgerError::Damaged`].
     pub fn must_be_whole(&self) -> Result<(), LedgerError> {
-        open::must_be_whole(&self.conn, &self.path)
+        check::must_be_whole(&self.conn, &self.path)
     }
 
     /// Compares its stamp with who asks; what comes back is worth a warning.

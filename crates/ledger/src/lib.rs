@@ -4,6 +4,7 @@
 //! transaction, or nothing. A database error is an infrastructure error and nothing else: it is never read as "already
 //! seen", and it ends the process, because the engine's memory is then ahead of the disk.
 
+mod check;
 pub mod crash;
 mod error;
 mod examine;
@@ -14,6 +15,7 @@ mod place;
 mod read;
 mod row;
 mod stamp;
+mod sums;
 mod trace;
 mod turn;
 mod unused;
@@ -22,6 +24,7 @@ mod write;
 use alloy::primitives::Address;
 use counterfill_core::{fills, hedges, ports, positions, units};
 
+pub use check::WholeCheck;
 pub use counterfill_core::ports::records::{FillState, Loaded, PassedOver, Recent, Source, Write};
 pub use error::{Difference, LedgerError};
 pub use examine::{Examined, not_writable, suits};

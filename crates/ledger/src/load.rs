@@ -1,8 +1,7 @@
 //! Everything the engine starts from, read in one transaction.
 //!
-//! Sums are folded here, exactly, from rows that are never changed; nothing stored is trusted as a sum. The sum over
-//! fills is one pass in the order of their birth that reads three short columns, so memory holds the result and not the
-//! history; whole fills are read only of the last blocks.
+//! What it takes does not grow with the history: sums are kept ([`sums`]), whole fills are read only of the last blocks,
+//! and of intents those that are live or young. The walks over everything are here too, for what checks the sums.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::error::LedgerError;
 use super::open::Ledger;
-use super::{FillState, Loaded, PassedOver, Recent, row};
+use super::{FillState, Loaded, PassedOver, Recent, row, sums};
 use crate::fills::{Listing, PendingFill, TokenFact, TokenKind};
-use crate::hedges::{HaltKind, Intent, IntentState, Snapshot};
+use crate::hedges::{HaltKind, Intent, Snapshot};
 use crate::ports::chain::ChainView;
 use crate::positions::TRADED_SHARES_MAX;
 use crate::units::{BlockRef, Cash, FillId, LogId, Millis, OrderId, Shares, Side, Symbol};
@@ -107,9 +106,7 @@ pub(super) fn fold(
         Which::InMemory(None) => ("", None),
         Which::Transaction(tx_hash) => ("WHERE f.tx_hash = ?1", Some(Value::from(row::hash(&tx_hash)))),
         Which::InMemory(Some(floor)) => (
-            // Of all entries the keys alone are read, and of the fills those few.
-            "WHERE f.fill IN (SELECT fill FROM fills WHERE block_number > ?1 UNION SELECT u.fill FROM fill_entries u \
-             LEFT JOIN fill_counts c ON c.fill = u.fill AND c.n = u.n WHERE c.n IS NULL)",
+            "WHERE f.fill IN (SELECT fill FROM fills WHERE block_number > ?1 UNION SELECT fill FROM waiting_fills)",
             Some(Value::from(i64::try_from(floor).unwrap_or(i64::MAX))),
         ),
     };
@@ -173,8 +170,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
     let floor = window.first().map(|first| first.number);
     let mut fills = Vec::new();
     let mut standing = Vec::new();
-    let mut fill_sums = BTreeMap::new();
-    add_counting(conn, &mut fill_sums)?;
+    let kept = sums::read(conn)?;
     fold(conn, Which::InMemory(floor), |state| {
         let fill = &state.fill;
         let above = floor.is_none_or(|floor| fill.block_number > floor);
@@ -186,7 +182,9 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         }
         Ok(())
     })?;
-    let traded = traded(conn, &fill_sums)?;
+    let traded = traded(conn)?;
+    let number =
+        |count: i64| u64::try_from(count).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, count));
     Ok(Loaded {
         passed_over: Vec::new(),
         chain: ChainView {
@@ -199,9 +197,9 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         },
         pending: pending(conn)?,
         fills,
-        fill_sums: fill_sums.into_iter().collect(),
-        execution_sums: execution_sums(conn)?.into_iter().collect(),
-        account_sums: sums_of(conn, ALL_EXECUTIONS)?.into_iter().collect(),
+        fill_sums: kept.each(|sums| sums.fills).into_iter().collect(),
+        execution_sums: kept.each(|sums| sums.executions).into_iter().collect(),
+        account_sums: kept.each(|sums| sums.account).into_iter().collect(),
         baselines: baselines(conn)?.into_iter().collect(),
         tag: conn.query_row("SELECT app_tag FROM stamp", [], |r| r.get(0)).optional()?.flatten(),
         begun: moment(conn, "begun_at")?.is_some(),
@@ -210,41 +208,48 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         intents: intents(conn, compared_at)?,
         failures: failures(conn)?,
         halts: halts(conn)?,
-        fills_total: count(conn, "SELECT count(*) FROM fills")?,
-        reversals_total: count(conn, "SELECT count(*) FROM fill_entries WHERE sign = -1")?,
-        dead_total: count(conn, "SELECT count(*) FROM dead_events")?,
+        fills_total: number(kept.counts.fills)?,
+        reversals_total: number(kept.counts.reversals)?,
+        dead_total: number(kept.counts.dead)?,
         first_compared_at: moment(conn, "first_compared_at")?,
         last_commit,
         compared_at,
     })
 }
 
-/// Per ticker the newest fills that make up [`TRADED_SHARES_MAX`], ascending. Walked from the newest back, so that a
-/// swarm of dust fills can not push the real ones out.
-/// It ends where every ticker ever `known` has them.
-fn traded(
-    conn: &Connection,
-    known: &BTreeMap<Symbol, Shares>,
-) -> rusqlite::Result<Vec<(Symbol, Cash, Shares)>> {
-    let mut sums: BTreeMap<Symbol, Shares> = BTreeMap::new();
+/// Per ticker the newest fills that make up [`TRADED_SHARES_MAX`], ascending. Each ticker's are walked from the newest
+/// back, so that a swarm of dust fills can not push the real ones out.
+fn traded(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, Cash, Shares)>> {
     let mut newest = Vec::new();
-    let mut statement = conn.prepare("SELECT symbol, cash, shares FROM fills ORDER BY fill DESC")?;
-    let mut rows = statement.query([])?;
-    while let Some(r) = rows.next()? {
-        let symbol: Symbol = row::parsed(r, 0)?;
-        if sums.get(&symbol).is_some_and(|sum| *sum >= TRADED_SHARES_MAX) {
-            continue;
+    let mut next = conn.prepare("SELECT min(symbol) FROM fills WHERE symbol > ?1")?;
+    let mut back =
+        conn.prepare("SELECT fill, cash, shares FROM fills WHERE symbol = ?1 ORDER BY fill DESC")?;
+    let mut spelling = String::new();
+    while let Some(found) = next.query_row([&spelling], |r| r.get::<_, Option<String>>(0))? {
+        let symbol: Symbol = found.parse().map_err(|error| row::damaged(0, error))?;
+        let mut sum = Shares::ZERO;
+        let mut rows = back.query([&found])?;
+        while sum < TRADED_SHARES_MAX
+            && let Some(r) = rows.next()?
+        {
+            let shares = row::parsed(r, 2)?;
+            sum = self::sum(sum, shares)?;
+            newest.push((r.get::<_, i64>(0)?, symbol.clone(), row::parsed::<Cash>(r, 1)?, shares));
         }
-        let (cash, shares) = (row::parsed(r, 1)?, row::parsed(r, 2)?);
-        add(&mut sums, &symbol, shares)?;
-        newest.push((symbol, cash, shares));
-        let full = |symbol: &Symbol| sums.get(symbol).is_some_and(|sum| *sum >= TRADED_SHARES_MAX);
-        if known.keys().all(full) {
-            break;
+        spelling = found;
+    }
+    newest.sort_unstable_by_key(|(fill, ..)| std::cmp::Reverse(*fill));
+    // An older ledger may hold two spellings of one ticker.
+    let mut sums: BTreeMap<Symbol, Shares> = BTreeMap::new();
+    let mut traded = Vec::new();
+    for (_, symbol, cash, shares) in newest {
+        if sums.get(&symbol).is_none_or(|sum| *sum < TRADED_SHARES_MAX) {
+            add(&mut sums, &symbol, shares)?;
+            traded.push((symbol, cash, shares));
         }
     }
-    newest.reverse();
-    Ok(newest)
+    traded.reverse();
+    Ok(traded)
 }
 
 /// Adds `change` to the ticker's sum; a ticker that was met once stays, at zero.
@@ -275,7 +280,7 @@ fn moment(conn: &Connection, column: &str) -> rusqlite::Result<Option<Millis>> {
     Ok(found.optional()?.flatten().map(Millis))
 }
 
-fn block(r: &Row<'_>) -> rusqlite::Result<BlockRef> {
+pub(super) fn block(r: &Row<'_>) -> rusqlite::Result<BlockRef> {
     Ok(BlockRef { number: row::number(r, 0)?, hash: row::parsed(r, 1)? })
 }
 
@@ -347,6 +352,11 @@ pub(super) fn execution_sums(conn: &Connection) -> rusqlite::Result<BTreeMap<Sym
     sums_of(conn, COUNTING_EXECUTIONS)
 }
 
+/// Σ over all executions per ticker, those of ignored orders too, BUY positive.
+pub(super) fn account_sums(conn: &Connection) -> rusqlite::Result<BTreeMap<Symbol, Shares>> {
+    sums_of(conn, ALL_EXECUTIONS)
+}
+
 /// Σ per ticker of what the account holds beyond all executions.
 fn baselines(conn: &Connection) -> rusqlite::Result<BTreeMap<Symbol, Shares>> {
     let mut statement = conn.prepare("SELECT symbol, change FROM baselines")?;
@@ -362,22 +372,30 @@ fn baselines(conn: &Connection) -> rusqlite::Result<BTreeMap<Symbol, Shares>> {
 /// Standing fills first seen in the last hour before the last write.
 fn recent(conn: &Connection, last_commit: Option<Millis>) -> rusqlite::Result<Vec<Recent>> {
     let Some(last) = last_commit else { return Ok(Vec::new()) };
-    // The newest fills are at the end of the table, so the walk back from it is short. Fills are not born strictly in
-    // the order of their block times, but their first entries are in the order of time.
+    // First entries are in the order of time, so the walk back from the newest fill is short; but for a clock that was
+    // set back meanwhile, for which it goes on for another hour.
     let sql = format!(
-        "SELECT {columns}, e.at FROM fills f JOIN fill_entries e ON e.fill = f.fill AND e.n = 0 \
-         WHERE (SELECT sign FROM fill_entries l WHERE l.fill = f.fill ORDER BY n DESC LIMIT 1) = 1 \
-         AND e.at >= ?1 ORDER BY f.fill",
+        "SELECT {columns}, e.at, (SELECT sign FROM fill_entries l WHERE l.fill = f.fill ORDER BY n DESC LIMIT 1) \
+         FROM fills f CROSS JOIN fill_entries e ON e.fill = f.fill AND e.n = 0 ORDER BY f.fill DESC",
         columns = row::FILL_COLUMNS
     );
-    conn.prepare(&sql)?
-        .query_map([last.plus(-RECENT_MS).0], |r| {
+    let (since, far) = (last.plus(-RECENT_MS), last.plus(-2 * RECENT_MS));
+    let mut statement = conn.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut recent = Vec::new();
+    while let Some(r) = rows.next()? {
+        let seen = Millis(r.get(13)?);
+        if seen < far {
+            break;
+        }
+        if seen >= since && r.get::<_, i64>(14)? == 1 {
             let fill = row::fill(r, 0)?;
-            let seen = Millis(r.get(13)?);
             let at = fill.traded_at(seen);
-            Ok((fill.id, fill.symbol, at, fill.cash, fill.shares))
-        })?
-        .collect()
+            recent.push((fill.id, fill.symbol, at, fill.cash, fill.shares));
+        }
+    }
+    recent.reverse();
+    Ok(recent)
 }
 
 fn sums_of(conn: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<Symbol, Shares>> {
@@ -394,7 +412,7 @@ fn sums_of(conn: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<Symbol, Sh
 
 fn intents(conn: &Connection, compared_at: Option<Millis>) -> rusqlite::Result<Vec<Intent>> {
     let since = compared_at.map_or(i64::MIN, |at| at.plus(-TERMINAL_MS).0);
-    intents_where(conn, "live = 1 OR changed_at >= ?1 OR sent_at >= ?1", [since])
+    intents_where(conn, "live = 1 OR max(changed_at, coalesce(sent_at, changed_at)) >= ?1", [since])
 }
 
 /// The intents that fulfil `wanted`, in the order of birth.
@@ -450,29 +468,25 @@ pub(super) fn snapshot(r: &Row<'_>, at: usize) -> rusqlite::Result<Option<Snapsh
 /// they led to. What says something about us and
 /// not about the order (login, rate, a request that never left) and a day that ended are not counted.
 fn failures(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, u32, Millis)>> {
+    // What comes after an attempt is looked for from that moment on, and is found soon where the ticker trades again.
     let sql = format!(
-        "SELECT symbol, state, executed, changed_at, counted FROM intents i \
-         WHERE changed_at > coalesce((SELECT max(at) FROM halts h WHERE {lifted} = {ended} AND h.kind = 'rejects' \
-         AND h.raised = 0), changed_at - 1) ORDER BY changed_at, intent",
+        "SELECT symbol, changed_at FROM intents i INDEXED BY intents_without_execution \
+         WHERE executed = '0' AND counted = 1 AND state IN ('Refused', 'Rejected', 'Canceled') \
+         AND changed_at > coalesce((SELECT max(at) FROM halts h WHERE {lifted} = {ended} AND h.kind = 'rejects' \
+         AND h.raised = 0), changed_at - 1) \
+         AND NOT EXISTS (SELECT 1 FROM intents s WHERE max(s.changed_at, coalesce(s.sent_at, s.changed_at)) >= i.changed_at \
+         AND {later} = {ended} AND s.executed <> '0' AND (s.changed_at, s.intent) > (i.changed_at, i.intent)) \
+         ORDER BY changed_at, intent",
         lifted = row::ticker("h.symbol"),
         ended = row::ticker("i.symbol"),
+        later = row::ticker("s.symbol"),
     );
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query([])?;
     let mut failures: BTreeMap<Symbol, (u32, Millis)> = BTreeMap::new();
     while let Some(r) = rows.next()? {
-        let symbol: Symbol = row::parsed(r, 0)?;
-        let (executed, counted): (Shares, bool) = (row::parsed(r, 2)?, r.get(4)?);
-        let ended = matches!(
-            row::parsed(r, 1)?,
-            IntentState::Refused | IntentState::Rejected | IntentState::Canceled
-        );
-        if !executed.is_zero() {
-            failures.remove(&symbol);
-        } else if ended && counted {
-            let ended = failures.entry(symbol).or_default();
-            *ended = (ended.0.saturating_add(1), Millis(r.get(3)?));
-        }
+        let ended = failures.entry(row::parsed(r, 0)?).or_default();
+        *ended = (ended.0.saturating_add(1), Millis(r.get(1)?));
     }
     Ok(failures.into_iter().map(|(symbol, (number, ended))| (symbol, number, ended)).collect())
 }

@@ -15,9 +15,10 @@ use rusqlite::backup::Backup;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::check::{self, WholeCheck};
 use super::error::LedgerError;
 use super::lock::Lock;
-use super::{Stamp, place, row, stamp, unused};
+use super::{Stamp, place, row, stamp, sums, unused};
 use crate::crash::{self, Point};
 use crate::units::Millis;
 
@@ -47,6 +48,7 @@ pub fn migrations() -> Result<Vec<Migration>, LedgerError> {
         ("V3__passed_over", include_str!("../../../migrations/V3__passed_over.sql")),
         ("V4__unsettled", include_str!("../../../migrations/V4__unsettled.sql")),
         ("V5__counted", include_str!("../../../migrations/V5__counted.sql")),
+        ("V6__sums", include_str!("../../../migrations/V6__sums.sql")),
     ];
     list.into_iter()
         .map(|(name, sql)| Migration::unapplied(name, sql))
@@ -64,6 +66,15 @@ pub struct Ledger {
     pub(super) compared: bool,
     // Last, so that the lock outlives the connection. None where no other process can reach the ledger.
     _lock: Option<Lock>,
+}
+
+/// When the whole file is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    /// Before it is used.
+    Now,
+    /// By whoever opened it, meanwhile.
+    Beside,
 }
 
 /// Where a ledger lies that is not a file of this machine: the simulator's disk. It has no directory that could be
@@ -150,18 +161,26 @@ impl Ledger {
         now: Millis,
         migrations: &[Migration],
     ) -> Result<Self, LedgerError> {
-        Self::open_claimed(Claim::on(path, now)?, stamp, now, migrations)
+        Self::open_in(Claim::on(path, now)?, stamp, now, migrations, Whole::Now)
     }
 
-    /// [`Ledger::open_with`] on a claim that is held already.
+    /// [`Ledger::open`] on a claim that is held already, and the check of the whole file, which is not done yet: it can be
+    /// done beside.
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    pub fn open_claimed(
+    pub fn open_claimed(claim: Claim, stamp: &Stamp, now: Millis) -> Result<(Self, WholeCheck), LedgerError> {
+        let ledger = Self::open_in(claim, stamp, now, &migrations()?, Whole::Beside)?;
+        let check = WholeCheck::of(&ledger.path)?;
+        Ok((ledger, check))
+    }
+
+    fn open_in(
         claim: Claim,
         stamp: &Stamp,
         now: Millis,
         migrations: &[Migration],
+        whole: Whole,
     ) -> Result<Self, LedgerError> {
         let Claim { path: resolved, lock } = claim;
         let path = resolved.as_path();
@@ -176,11 +195,11 @@ impl Ledger {
         let schema = must_be_known(&conn, path, migrations)?;
         let differs = unused::differs(&conn, path, stamp, schema == newest(migrations))?;
         if differs.is_some() {
-            must_be_whole(&conn, path)?;
+            check::must_be_whole(&conn, path)?;
             back_up_first(&conn, schema)?;
             unused::stamp_anew(&mut conn, path, stamp, now, migrations)?;
         }
-        let mut ledger = Self::trusted(conn, path, stamp, migrations, back_up_first, Some(lock))?;
+        let mut ledger = Self::trusted(conn, path, stamp, migrations, back_up_first, Some(lock), whole)?;
         ledger.warnings.extend(differs.map(|words| {
             format!(
                 "the ledger held no fill and no hedge and was stamped anew ({words}); a backup is beside it"
@@ -190,7 +209,7 @@ impl Ledger {
     }
 
     /// A ledger that was connected and prepared, if it is whole, known and ours; migrated where it is old, and backed up
-    /// before that.
+    /// before that. One that is migrated is checked at once, whoever checks it else.
     fn trusted(
         mut conn: Connection,
         path: &Path,
@@ -198,17 +217,27 @@ impl Ledger {
         migrations: &[Migration],
         back_up_first: impl FnOnce(&Connection, i64) -> Result<(), LedgerError>,
         lock: Option<Lock>,
+        whole: Whole,
     ) -> Result<Self, LedgerError> {
         let schema = must_be_known(&conn, path, migrations)?;
-        must_be_whole(&conn, path)?;
+        let is_old = schema < newest(migrations);
+        if is_old || whole == Whole::Now {
+            check::quick_check(&conn, path)?;
+        }
         crash::point(Point::OpenChecked);
         let warnings = stamp::must_be_ours(&conn, path, stamp)?;
         crash::point(Point::OpenStamped);
-        if schema < newest(migrations) {
+        if is_old {
             back_up_first(&conn, schema)?;
             migrate(&mut conn, path, migrations)?;
             crash::point(Point::MigrationDone);
-            must_be_whole(&conn, path)?;
+            check::quick_check(&conn, path)?;
+        }
+        if newest(migrations) >= sums::SCHEMA {
+            sums::reckon(&mut conn, path)?;
+            if is_old || whole == Whole::Now {
+                sums::must_agree(&conn, path)?;
+            }
         }
         let mut ledger = Self { conn, path: path.to_owned(), warnings, compared: false, _lock: lock };
         // What a failed sync of an earlier process left in the log may be seen and yet not be safe, and no later sync
@@ -243,7 +272,7 @@ impl Ledger {
             volume.settle(&unborn, path).map_err(|error| place::refused(path, &error))?;
         }
         let no_backup = |_: &Connection, _| Ok(());
-        Self::trusted(connect(path, flags)?, path, stamp, migrations, no_backup, None)
+        Self::trusted(connect(path, flags)?, path, stamp, migrations, no_backup, None, Whole::Now)
     }
 
     /// The chain a ledger was born on; `None` where there is no ledger yet. Takes no lock.
@@ -459,13 +488,6 @@ fn must_be_known(conn: &Connection, path: &Path, migrations: &[Migration]) -> Re
     Ok(found)
 }
 
-pub(super) fn must_be_whole(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
-    let verdict: String = conn
-        .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
-        .map_err(|error| LedgerError::sql(path, "was checked", error))?;
-    if verdict == "ok" { Ok(()) } else { Err(LedgerError::damaged(path, verdict)) }
-}
-
 fn migrate(conn: &mut Connection, path: &Path, migrations: &[Migration]) -> Result<(), LedgerError> {
     let failed = |error| LedgerError::sql(path, "was migrated", error);
     watch_statements(conn, true).map_err(failed)?;
@@ -602,7 +624,7 @@ fn back_up(conn: &Connection, path: &Path, target: &Path) -> Result<(), LedgerEr
         .and_then(|backup| backup.run_to_completion(BACKUP_PAGES, Duration::ZERO, None))
         .map_err(failed)?;
     crash::point(Point::BackupCopied);
-    must_be_whole(&copy, target)?;
+    check::quick_check(&copy, target)?;
     copy.close().map_err(|(_, error)| failed(error))?;
     crash::point(Point::BackupClosed);
     settle(&partial, target, [Point::BackupSynced, Point::BackupRenamed, Point::BackupDone])

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row};
 use serde::{Serialize, Serializer};
 
 use super::error::LedgerError;
-use super::{PassedOver, Stamp, load, open, place, row, stamp};
+use super::{PassedOver, Stamp, load, open, place, row, stamp, sums};
 use crate::fills::Listing;
 use crate::hedges::{HaltKind, IntentState, Unsettled};
 use crate::units::{BlockRef, Cash, IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
@@ -253,12 +253,16 @@ impl Reader {
         filter: &Filter,
         take: impl FnMut(HedgeRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let sql = format!(
-            "SELECT * FROM (SELECT {HEDGE_COLUMNS}, i.intent AS born FROM intents i \
-             WHERE (?1 IS NULL OR {ticker} = ?1) AND (?2 IS NULL OR state = ?2) ORDER BY i.intent DESC LIMIT ?3) \
-             ORDER BY born",
+        let wanted = format!(
+            "SELECT {HEDGE_COLUMNS}, i.intent AS born FROM intents i \
+             WHERE (?1 IS NULL OR {ticker} = ?1) AND (?2 IS NULL OR state = ?2)",
             ticker = row::ticker("symbol"),
         );
+        let sql = match filter.limit {
+            // The newest ones, turned round again.
+            Some(_) => format!("SELECT * FROM ({wanted} ORDER BY i.intent DESC LIMIT ?3) ORDER BY born"),
+            None => format!("{wanted} ORDER BY i.intent LIMIT ?3"),
+        };
         let symbol = filter.symbol.as_ref().map(Symbol::as_str);
         self.each(&sql, (symbol, filter.state.as_deref(), filter.limit()), hedge_row, take)
     }
@@ -311,6 +315,9 @@ impl Reader {
 
     fn summarised(&self, conn: &Connection, stamp: &Stamp) -> rusqlite::Result<Summary> {
         let count = |sql| load::count(conn, sql);
+        let kept = sums::read(conn)?.counts;
+        let number =
+            |count: i64| u64::try_from(count).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, count));
         Ok(Summary {
             ledger: self.path.display().to_string(),
             schema: self.schema,
@@ -324,13 +331,13 @@ impl Reader {
             born_at: conn.query_row("SELECT born_at FROM stamp", [], |r| r.get(0).map(Millis))?,
             cursor: load::cursor(conn)?,
             last_commit: load::last_commit(conn)?,
-            fills: count("SELECT count(*) FROM fills")?,
-            reversals: count("SELECT count(*) FROM fill_entries WHERE sign = -1")?,
+            fills: number(kept.fills)?,
+            reversals: number(kept.reversals)?,
             skipped: count(
                 "SELECT (SELECT count(*) FROM skipped_fills) - (SELECT count(*) FROM skipped_answers \
                             WHERE counted = 1)",
             )?,
-            dead: count("SELECT count(*) FROM dead_events")?,
+            dead: number(kept.dead)?,
             hedges: count("SELECT count(*) FROM intents")?,
             live: count("SELECT count(*) FROM intents WHERE live = 1")?,
             halts: load::halts(conn)?
@@ -367,9 +374,8 @@ impl Reader {
 }
 
 fn positions(conn: &Connection) -> rusqlite::Result<Vec<PositionRow>> {
-    let mut fills = BTreeMap::new();
-    load::add_counting(conn, &mut fills)?;
-    let executions = load::execution_sums(conn)?;
+    let kept = sums::read(conn)?;
+    let (fills, executions) = (kept.each(|sums| sums.fills), kept.each(|sums| sums.executions));
     // Where an adopted intent lives beside ours, ours is shown.
     let live: BTreeMap<Symbol, (IntentId, IntentState)> = conn
         .prepare("SELECT symbol, id, state FROM intents WHERE live = 1 ORDER BY adopted DESC, intent")?
@@ -407,7 +413,8 @@ pub(super) fn fills_where(wanted: &str, order_and_limit: &str) -> String {
          f.block_number AS block_number, f.block_hash AS block_hash, f.tx_hash AS tx_hash, \
          f.log_index AS log_index, CASE WHEN e.sign = -1 THEN 'reversed' WHEN EXISTS (SELECT 1 FROM fill_counts c \
          WHERE c.fill = e.fill AND c.n = e.n) THEN 'counting' ELSE 'seen' END AS state, NULL AS reason, \
-         f.block_time AS block_time, (SELECT at FROM fill_entries WHERE fill = f.fill AND n = 0) AS seen_at, \
+         f.block_time AS block_time, CASE e.n WHEN 0 THEN e.at ELSE (SELECT at FROM fill_entries WHERE fill = f.fill \
+         AND n = 0) END AS seen_at, \
          f.orderbook AS orderbook, f.owner AS owner, f.chain_id AS chain_id, f.fill AS fill FROM fills f \
          LEFT JOIN fill_entries e ON e.fill = f.fill AND e.n = (SELECT max(n) FROM fill_entries WHERE fill = f.fill) \
          WHERE {wanted} \

@@ -11,11 +11,12 @@ use rusqlite::{CachedStatement, OptionalExtension, Params, Transaction, Transact
 
 use super::error::LedgerError;
 use super::open::Ledger;
-use super::{Source, Write, row};
+use super::sums::{self, Changes};
+use super::{Source, Write, load, row};
 use crate::crash;
 use crate::fills::{DeadEvent, Fill, PendingFill, Skipped, TokenFact};
 use crate::hedges::{Decision, HaltKind, Intent, IntentState};
-use crate::units::{BlockRef, FillId, IntentId, LogId, Millis, OrderId, Price, Shares, Symbol};
+use crate::units::{BlockRef, FillId, IntentId, LogId, Millis, OrderId, Price, Shares, Side, Symbol};
 
 /// An entry counts if it is the fill's last. `count(*) - 1` is its number, for they have no gaps; `max(n)` held against a value
 /// that is bound would make SQLite compile the statement anew for each fill (built with STAT4, as bundled).
@@ -45,7 +46,15 @@ impl Ledger {
             .map_err(Refusal::from)
             .and_then(|tx| {
                 let owed = Owed::default();
-                let mut batch = Batch { tx: &tx, at, owed, first_compared_at: None, begun: false };
+                let mut batch = Batch {
+                    tx: &tx,
+                    at,
+                    owed,
+                    changes: Changes::default(),
+                    rows: BTreeMap::new(),
+                    first_compared_at: None,
+                    begun: false,
+                };
                 writes.iter().try_for_each(|write| batch.apply(write))?;
                 batch.settle(compared)?;
                 crash::at(|| landmark(writes).written());
@@ -81,6 +90,8 @@ fn contradiction<T>(what: String) -> Result<T, Refusal> {
 struct Owed {
     /// Fills without an entry yet.
     entries: BTreeSet<i64>,
+    /// Fills with a new entry or count, and whether they wait to count after it.
+    waiting: BTreeMap<i64, bool>,
     /// Reversals of entries that counted: without a count of their own the exposure would keep the fill.
     counts: BTreeSet<(i64, u32)>,
     /// Executed quantity and number of execution rows that the engine believes an intent has at the end of the batch,
@@ -88,10 +99,21 @@ struct Owed {
     executed: BTreeMap<IntentId, (Shares, u32)>,
 }
 
+/// What the sums need of a fill that is in the ledger.
+#[derive(Debug, Clone)]
+struct FillRow {
+    fill: i64,
+    symbol: Symbol,
+    signed: Shares,
+}
+
 struct Batch<'a> {
     tx: &'a Transaction<'a>,
     at: Millis,
     owed: Owed,
+    changes: Changes,
+    /// The fills of this batch: each is written by two or three writes in a row.
+    rows: BTreeMap<FillId, FillRow>,
     first_compared_at: Option<i64>,
     begun: bool,
 }
@@ -198,7 +220,15 @@ impl Batch<'_> {
                 row::text_or_none(fill.price.as_ref()),
             ),
         )?;
-        self.owed.entries.insert(self.tx.last_insert_rowid());
+        let row = FillRow {
+            fill: self.tx.last_insert_rowid(),
+            symbol: fill.symbol.clone(),
+            signed: fill.id.side.signed(fill.shares),
+        };
+        self.owed.entries.insert(row.fill);
+        self.changes.counts.fills += 1;
+        sums::add(&mut self.changes.of(&row.symbol).fills, Shares::ZERO)?;
+        self.rows.insert(fill.id, row);
         Ok(())
     }
 
@@ -248,9 +278,9 @@ impl Batch<'_> {
         if written == 1 { Ok(()) } else { contradiction(format!("no trade was passed over as {id}")) }
     }
 
-    fn dead(&self, dead: &DeadEvent) -> Result<(), Refusal> {
+    fn dead(&mut self, dead: &DeadEvent) -> Result<(), Refusal> {
         let topics: Vec<String> = dead.topics.iter().map(row::hash).collect();
-        self.run(
+        let written = self.run(
             "INSERT INTO dead_events (chain_id, block_hash, tx_hash, log_index, block_number, address, topics, data, \
              reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
              ON CONFLICT (tx_hash, log_index, block_hash, chain_id) DO NOTHING",
@@ -267,15 +297,22 @@ impl Batch<'_> {
                 self.at.0,
             ),
         )?;
+        // One that is known already is not written again.
+        if written == 1 {
+            self.changes.counts.dead += 1;
+        }
         Ok(())
     }
 
     /// The row of a fill that is in the ledger.
-    fn row_of(&self, id: &FillId) -> Result<i64, Refusal> {
+    fn row_of(&mut self, id: &FillId) -> Result<FillRow, Refusal> {
+        if let Some(row) = self.rows.get(id) {
+            return Ok(row.clone());
+        }
         let found = self
             .statement(
-                "SELECT fill FROM fills WHERE tx_hash = ?1 AND log_index = ?2 AND side = ?3 AND block_hash = ?4 \
-                 AND chain_id = ?5",
+                "SELECT fill, symbol, side, shares FROM fills WHERE tx_hash = ?1 AND log_index = ?2 AND side = ?3 \
+                 AND block_hash = ?4 AND chain_id = ?5",
             )?
             .query_row(
                 (
@@ -285,13 +322,15 @@ impl Batch<'_> {
                     row::hash(&id.block_hash),
                     row::integer(id.chain_id)?,
                 ),
-                |r| r.get(0),
+                |r| {
+                    let signed = row::parsed::<Side>(r, 2)?.signed(row::parsed(r, 3)?);
+                    Ok(FillRow { fill: r.get(0)?, symbol: row::parsed(r, 1)?, signed })
+                },
             )
             .optional()?;
-        match found {
-            Some(fill) => Ok(fill),
-            None => contradiction(format!("there is no fill {id}")),
-        }
+        let Some(found) = found else { return contradiction(format!("there is no fill {id}")) };
+        self.rows.insert(*id, found.clone());
+        Ok(found)
     }
 
     fn has_counted(&self, fill: i64, n: u32) -> Result<bool, Refusal> {
@@ -299,7 +338,7 @@ impl Batch<'_> {
     }
 
     fn entry(&mut self, id: &FillId, n: u32, standing: bool, source: Source) -> Result<(), Refusal> {
-        let fill = self.row_of(id)?;
+        let fill = self.row_of(id)?.fill;
         let written = self.run(
             "INSERT INTO fill_entries (fill, n, sign, source, at) SELECT ?1, ?2, ?3, ?4, ?5 \
              WHERE ?2 = (SELECT count(*) FROM fill_entries WHERE fill = ?1)",
@@ -309,6 +348,10 @@ impl Batch<'_> {
             return contradiction(format!("entry {n} is not the next one of fill {id}"));
         }
         self.owed.entries.remove(&fill);
+        self.owed.waiting.insert(fill, standing);
+        if !standing {
+            self.changes.counts.reversals += 1;
+        }
         if let (false, Some(undone)) = (standing, n.checked_sub(1))
             && self.has_counted(fill, undone)?
         {
@@ -318,7 +361,7 @@ impl Batch<'_> {
     }
 
     fn count(&mut self, id: &FillId, n: u32) -> Result<(), Refusal> {
-        let fill = self.row_of(id)?;
+        let FillRow { fill, symbol, signed } = self.row_of(id)?;
         // Only the last entry counts: a fill reversed before it counted moves nothing. A reversal counts exactly when
         // the entry before it did.
         let written = self.run(COUNT, (fill, n, self.at.0))?;
@@ -326,7 +369,9 @@ impl Batch<'_> {
             return contradiction(format!("entry {n} of fill {id} may not count"));
         }
         self.owed.counts.remove(&(fill, n));
-        Ok(())
+        self.owed.waiting.insert(fill, false);
+        let change = if n.is_multiple_of(2) { signed } else { signed.negated() };
+        Ok(sums::add(&mut self.changes.of(&symbol).fills, change)?)
     }
 
     fn pending(&self, fill: &PendingFill) -> Result<(), Refusal> {
@@ -402,8 +447,15 @@ impl Batch<'_> {
              ON CONFLICT (one) DO UPDATE SET number = excluded.number, hash = excluded.hash",
             (row::integer(cursor.number)?, row::hash(&cursor.hash)),
         )?;
-        self.run("DELETE FROM window", ())?;
-        for block in window {
+        // Of its 65 rows one leaves and one comes at each block.
+        let before: Vec<BlockRef> = self
+            .statement("SELECT number, hash FROM window ORDER BY number")?
+            .query_map((), load::block)?
+            .collect::<rusqlite::Result<_>>()?;
+        for gone in before.iter().filter(|block| !window.contains(block)) {
+            self.run("DELETE FROM window WHERE number = ?1", [row::integer(gone.number)?])?;
+        }
+        for block in window.iter().filter(|block| !before.contains(block)) {
             self.run(
                 "INSERT INTO window (number, hash) VALUES (?1, ?2)",
                 (row::integer(block.number)?, row::hash(&block.hash)),
@@ -509,7 +561,7 @@ impl Batch<'_> {
         if changed == 1 { Ok(()) } else { contradiction(format!("another tag than {tag} was learnt before")) }
     }
 
-    fn decision(&self, id: &IntentId, what: &Decision, reason: &str, who: &str) -> Result<(), Refusal> {
+    fn decision(&mut self, id: &IntentId, what: &Decision, reason: &str, who: &str) -> Result<(), Refusal> {
         let order = match what {
             Decision::Adopt(order) => Some(order.as_str()),
             Decision::Absent | Decision::Book | Decision::Ignore => None,
@@ -519,6 +571,7 @@ impl Batch<'_> {
              SELECT intent, ?2, ?3, ?4, ?5, ?6 FROM intents WHERE id = ?1",
             (id.as_str(), what.as_str(), order, reason, who, self.at.0),
         )?;
+        self.changes.ignored |= *what == Decision::Ignore;
         if written == 1 { Ok(()) } else { contradiction(format!("there is no intent {id}")) }
     }
 
@@ -546,6 +599,37 @@ impl Batch<'_> {
             ),
         )?;
         self.snapshot(from, intent)
+    }
+
+    /// Writes which fills of this batch wait to count, and that others wait no more. Nearly all count in the batch that
+    /// brings them, and then there is nothing to write.
+    fn settle_waiting(&self) -> Result<(), Refusal> {
+        for (fill, waits) in &self.owed.waiting {
+            let known = self.statement("SELECT 1 FROM waiting_fills WHERE fill = ?1")?.exists([fill])?;
+            match (known, *waits) {
+                (false, true) => drop(self.run("INSERT INTO waiting_fills (fill) VALUES (?1)", [fill])?),
+                (true, false) => drop(self.run("DELETE FROM waiting_fills WHERE fill = ?1", [fill])?),
+                (true, true) | (false, false) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an execution to the sums of its ticker.
+    fn add_execution(&mut self, id: &IntentId, quantity: Shares) -> Result<(), Refusal> {
+        let (symbol, side, ignored): (Symbol, Side, bool) = self
+            .statement(
+                "SELECT symbol, side, EXISTS (SELECT 1 FROM decisions d WHERE d.intent = i.intent AND d.what = 'ignore') \
+                 FROM intents i WHERE id = ?1",
+            )?
+            .query_row([id.as_str()], |r| Ok((row::parsed(r, 0)?, row::parsed(r, 1)?, r.get(2)?)))?;
+        let signed = side.signed(quantity);
+        let change = self.changes.of(&symbol);
+        sums::add(&mut change.account, signed)?;
+        if !ignored {
+            sums::add(&mut change.executions, signed)?;
+        }
+        Ok(())
     }
 
     /// Executed quantity and number of execution rows of an intent, as the ledger has them.
@@ -589,6 +673,7 @@ impl Batch<'_> {
         if written != 1 {
             return contradiction(format!("execution {n} is not the next one of order {order_id}"));
         }
+        self.add_execution(id, quantity)?;
         let rows = rows_before.saturating_add(1);
         self.run(
             "UPDATE intents SET executed = ?1, executions = ?2 WHERE id = ?3",
@@ -637,8 +722,8 @@ impl Batch<'_> {
             }
         }
         self.run(
-            "INSERT INTO last_commit (one, at, commits, compared_at, first_compared_at, begun_at) \
-             VALUES (1, ?1, 1, ?2, ?3, ?4) \
+            "INSERT INTO last_commit (one, at, commits, compared_at, first_compared_at, begun_at, fills, reversals, dead, \
+             digest) VALUES (1, ?1, 1, ?2, ?3, ?4, 0, 0, 0, ?5) \
              ON CONFLICT (one) DO UPDATE SET at = excluded.at, commits = commits + 1, \
              compared_at = coalesce(excluded.compared_at, compared_at), \
              first_compared_at = coalesce(first_compared_at, excluded.first_compared_at), \
@@ -648,9 +733,11 @@ impl Batch<'_> {
                 compared.then_some(self.at.0),
                 self.first_compared_at,
                 self.begun.then_some(self.at.0),
+                sums::digest_of_nothing(),
             ),
         )?;
-        Ok(())
+        self.settle_waiting()?;
+        Ok(self.changes.settle(self.tx)?)
     }
 }
 

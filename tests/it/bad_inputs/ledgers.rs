@@ -4,7 +4,7 @@ use std::fs;
 
 use counterfill::fills::Listing;
 use counterfill::hedges::IntentState;
-use counterfill::ledger::{Claim, Ledger, LedgerError, Reader, Stamp, Write, migrations};
+use counterfill::ledger::{Claim, Examined, Ledger, LedgerError, Reader, Stamp, Write, migrations};
 use counterfill::units::{BlockRef, Side};
 use refinery::Migration;
 
@@ -352,7 +352,7 @@ fn a_row_in_another_form_is_damage_and_never_a_guess() {
             "UPDATE fills SET shares = '170141183460469231731'; INSERT INTO fills SELECT 9, chain_id, \
          block_hash, tx_hash, 77, side, block_number, block_time, orderbook, owner, symbol, shares, cash, price FROM fills; \
          INSERT INTO fill_entries VALUES (9, 0, 1, 'sweep', 1); INSERT INTO fill_counts VALUES (9, 0, 1)",
-            "78: the ledger DIR/bot.db is damaged: Integer 9223372036854775807 out of range at index 0 (while it was loaded)",
+            "78: the ledger DIR/bot.db is damaged: Integer 9223372036854775807 out of range at index 0 (while it compared its sums)",
         ),
         (
             "a price that is none",
@@ -372,7 +372,7 @@ fn a_row_in_another_form_is_damage_and_never_a_guess() {
         (
             "a third side",
             "UPDATE fills SET side = 'HOLD'",
-            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 1, `HOLD` is no side (BUY or SELL) (while it was loaded)",
+            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 4, `HOLD` is no side (BUY or SELL) (while it was loaded)",
         ),
         (
             "a ticker in small letters",
@@ -437,7 +437,7 @@ fn a_row_in_another_form_is_damage_and_never_a_guess() {
         (
             "an execution of nothing",
             "UPDATE executions SET quantity = 'all'",
-            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 2, `all` is not a plain decimal number (while it was loaded)",
+            "78: the ledger DIR/bot.db is damaged: Conversion error from type Text at index: 2, `all` is not a plain decimal number (while it compared its sums)",
         ),
         (
             "a fifth reason to skip",
@@ -472,7 +472,7 @@ fn a_row_in_another_form_is_damage_and_never_a_guess() {
         (
             "a fill that counts twice",
             "INSERT INTO fill_entries VALUES (1, 2, 1, 'sweep', 0); INSERT INTO fill_counts VALUES (1, 2, 0)",
-            "78: the ledger DIR/bot.db is damaged: Integer 2 out of range at index 3 (while it was loaded)",
+            "78: the ledger DIR/bot.db is damaged: Integer 2 out of range at index 3 (while it compared its sums)",
         ),
         (
             "an order that has no name, known when another was sent",
@@ -488,7 +488,9 @@ fn a_row_in_another_form_is_damage_and_never_a_guess() {
         let seen = ledger
             .load()
             .and_then(|_| ledger.passed_over(&Listing::default()))
-            .and_then(|_| Reader::open(&place.path())?.summary());
+            .and_then(|_| Reader::open(&place.path())?.summary())
+            // What a start does not read is found by the check beside it.
+            .and_then(|_| Examined::at(&place.path())?.expect("a ledger").must_be_whole());
         let found = seen.map_or_else(|error| told(&place, &error), |_| "read".to_owned());
         // Without the remedy, which is the same for all damage and stands in the table above.
         (name, found.split(". There is no backup").next().unwrap_or_default().to_owned(), expected)

@@ -402,7 +402,7 @@ fn a_row_that_can_not_be_read_is_damage_and_not_a_guess() {
     let raw = place.raw();
     raw.execute_batch("DROP TRIGGER fills_are_final; UPDATE fills SET shares = '1.2.3'").unwrap();
     drop(raw);
-    let error = place.open().load().unwrap_err();
+    let error = refusal(&place.path(), &stamp());
     assert!(matches!(error, LedgerError::Damaged { .. }), "{error:?}");
 }
 

@@ -40,6 +40,25 @@ fn a_node_that_is_away_at_the_second_start() {
     assert_eq!(bench.ends_clean(), 2);
 }
 
+/// What a start no longer reads, the check beside it does, and nothing is ordered before that.
+#[test]
+fn a_ledger_that_is_damaged_where_a_start_does_not_read_ends_the_bot_before_an_order() {
+    let mut bench = Bench::ready();
+    bench.mine(&[sell(0, 3_000)]);
+    bench.settles();
+    bench.stop();
+    let ordered = bench.orders();
+    let raw = rusqlite::Connection::open(bench.data().join("bot.db")).unwrap();
+    raw.execute_batch("DROP TRIGGER fills_are_final; UPDATE fills SET shares = '2'").unwrap();
+    raw.close().unwrap();
+    bench.mine(&[sell(1, 2_000)]);
+    bench.start();
+    let ended = bench.ends();
+    assert_eq!(ended.code, 78, "{}", ended.log);
+    assert!(ended.log.contains("bot.db is damaged: the sums are not those of its rows"), "{}", ended.log);
+    assert_eq!(bench.orders(), ordered, "{}", ended.log);
+}
+
 /// SIGTERM is answered whatever the node does.
 #[test]
 fn a_stop_while_the_node_is_away() {
