@@ -8,7 +8,7 @@ mod at_rest;
 mod story;
 mod table;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 
 use alloy::primitives::B256;
 use serde::Serialize;
@@ -20,6 +20,9 @@ use crate::ledger::{FillRow, Filter, HaltRow, HedgeRow, LedgerError, PositionRow
 use crate::serve::identity::Mode;
 use crate::units::{Millis, OrderId, Shares, Symbol};
 use table::{Align, Table};
+
+/// What is written at once of a long report.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// For whom a report is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +62,7 @@ impl ReportError {
 /// # Errors
 /// [`ReportError`]; a closed pipe is none.
 pub fn fills(reader: &Reader, filter: &Filter, form: Form, out: &mut dyn Write) -> Result<(), ReportError> {
-    until_closed(match form {
+    buffered(out, |out| match form {
         Form::Json => reader.fills(filter, |fill| line(out, &fill)),
         Form::Text => fills_text(reader, filter, out),
     })
@@ -70,7 +73,7 @@ pub fn fills(reader: &Reader, filter: &Filter, form: Form, out: &mut dyn Write) 
 /// # Errors
 /// [`ReportError`]; a closed pipe is none.
 pub fn hedges(reader: &Reader, filter: &Filter, form: Form, out: &mut dyn Write) -> Result<(), ReportError> {
-    until_closed(match form {
+    buffered(out, |out| match form {
         Form::Json => reader.hedges(filter, |hedge| line(out, &hedge)),
         Form::Text => hedges_text(reader, filter, out),
     })
@@ -121,7 +124,6 @@ pub fn status(reader: &Reader, form: Form, now: Millis, out: &mut dyn Write) -> 
     })
 }
 
-/// A pipe that was closed at the other end ends a report, well.
 /// `bot reconcile` without an intent: what waits for a person, and what there is to judge it by.
 ///
 /// # Errors
@@ -174,6 +176,16 @@ fn unsettled_text(rows: &[Unsettled], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes a long report in large pieces: standard output would be written to at each line.
+fn buffered(
+    out: &mut dyn Write,
+    report: impl FnOnce(&mut dyn Write) -> Result<(), ReportError>,
+) -> Result<(), ReportError> {
+    let mut pieces = BufWriter::with_capacity(PIECE_BYTES, out);
+    until_closed(report(&mut pieces).and_then(|()| Ok(pieces.flush()?)))
+}
+
+/// A pipe that was closed at the other end ends a report, well.
 fn until_closed(written: Result<(), ReportError>) -> Result<(), ReportError> {
     match written {
         Err(ReportError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
