@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::broker::http::Http;
+use crate::broker::http::{Http, Orders};
 use crate::config::WebhookUrl;
 use crate::serve::metrics;
 
@@ -77,7 +77,7 @@ struct Beat {
 impl Beat {
     fn new(watched: &Watched) -> Result<Self, String> {
         Ok(Self {
-            http: Http::new(watched.url.base(), watched.cert_file.as_deref())?,
+            http: Http::new(watched.url.base(), watched.cert_file.as_deref(), Orders::Alone)?,
             url: watched.url.clone(),
         })
     }

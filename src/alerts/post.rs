@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::broker::http::{Answer, Http, one_line};
+use crate::broker::http::{Answer, Http, Orders, one_line};
 use crate::config::WebhookUrl;
 
 /// Longest text posted; receivers cut or refuse somewhere above it.
@@ -43,7 +43,7 @@ impl fmt::Display for Post {
 
 impl Post {
     pub(super) fn new(url: &WebhookUrl, cert_file: Option<&Path>, label: String) -> Result<Self, String> {
-        Ok(Self { http: Http::new(url.base(), cert_file)?, url: url.clone(), label })
+        Ok(Self { http: Http::new(url.base(), cert_file, Orders::Alone)?, url: url.clone(), label })
     }
 
     /// Posts once, within the limits of [`Http`]: redirects are not followed, nothing is repeated.

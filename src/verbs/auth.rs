@@ -16,7 +16,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{Ended, Failure};
-use crate::broker::http::Http;
+use crate::broker::http::{Http, Orders};
 use crate::broker::schwab::grant::{self, End, Granted, Meaning, Secret};
 use crate::broker::schwab::tokens::REFRESH_LIFE_MS;
 use crate::broker::schwab::vault::{Login, Refusal, Vault, VaultError};
@@ -93,7 +93,7 @@ fn log_in(config: &LoginConfig, listen: bool, overwrite: bool, out: &mut dyn Wri
         Err(error) => return Err(error.into()),
     }
     let base = config.application.base_url.as_deref().unwrap_or(schwab::URL);
-    let http = Http::new(base, config.ssl_cert_file.as_deref());
+    let http = Http::new(base, config.ssl_cert_file.as_deref(), Orders::Alone);
     let http = Arc::new(http.map_err(|words| failed(exit::CONFIGURATION, words))?);
     let state = random_word()?;
     let key = config.application.key.expose();

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use counterfill::broker::http::{Answer, Http, Trouble};
+use counterfill::broker::http::{Answer, Http, Orders, Trouble};
 
 /// What [`BODY`] is packed: by zlib 1.2.13, not by the library that unpacks it here.
 const PACKED: &str = "1f8b0800000000000203ab564acc2b2e4f2d52b252aa4c2d56d2512ac90732137372144a32124b14ca138b15128b\
@@ -35,7 +35,7 @@ fn serve(write: impl FnOnce(&mut TcpStream) + Send + 'static) -> (Http, JoinHand
         write(&mut stream);
         String::from_utf8(asked).unwrap()
     });
-    (Http::new(&base, None).unwrap(), server)
+    (Http::new(&base, None, Orders::Alone).unwrap(), server)
 }
 
 fn answer(status: u16, coding: &'static str, body: Vec<u8>) -> (Result<Answer, Trouble>, String) {

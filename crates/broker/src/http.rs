@@ -1,12 +1,12 @@
 //! How a broker is spoken to over HTTP: two agents, explicit limits, and what a failure proves.
 //!
-//! One keep-alive agent reads; the other sends orders, each on a connection of its own, because a pooled connection that
-//! the server has just closed would turn a good order into an unclear one. Neither follows redirects, uses a proxy or
+//! One keep-alive agent reads; the other sends orders: each on a connection of its own where an unclear answer is a
+//! person's to settle, else on one that was used a moment ago ([`Orders`]). Neither follows redirects, uses a proxy or
 //! asks twice, nor asks for answers to be packed; one that comes in gzip is unpacked. It refuses to know any broker:
 //! paths, headers and the meaning of a status are the caller's.
 //!
-//! Invariant: a failure is [`Trouble::NotSent`] only where ureq proves that it lies before the request's first byte, and
-//! no text that leaves this file holds a header or more of an answer than its first [`WORDS_BYTES_MAX`] bytes.
+//! Invariant: a failure is [`Trouble::NotSent`] only where ureq proves that it lies before the request's first byte, which it
+//! never does of a connection that was used before; and no text that leaves this file holds a header or more of an answer than its first [`WORDS_BYTES_MAX`] bytes.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -16,8 +16,10 @@ use ureq::config::ConfigBuilder;
 use ureq::http::Response;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::typestate::AgentScope;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Timeout};
 
+use super::addresses::Addresses;
 use crate::units::Millis;
 use counterfill_trust as trust;
 
@@ -29,6 +31,12 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
 const SEND_TIME_MAX: Duration = Duration::from_secs(3);
 /// Longest answer read, counted after it was unpacked: 500 orders of 2 kB are a tenth of it.
 const ANSWER_BYTES_MAX: u64 = 10 << 20;
+/// How long ago a connection was used, at most, that an order goes out on.
+const ORDERS_IDLE_MAX: Duration = Duration::from_secs(5);
+/// An answer's headers, at most. The library clears so much memory for each connection.
+const HEADERS_BYTES_MAX: usize = 64 * 1024;
+/// A request's headers and a body leave in pieces of this; an order is one.
+const REQUEST_BYTES: usize = 16 * 1024;
 /// What is kept of an answer that is not understood.
 pub const WORDS_BYTES_MAX: usize = 500;
 
@@ -164,11 +172,21 @@ impl Trouble {
     }
 }
 
+/// What orders are sent on. A connection that the server closes just as an order leaves makes its answer unclear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orders {
+    /// A connection each.
+    Alone,
+    /// The last one's connection, if it was used [`ORDERS_IDLE_MAX`] ago at most: servers wait longer before they close one.
+    Kept,
+}
+
 /// Both agents for one server.
 #[derive(Debug)]
 pub struct Http {
     reads: Agent,
     orders: Agent,
+    addresses: Addresses,
     base: String,
 }
 
@@ -177,7 +195,7 @@ impl Http {
     ///
     /// # Errors
     /// In words, when TLS is needed and there is no certificate to trust.
-    pub fn new(base: &str, cert_file: Option<&Path>) -> Result<Self, String> {
+    pub fn new(base: &str, cert_file: Option<&Path>, orders: Orders) -> Result<Self, String> {
         let base = base.trim_end_matches('/').to_owned();
         let mut tls = TlsConfig::builder();
         if base.starts_with("https://") {
@@ -186,10 +204,15 @@ impl Http {
             tls = tls.root_certs(RootCerts::from(known));
         }
         let tls = tls.build();
-        let reads = config(&tls).build().new_agent();
-        let orders =
-            config(&tls).max_idle_connections(0).max_idle_connections_per_host(0).build().new_agent();
-        Ok(Self { reads, orders, base })
+        let addresses = Addresses::default();
+        let agent = |config: ConfigBuilder<AgentScope>| {
+            Agent::with_parts(config.build(), DefaultConnector::new(), addresses.shared())
+        };
+        let reads = agent(config(&tls));
+        let kept = if orders == Orders::Kept { 1 } else { 0 };
+        let orders = config(&tls).max_idle_connections(kept).max_idle_connections_per_host(kept);
+        let orders = agent(orders.max_idle_age(ORDERS_IDLE_MAX));
+        Ok(Self { reads, orders, addresses, base })
     }
 
     /// Reads. May be asked again.
@@ -204,10 +227,10 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.call().map(answered).map_err(|error| trouble(&error))
+        request.call().map(answered).map_err(|error| self.trouble(&error))
     }
 
-    /// Sends a form that is no order, once, on a connection of its own.
+    /// Sends a form that is no order, once.
     ///
     /// # Errors
     /// When there is no answer.
@@ -215,7 +238,7 @@ impl Http {
         self.post(path, form, "application/x-www-form-urlencoded", headers)
     }
 
-    /// Sends JSON that is no order, once, on a connection of its own.
+    /// Sends JSON that is no order, once.
     ///
     /// # Errors
     /// When there is no answer.
@@ -236,7 +259,12 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.content_type(kind).send(body).map(answered).map_err(|error| trouble(&error))
+        request.content_type(kind).send(body).map(answered).map_err(|error| self.trouble(&error))
+    }
+
+    fn trouble(&self, error: &ureq::Error) -> Trouble {
+        self.addresses.forget();
+        trouble(error)
     }
 }
 
@@ -251,6 +279,9 @@ fn config(tls: &TlsConfig) -> ConfigBuilder<AgentScope> {
         .accept("application/json")
         // What comes packed all the same is unpacked: a gateway between here and the broker may do as it likes.
         .accept_encoding("")
+        .input_buffer_size(HEADERS_BYTES_MAX)
+        .max_response_header_size(HEADERS_BYTES_MAX)
+        .output_buffer_size(REQUEST_BYTES)
         .timeout_resolve(Some(CONNECT_TIME_MAX))
         .timeout_connect(Some(CONNECT_TIME_MAX))
         .timeout_send_request(Some(SEND_TIME_MAX))
@@ -291,6 +322,11 @@ fn lies_before_the_request(error: &ureq::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc;
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -327,5 +363,85 @@ mod tests {
         assert!(long.len() <= WORDS_BYTES_MAX && long.len() >= WORDS_BYTES_MAX - 2, "{}", long.len());
         let many = words(&"ab ".repeat(2_000));
         assert!(many.len() <= WORDS_BYTES_MAX, "{}", many.len());
+    }
+
+    /// Reads one request with a body; the length of its head is not looked at, it is short.
+    fn heard(stream: &mut TcpStream) -> bool {
+        let mut bytes = Vec::new();
+        let mut piece = [0; 4096];
+        while !bytes.ends_with(b"}") {
+            match stream.read(&mut piece) {
+                Ok(0) | Err(_) => return false,
+                Ok(read) => bytes.extend_from_slice(&piece[..read]),
+            }
+        }
+        true
+    }
+
+    /// A server that answers so many orders on each connection, and closes it when it has heard the next one. What it
+    /// heard on each.
+    fn closing_after(answered: usize) -> (String, mpsc::Receiver<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, mut orders) = (stream.unwrap(), 0);
+                while heard(&mut stream) {
+                    orders += 1;
+                    if orders > answered {
+                        break;
+                    }
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+                }
+                drop(stream);
+                if tell.send(orders).is_err() {
+                    return;
+                }
+            }
+        });
+        (base, told)
+    }
+
+    #[test]
+    fn an_order_on_a_connection_that_dies_is_unclear_and_never_sent_again() {
+        let (base, told) = closing_after(2);
+        let http = Http::new(&base, None, Orders::Kept).unwrap();
+        let send = || http.send_order("/orders", "{}", &[]);
+        assert_eq!(send().unwrap().status, 200);
+        assert_eq!(send().unwrap().status, 200);
+        let died = send().err();
+        assert!(matches!(died, Some(Trouble::Unclear(_))), "{died:?}");
+        assert_eq!(told.recv().unwrap(), 3, "all three on one connection, none of them twice");
+        assert_eq!(send().unwrap().status, 200, "the next one has a new connection");
+        drop(http);
+        assert_eq!(told.recv().unwrap(), 1);
+    }
+
+    #[test]
+    fn an_order_that_must_not_be_unclear_has_a_connection_of_its_own() {
+        let (base, told) = closing_after(1);
+        let http = Http::new(&base, None, Orders::Alone).unwrap();
+        for _ in 0..3 {
+            assert_eq!(http.send_order("/orders", "{}", &[]).unwrap().status, 200);
+            assert_eq!(told.recv().unwrap(), 1);
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_not_sent_also_after_a_connection_was_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let http =
+            Http::new(&format!("http://{}", listener.local_addr().unwrap()), None, Orders::Kept).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(heard(&mut stream));
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+        });
+        assert_eq!(http.send_order("/orders", "{}", &[]).unwrap().status, 200);
+        // It closed the connection and listens no more, and both were noticed before the first byte of the next order.
+        server.join().unwrap();
+        let refused = http.send_order("/orders", "{}", &[]).err();
+        assert!(matches!(refused, Some(Trouble::NotSent(_))), "{refused:?}");
     }
 }

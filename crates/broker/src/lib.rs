@@ -4,6 +4,7 @@
 //! may turn it into a yes or a no without reading the broker's own book (`protocol.md` 3.3 to 3.5). Calls block: they
 //! run on the two broker threads, never on tokio. No implementation repeats an order call by itself.
 
+mod addresses;
 pub mod alpaca;
 pub mod digits;
 pub mod http;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use counterfill::broker::alpaca::{self, Alpaca, Mode};
-use counterfill::broker::http::Http;
+use counterfill::broker::http::{Http, Orders};
 use counterfill::broker::schwab::vault::{KEY_BYTES, Login, Vault};
 use counterfill::broker::schwab::{self, Schwab};
 use counterfill::broker::session::Word;
@@ -289,7 +289,7 @@ fn what_schwab_answers_that_its_double_never_does() {
         no_schwab(500)
     });
     let http = |reply: Option<Reply>| {
-        let http = Http::new(&serve(move |_| reply.clone()), None).unwrap();
+        let http = Http::new(&serve(move |_| reply.clone()), None, Orders::Alone).unwrap();
         schwab::accounts(&http, &"token".into())
             .map(|all| all.len().to_string())
             .unwrap_or_else(|words| words)

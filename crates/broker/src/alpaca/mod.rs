@@ -31,7 +31,7 @@ pub use wire::TAG;
 use self::refusal::Whose;
 use self::wire::Linked;
 use super::hours;
-use super::http::{Answer, Clocks, Http, Trouble};
+use super::http::{Answer, Clocks, Http, Orders, Trouble};
 use super::pace::{self, Pace};
 use super::secret::Secret;
 use super::session::{self, Said};
@@ -155,7 +155,9 @@ impl Alpaca {
     pub fn new(options: Options) -> Result<Self, String> {
         let (trading, data) = servers(options.mode, options.base_url.as_deref());
         let cert_file = options.cert_file.as_deref();
-        let (http, data) = (Http::new(trading, cert_file)?, Http::new(data, cert_file)?);
+        // An unclear answer is settled by the order's name here, and costs a question.
+        let http = Http::new(trading, cert_file, Orders::Kept)?;
+        let data = Http::new(data, cert_file, Orders::Alone)?;
         let profile = Profile {
             name: "alpaca",
             // Told by the broker, see `Broker::account`.

@@ -29,7 +29,7 @@ use jiff::civil::Date;
 use self::grant::{Meaning, Secret};
 use self::routes::{Route, Routes};
 use self::tokens::{Endpoint, NoToken, Tokens};
-use super::http::{Answer, Clocks, Http, Trouble, http_date};
+use super::http::{Answer, Clocks, Http, Orders, Trouble, http_date};
 use super::pace::Pace;
 use super::session::{self, Clock, Said, Word};
 use super::{
@@ -189,7 +189,7 @@ impl Schwab {
     /// In words, when TLS is needed and there is no certificate to trust.
     pub fn new(options: Options, vault: vault::Vault) -> Result<Self, String> {
         let base = options.base_url.as_deref().unwrap_or(URL);
-        let http = Arc::new(Http::new(base, options.cert_file.as_deref())?);
+        let http = Arc::new(Http::new(base, options.cert_file.as_deref(), Orders::Alone)?);
         let endpoint = TokenEndpoint::new(Arc::clone(&http), &options.key, &options.secret);
         let profile = Profile {
             name: "schwab",
