@@ -78,6 +78,10 @@ impl Line {
         if let Some(time) = committed_in {
             metrics::record_commit(time);
         }
+        // An order waits for nobody who only looks on.
+        let (orders, others): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::Place(_)));
+        orders.into_iter().try_for_each(|effect| self.perform(effect))?;
         let view = self.turn.engine.view();
         self.view.send_if_modified(|old| {
             let changed = *old != view;
@@ -85,7 +89,9 @@ impl Line {
             changed
         });
         self.facts.send_replace(Some(self.turn.engine.facts()));
-        effects.into_iter().try_for_each(|effect| self.perform(effect))
+        others.into_iter().try_for_each(|effect| self.perform(effect))?;
+        self.turn.ledger.move_long_log(!self.inputs.is_empty());
+        Ok(())
     }
 
     fn perform(&self, effect: Effect) -> Result<(), Exit> {

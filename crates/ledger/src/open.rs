@@ -8,6 +8,8 @@ use std::ffi::c_int;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use refinery::{Migration, Runner};
@@ -28,6 +30,8 @@ const BUSY_MS: u64 = 5_000;
 const WAL_BYTES_MAX: i64 = 64 * 1024 * 1024;
 /// Pages in the write-ahead log from which on it is moved into the file: 4 MiB, SQLite's own figure.
 const WAL_PAGES_MAX: c_int = if cfg!(debug_assertions) { 100 } else { 1_000 };
+/// The same while inputs wait.
+const WAL_PAGES_BUSY_MAX: c_int = 2 * WAL_PAGES_MAX;
 /// Statements kept prepared: more than the ledger has.
 const STATEMENTS_MAX: usize = 64;
 /// Starts that begin a migration within one second and die in it, at most: more than any supervisor makes.
@@ -64,6 +68,8 @@ pub struct Ledger {
     warnings: Vec<String>,
     /// Whether this process has compared the broker's book with the ledger ([`super::Write::Compared`]).
     pub(super) compared: bool,
+    /// Pages of the write-ahead log after the last commit.
+    log_pages: Arc<AtomicI32>,
     // Last, so that the lock outlives the connection. None where no other process can reach the ledger.
     _lock: Option<Lock>,
 }
@@ -239,7 +245,9 @@ impl Ledger {
                 sums::must_agree(&conn, path)?;
             }
         }
-        let mut ledger = Self { conn, path: path.to_owned(), warnings, compared: false, _lock: lock };
+        let log_pages = keep_pages(&mut conn).map_err(|error| LedgerError::sql(path, "was opened", error))?;
+        let mut ledger =
+            Self { conn, path: path.to_owned(), warnings, compared: false, log_pages, _lock: lock };
         // What a failed sync of an earlier process left in the log may be seen and yet not be safe, and no later sync
         // makes it so: it is written anew, into the file.
         ledger.checkpoint()?;
@@ -322,6 +330,20 @@ impl Ledger {
     /// Where the target exists or can not be written.
     pub fn back_up(&self, target: &Path) -> Result<(), LedgerError> {
         back_up(&self.conn, &self.path, target)
+    }
+
+    /// Moves a log that has grown long into the file; for whoever has nothing more urgent to do. While something `waits`
+    /// it is left alone until it is twice as long.
+    pub fn move_long_log(&mut self, waits: bool) {
+        let enough = if waits { WAL_PAGES_BUSY_MAX } else { WAL_PAGES_MAX };
+        if self.log_pages.load(Ordering::Relaxed) < enough {
+            return;
+        }
+        crash::point(Point::CheckpointBegins);
+        // What was committed stands whatever comes of this; the next one tries again, and the close.
+        let _ = self.checkpoint();
+        self.log_pages.store(0, Ordering::Relaxed);
+        crash::point(Point::CheckpointDone);
     }
 
     /// Moves what it can of the write-ahead log into the ledger file, without waiting for those who read.
@@ -414,7 +436,6 @@ fn prepared(conn: Connection, path: &Path) -> Result<Connection, LedgerError> {
             remedy: "Put the ledger on a local volume, not on a network file system".to_owned(),
         });
     }
-    let mut conn = conn;
     set_pragmas(
         &conn,
         &[
@@ -429,20 +450,19 @@ fn prepared(conn: Connection, path: &Path) -> Result<Connection, LedgerError> {
         ],
     )
     .map_err(opened)?;
-    conn.wal_hook(Some(move_long_log)).map_err(opened)?;
     Ok(conn)
 }
 
-/// After a commit: moves a log that has grown long into the file. SQLite does the same unasked, after as many pages; it
-/// is said here so that a test can end the process around it, and reach it in a debug build with a tenth of the pages.
-fn move_long_log(log: &mut Wal, pages: c_int) -> rusqlite::Result<()> {
-    if pages >= WAL_PAGES_MAX {
-        crash::point(Point::CheckpointBegins);
-        // The commit stands whatever comes of this; the next one tries again, and the close.
-        let _ = log.checkpoint();
-        crash::point(Point::CheckpointDone);
-    }
-    Ok(())
+/// Has SQLite tell after each commit how many pages the log has, instead of moving it into the file there and then: a
+/// commit is what an order waits for.
+fn keep_pages(conn: &mut Connection) -> rusqlite::Result<Arc<AtomicI32>> {
+    let kept = Arc::new(AtomicI32::new(0));
+    let told = Arc::clone(&kept);
+    conn.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
+        told.store(pages, Ordering::Relaxed);
+        Ok(())
+    }))?;
+    Ok(kept)
 }
 
 fn set_pragmas(conn: &Connection, pragmas: &[(&str, &dyn rusqlite::ToSql)]) -> rusqlite::Result<()> {
@@ -670,5 +690,35 @@ mod tests {
         let reading = connect_reading(&path).unwrap();
         assert_eq!(reading.pragma_query_value(None, "query_only", |r| r.get::<_, i64>(0)), Ok(1));
         assert!(reading.execute("INSERT INTO t VALUES (1)", []).is_err());
+    }
+
+    #[test]
+    fn a_long_log_is_moved_after_the_commit_and_not_while_something_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bot.db");
+        let stamp = Stamp {
+            chain_id: 1,
+            orderbooks: vec![],
+            owners: vec![],
+            broker: "paper".into(),
+            account: "paper".into(),
+            hedge_from_block: None,
+            deployment_block: 0,
+        };
+        let mut ledger = Ledger::open(&path, &stamp, Millis(0)).unwrap();
+        let length = || fs::metadata(&path).unwrap().len();
+        let born = length();
+        let pages = usize::try_from(WAL_PAGES_MAX).unwrap() * 3 / 2;
+        let halt = crate::Write::Halt {
+            symbol: None,
+            kind: crate::hedges::HaltKind::Operator,
+            reason: "x".repeat(pages * 4096),
+            who: "ann".into(),
+        };
+        ledger.commit(Millis(1), &[halt]).unwrap();
+        ledger.move_long_log(true);
+        assert_eq!(length(), born);
+        ledger.move_long_log(false);
+        assert!(length() > born);
     }
 }

@@ -166,6 +166,9 @@ impl World {
                     self.look_in(0);
                 }
                 self.perform(effects);
+                if let Some(process) = &mut self.process {
+                    process.turn.ledger.move_long_log(false);
+                }
             }
             Err(error) => self.ended(error.exit_code(), &error.to_string()),
         }
