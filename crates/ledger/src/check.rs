@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::error::LedgerError;
-use super::{open, sums};
+use super::{connect, sums};
 
 /// The check of a ledger that was opened without it.
 #[must_use = "a ledger that nobody checks may be damaged"]
@@ -23,7 +23,7 @@ impl WholeCheck {
     pub(super) fn of(path: &Path) -> Result<Self, LedgerError> {
         // It only reads, but SQLite forgets a schema's checks where a connection could not write.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = open::reading(path, Connection::open_with_flags(path, flags))?;
+        let conn = connect::reading(path, Connection::open_with_flags(path, flags))?;
         Ok(Self { conn, path: path.to_owned() })
     }
 

@@ -236,7 +236,7 @@ impl LedgerError {
             c => c,
         };
         let found = found.chars().map(printable).collect();
-        let remedy = match super::place::newest_backup(path) {
+        let remedy = match super::beside::newest_backup(path) {
             Some(backup) => format!(
                 "Stop the bot, move {0}, {0}-wal and {0}-shm aside, and copy {1} to {0}; what the chain and the broker \
                  did since is read again from them",
@@ -259,7 +259,7 @@ impl LedgerError {
 fn hint(path: &Path, source: &rusqlite::Error) -> String {
     let words = match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
-            let place = super::place::directory(path).display();
+            let place = super::beside::directory(path).display();
             return format!(
                 ". Make room there (`df -h {place}`, `du -sh {place}/*`) and start again: nothing of this batch was written"
             );

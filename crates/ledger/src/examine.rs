@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::LedgerError;
-use super::{Stamp, check, load, open, place, stamp, unused};
+use super::{Stamp, beside, check, connect, file, held, load, place, stamp, unused};
 use crate::units::BlockRef;
 
 /// What a path may hold in SQLite's URIs as it is.
@@ -36,9 +36,9 @@ impl Examined {
         if !path.exists() {
             return Ok(None);
         }
-        open::must_not_be_empty(&path)?;
+        file::must_not_be_empty(&path)?;
         let conn = connect(&path)?;
-        let schema = open::must_be_readable(&conn, &path)?;
+        let schema = file::must_be_readable(&conn, &path)?;
         let stamp = stamp::read(&conn, &path)?;
         Ok(Some(Self { conn, path, schema, stamp }))
     }
@@ -64,7 +64,7 @@ impl Examined {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub fn has_fills(&self) -> Result<bool, LedgerError> {
-        let fills = load::count(&self.conn, "SELECT EXISTS (SELECT 1 FROM fills)");
+        let fills = held::count(&self.conn, "SELECT EXISTS (SELECT 1 FROM fills)");
         fills.map(|fills| fills > 0).map_err(|error| LedgerError::sql(&self.path, "was read", error))
     }
 
@@ -86,12 +86,12 @@ impl Examined {
 }
 
 fn connect(path: &Path) -> Result<Connection, LedgerError> {
-    let in_use = place::beside(path, "-wal").exists();
-    let Some(text) = path.to_str().filter(|_| !in_use) else { return open::connect_reading(path) };
+    let in_use = beside::beside(path, "-wal").exists();
+    let Some(text) = path.to_str().filter(|_| !in_use) else { return connect::connect_reading(path) };
     let uri = format!("file:{}?immutable=1", utf8_percent_encode(text, PLAIN));
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    open::reading(path, Connection::open_with_flags(uri, flags))
+    connect::reading(path, Connection::open_with_flags(uri, flags))
 }
 
 /// The directory of a ledger that may lie there: it exists, on this machine's own disk.
@@ -100,7 +100,7 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
 /// [`LedgerError::NoPlace`] and its like, with the remedy.
 pub fn suits(ledger: &Path) -> Result<PathBuf, LedgerError> {
     let path = place::resolve(ledger)?;
-    let directory = place::directory(&path);
+    let directory = beside::directory(&path);
     place::must_be_local(directory)?;
     Ok(directory.to_owned())
 }

@@ -4,10 +4,14 @@
 //! transaction, or nothing. A database error is an infrastructure error and nothing else: it is never read as "already
 //! seen", and it ends the process, because the engine's memory is then ahead of the disk.
 
+mod beside;
 mod check;
+mod connect;
 pub mod crash;
 mod error;
 mod examine;
+mod file;
+mod held;
 mod load;
 mod lock;
 mod open;
@@ -28,8 +32,9 @@ pub use check::WholeCheck;
 pub use counterfill_core::ports::records::{FillState, Loaded, PassedOver, Recent, Source, Write};
 pub use error::{Difference, LedgerError};
 pub use examine::{Examined, not_writable, suits};
+pub use file::migrations;
 pub use lock::Lock;
-pub use open::{Claim, Closed, Ledger, Volume, migrations};
+pub use open::{Claim, Closed, Ledger, Volume};
 pub use read::{FillRow, Filter, HaltRow, HedgeRow, PositionRow, Reader, Summary};
 pub use trace::{
     DeadRow, EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow,

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::LedgerError;
-use super::place;
+use super::{beside, place};
 use crate::units::Millis;
 
 /// More than this is not read of a lock file: it is ours, but anybody could have written it.
@@ -69,7 +69,7 @@ impl Lock {
 }
 
 fn path_of(ledger: &Path) -> PathBuf {
-    place::beside(ledger, ".lock")
+    beside::beside(ledger, ".lock")
 }
 
 /// The machine's name; in a container the container's.

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::beside::{beside, directory};
 use super::error::LedgerError;
 use crate::crash::{self, Point};
 
@@ -16,21 +17,6 @@ use crate::crash::{self, Point};
 pub(super) const FILE_MODE: u32 = 0o600;
 /// Bytes of the file that is written to try the directory: one page.
 const PROBE_BYTES: usize = 4096;
-
-/// The file `<ledger><suffix>` in the ledger's directory.
-pub(super) fn beside(ledger: &Path, suffix: &str) -> PathBuf {
-    let mut name = ledger.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// The directory of the ledger.
-pub(super) fn directory(ledger: &Path) -> &Path {
-    match ledger.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
 
 /// File systems that other machines write too, or that keep no promise about locks and synced bytes: a lock taken there
 /// proves nothing and SQLite's write-ahead log needs memory that both sides share. By the names in
@@ -276,40 +262,9 @@ fn directory_or_self(path: &Path) -> &Path {
     if path.is_dir() { path } else { directory(path) }
 }
 
-/// The newest of the backups that were made beside the ledger before migrations.
-pub(super) fn newest_backup(ledger: &Path) -> Option<PathBuf> {
-    let whole = backups(ledger).into_iter().filter(|path| !is_half(path));
-    whole
-        .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
-        .max()
-        .map(|(_, path)| path)
-}
-
-/// Backups that a start began beside the ledger and did not end.
-pub(super) fn half_backups(ledger: &Path) -> Vec<PathBuf> {
-    backups(ledger).into_iter().filter(|path| is_half(path)).collect()
-}
-
-fn is_half(path: &Path) -> bool {
-    path.to_str().is_some_and(|path| path.ends_with(PARTIAL) || path.ends_with(PARTIAL_JOURNAL))
-}
-
-fn backups(ledger: &Path) -> Vec<PathBuf> {
-    let Some(name) = ledger.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
-    let prefix = format!("{name}.backup-");
-    let entries = fs::read_dir(directory(ledger)).into_iter().flatten().filter_map(Result::ok);
-    let ours =
-        entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)));
-    ours.map(|entry| entry.path()).collect()
-}
-
-/// Ends the name of a file that is not whole yet.
-pub(super) const PARTIAL: &str = ".partial";
-/// And of the journal that SQLite keeps beside it while it is written.
-const PARTIAL_JOURNAL: &str = ".partial-journal";
-
 #[cfg(test)]
 mod tests {
+    use super::super::beside::newest_backup;
     use super::*;
 
     #[test]

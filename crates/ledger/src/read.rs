@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row};
 use serde::{Serialize, Serializer};
 
 use super::error::LedgerError;
-use super::{PassedOver, Stamp, load, open, place, row, stamp, sums};
+use super::{PassedOver, Stamp, connect, file, held, load, place, row, stamp, sums};
 use crate::fills::Listing;
 use crate::hedges::{HaltKind, IntentState, Unsettled};
 use crate::units::{BlockRef, Cash, IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
@@ -211,9 +211,9 @@ impl Reader {
             }
             Err(error) => return Err(place::refused(path, &error)),
         }
-        open::must_not_be_empty(path)?;
-        let conn = open::connect_reading(path)?;
-        let schema = open::must_be_readable(&conn, path)?;
+        file::must_not_be_empty(path)?;
+        let conn = connect::connect_reading(path)?;
+        let schema = file::must_be_readable(&conn, path)?;
         Ok(Self { conn, path: path.to_owned(), schema })
     }
 
@@ -314,7 +314,7 @@ impl Reader {
     }
 
     fn summarised(&self, conn: &Connection, stamp: &Stamp) -> rusqlite::Result<Summary> {
-        let count = |sql| load::count(conn, sql);
+        let count = |sql| held::count(conn, sql);
         let kept = sums::read(conn)?.counts;
         let number =
             |count: i64| u64::try_from(count).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, count));
@@ -340,7 +340,7 @@ impl Reader {
             dead: number(kept.dead)?,
             hedges: count("SELECT count(*) FROM intents")?,
             live: count("SELECT count(*) FROM intents WHERE live = 1")?,
-            halts: load::halts(conn)?
+            halts: held::halts(conn)?
                 .into_iter()
                 .map(|(symbol, kind, reason)| HaltRow { symbol, kind, reason })
                 .collect(),
@@ -381,7 +381,7 @@ fn positions(conn: &Connection) -> rusqlite::Result<Vec<PositionRow>> {
         .prepare("SELECT symbol, id, state FROM intents WHERE live = 1 ORDER BY adopted DESC, intent")?
         .query_map([], |r| Ok((row::parsed(r, 0)?, (row::parsed(r, 1)?, row::parsed(r, 2)?))))?
         .collect::<rusqlite::Result<_>>()?;
-    let halts = load::halts(conn)?;
+    let halts = held::halts(conn)?;
     let symbols: BTreeSet<&Symbol> = fills.keys().chain(executions.keys()).chain(live.keys()).collect();
     symbols
         .into_iter()
@@ -390,7 +390,7 @@ fn positions(conn: &Connection) -> rusqlite::Result<Vec<PositionRow>> {
             let intent = live.get(symbol);
             Ok(PositionRow {
                 symbol: symbol.clone(),
-                exposure: load::sum(of(&fills), of(&executions))?,
+                exposure: held::sum(of(&fills), of(&executions))?,
                 live_intent: intent.map(|(id, _)| id.clone()),
                 live_state: intent.map(|(_, state)| *state),
                 fills: of(&fills),

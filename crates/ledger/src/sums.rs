@@ -13,7 +13,7 @@ use alloy::primitives::keccak256;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::LedgerError;
-use super::{load, row};
+use super::{held, row};
 use crate::units::{Shares, Symbol};
 
 /// The first schema that has them.
@@ -109,7 +109,7 @@ impl Changes {
             return Ok(());
         }
         let Some((counts, mut digest)) = totals(conn)? else { return Ok(()) };
-        let anew = if self.ignored { Some(load::execution_sums(conn)?) } else { None };
+        let anew = if self.ignored { Some(held::execution_sums(conn)?) } else { None };
         let mut tickers = self.tickers.clone();
         if let Some(anew) = &anew {
             let kept = read_rows(conn)?;
@@ -155,7 +155,7 @@ pub(super) fn digest_of_nothing() -> i64 {
 fn more(before: Option<Shares>, change: Option<Shares>) -> rusqlite::Result<Option<Shares>> {
     match (before, change) {
         (before, None) => Ok(before),
-        (before, Some(change)) => load::sum(before.unwrap_or_default(), change).map(Some),
+        (before, Some(change)) => held::sum(before.unwrap_or_default(), change).map(Some),
     }
 }
 
@@ -230,14 +230,14 @@ struct Disagreement;
 pub(super) fn walked(conn: &Connection) -> rusqlite::Result<Kept> {
     let mut tickers: BTreeMap<Symbol, Sums> = BTreeMap::new();
     let mut fills = BTreeMap::new();
-    load::add_counting(conn, &mut fills)?;
+    held::add_counting(conn, &mut fills)?;
     for (symbol, sum) in fills {
         tickers.entry(symbol).or_default().fills = Some(sum);
     }
-    for (symbol, sum) in load::execution_sums(conn)? {
+    for (symbol, sum) in held::execution_sums(conn)? {
         tickers.entry(symbol).or_default().executions = Some(sum);
     }
-    for (symbol, sum) in load::account_sums(conn)? {
+    for (symbol, sum) in held::account_sums(conn)? {
         tickers.entry(symbol).or_default().account = Some(sum);
     }
     let count = |sql| conn.query_row(sql, [], |r| r.get(0));

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
 use super::error::LedgerError;
-use super::{Ledger, Stamp, load, open, place, stamp};
+use super::{Stamp, beside, connect, file, held, place, stamp};
 use crate::units::Millis;
 
 /// Pages of a step that copies everything: a newborn ledger has some dozens.
@@ -29,11 +29,11 @@ const MATTERS: [&str; 4] = ["fills", "intents", "decisions", "skipped_answers"];
 /// Whether nothing in it matters to anybody. Its schema must be the newest.
 pub(super) fn is_unused(conn: &Connection) -> rusqlite::Result<bool> {
     for table in MATTERS {
-        if load::count(conn, &format!("SELECT EXISTS (SELECT 1 FROM {table})"))? > 0 {
+        if held::count(conn, &format!("SELECT EXISTS (SELECT 1 FROM {table})"))? > 0 {
             return Ok(false);
         }
     }
-    Ok(load::halts(conn)?.is_empty())
+    Ok(held::halts(conn)?.is_empty())
 }
 
 /// Whether an unused ledger's stamp is not this one, in words; none where it is, or the ledger is used.
@@ -64,9 +64,9 @@ pub(super) fn stamp_anew(
     migrations: &[Migration],
 ) -> Result<(), LedgerError> {
     let failed = |error| LedgerError::sql(path, "was stamped anew", error);
-    let newborn = place::beside(path, ".anew");
+    let newborn = beside::beside(path, ".anew");
     let clear = || {
-        ["", "-wal", "-shm", "-journal"].map(|suffix| place::beside(&newborn, suffix)).iter().try_for_each(
+        ["", "-wal", "-shm", "-journal"].map(|suffix| beside::beside(&newborn, suffix)).iter().try_for_each(
             |file| {
                 if file.exists() {
                     fs::remove_file(file).map_err(|error| place::refused(file, &error))
@@ -77,35 +77,11 @@ pub(super) fn stamp_anew(
         )
     };
     clear()?;
-    open::give_birth(&newborn, stamp, now, migrations)?;
-    let source = open::connect_reading(&newborn)?;
+    file::give_birth(&newborn, stamp, now, migrations)?;
+    let source = connect::connect_reading(&newborn)?;
     Backup::new(&source, conn)
         .and_then(|copy| copy.run_to_completion(ALL_PAGES, Duration::ZERO, None))
         .map_err(failed)?;
     drop(source);
     clear()
-}
-
-impl Ledger {
-    /// The stamp that a start must keep to; none where there is no ledger, or an unused one that this configuration will
-    /// stamp anew. `ours` holds what the configuration knows; its chain id is 0 where that is not known, and its account
-    /// is not compared. With it, whether the ledger is unused. Takes no lock.
-    ///
-    /// # Errors
-    /// [`LedgerError::Damaged`] or [`LedgerError::Sql`].
-    pub fn stamp_to_keep(path: &Path, ours: &Stamp) -> Result<Option<(Stamp, bool)>, LedgerError> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        open::must_not_be_empty(path)?;
-        let conn = open::connect_reading(path)?;
-        let born = stamp::read(&conn, path)?;
-        // A ledger of another schema is never stamped anew; opening it says what is to be done.
-        let newest = open::must_be_readable(&conn, path).is_ok();
-        let unused = newest && is_unused(&conn).map_err(|error| LedgerError::sql(path, "was read", error))?;
-        let chain_id = if ours.chain_id == 0 { born.chain_id } else { ours.chain_id };
-        let ours = Stamp { chain_id, account: born.account.clone(), ..ours.clone() };
-        let other = unused && differs(&conn, path, &ours, newest)?.is_some();
-        Ok((!other).then_some((born, unused)))
-    }
 }
