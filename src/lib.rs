@@ -10,8 +10,6 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod exit;
-#[cfg(feature = "trials")]
-pub mod fuzz;
 pub mod logs;
 mod nearest;
 pub mod report;

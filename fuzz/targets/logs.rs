@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| counterfill::fuzz::logs::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| testkit::forms::logs::check(input));

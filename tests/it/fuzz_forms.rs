@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use counterfill::fills::{self, TokenFacts};
-use counterfill::fuzz::{FORMS, Form, logs};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
+use testkit::forms::{FORMS, Form, logs};
 
 /// Largest folder of a corpus: it is committed.
 const CORPUS_BYTES_MAX: u64 = 64 * 1024;
@@ -115,7 +115,7 @@ fn every_form_is_tested_here_and_is_a_target() {
         assert!(source.contains(&format!("holds(\"{}\", ", form.name)), "{}", form.name);
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/targets/{}.rs", form.name));
         let target = fs::read_to_string(target).unwrap();
-        assert!(target.contains(&format!("counterfill::fuzz::{}::check(input)", form.name)), "{target}");
+        assert!(target.contains(&format!("testkit::forms::{}::check(input)", form.name)), "{target}");
     }
 }
 

@@ -44,6 +44,6 @@ mod sim_story;
 mod start_order;
 mod stopping;
 mod topics;
-#[path = "../floor/until.rs"]
-mod until;
 mod world;
+
+use testkit::until;

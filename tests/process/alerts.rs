@@ -3,12 +3,11 @@
 
 use std::collections::VecDeque;
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::node::serve;
+use crate::until::until;
 use alloy::primitives::{Address, address};
 use broker_doubles::http::{Handler, Manner, Reply, Request, Server};
 use broker_doubles::tls::Authority;
@@ -16,9 +15,8 @@ use counterfill::alerts::{Alerts, Options, Pace, post_now};
 use counterfill::config::WebhookUrl;
 use counterfill::sim::{SimChain, SimNode};
 use serde_json::{Value, json};
-
-/// Far longer than anything here takes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+use testkit::process::{self, Process};
+use testkit::until::PATIENCE;
 
 const BOOK: Address = address!("e522cB4a5fCb2eb31a52Ff41a4653d85A4fd7C9D");
 
@@ -73,7 +71,7 @@ impl Bench {
     }
 
     fn until_heard(&self, count: usize) -> Vec<String> {
-        until(&format!("{count} posts"), || self.texts().len() >= count);
+        until(&format!("{count} posts"), String::new, || self.texts().len() >= count);
         self.texts()
     }
 }
@@ -86,14 +84,6 @@ fn options(base: &str) -> Options {
         cert_file: None,
         label: "counterfill (paper)".into(),
         pace: Pace { period: PATIENCE, between: ms(1), pause: ms(10), pause_max: ms(200), age_max: PATIENCE },
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: never");
-        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -137,12 +127,12 @@ fn the_same_text_is_posted_once_and_counted_afterwards() {
             })
             .collect()
     };
-    until("all of them are told", || counted().iter().sum::<u32>() == 20);
+    until("all of them are told", String::new, || counted().iter().sum::<u32>() == 20);
     let (posts, periods) = (counted().len(), begun.elapsed().as_millis() / period.as_millis());
     assert!(posts <= 1 + usize::try_from(periods).unwrap(), "{posts} posts within {periods} periods");
     assert_eq!(bench.texts()[0], "counterfill (paper): the broker differs");
     let another = || bench.texts().iter().filter(|text| *text == "counterfill (paper): another").count();
-    until("the other one is told", || another() == 1);
+    until("the other one is told", String::new, || another() == 1);
 }
 
 #[test]
@@ -182,11 +172,11 @@ fn a_receiver_that_was_down_gets_what_waited() {
     let receiver = Arc::new(Receiver::default());
     // A process that another test starts in this moment has a copy of what was open, until it is the other program.
     let mut server = None;
-    until("it is back", || {
+    until("it is back", String::new, || {
         server = Server::start(port, None, Arc::clone(&receiver) as Arc<dyn Handler>).ok();
         server.is_some()
     });
-    until("it arrives", || receiver.heard.lock().unwrap().len() == 1);
+    until("it arrives", String::new, || receiver.heard.lock().unwrap().len() == 1);
     alerts.close(PATIENCE);
 }
 
@@ -243,16 +233,6 @@ fn a_node() -> (SimNode, mpsc::Sender<()>) {
     serve(chain)
 }
 
-/// A bot that a failing test does not leave behind.
-struct Bot(Child);
-
-impl Drop for Bot {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_bot_posts_its_halts_and_why_it_ended_and_its_heart_beats_while_it_is_ready() {
     let (bench, watcher) = (Bench::new(vec![]), Bench::new(vec![no(500)]));
@@ -260,20 +240,10 @@ fn a_bot_posts_its_halts_and_why_it_ended_and_its_heart_beats_while_it_is_ready(
     node.mine_empty(3);
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let command = |verb: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bot"));
-        command
-            .env_clear()
-            .env("DATABASE_URL", folder.path().join("bot.db"))
-            .env("USER", "tester")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .args(verb);
-        command
-    };
+    let command = |args: &[&str]| process::verb(&folder.path().join("bot.db"), args);
     let run = |chain_id: &str| {
-        command(&["run"])
-            .env("WS_RPC_URL", node.ws_url())
+        let mut run = command(&["run"]);
+        run.env("WS_RPC_URL", node.ws_url())
             .env("ORDERBOOK", BOOK.to_string())
             .env("ORDER_OWNER", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
             .env("DEPLOYMENT_BLOCK", "1001")
@@ -281,35 +251,32 @@ fn a_bot_posts_its_halts_and_why_it_ended_and_its_heart_beats_while_it_is_ready(
             .env("LISTEN", "127.0.0.1:0")
             .env("SYMBOLS", "AAPL,MSFT,NVDA,TSLA")
             .env("ALERT_WEBHOOK_URL", format!("{}/services/CANARY", bench.server.url()))
-            .env("HEARTBEAT_URL", format!("{}/ping/CANARY?x=1", watcher.server.url()))
-            .stderr(std::fs::File::create(&log).unwrap())
-            .spawn()
-            .map(Bot)
-            .unwrap()
+            .env("HEARTBEAT_URL", format!("{}/ping/CANARY?x=1", watcher.server.url()));
+        Process::start_logging_to(&log, run)
     };
     let logged = || std::fs::read_to_string(&log).unwrap();
     let bot = run("8453");
     let beats = || watcher.receiver.heard.lock().unwrap().clone();
-    until("a heartbeat", || {
+    until("a heartbeat", String::new, || {
         node.mine_empty(1);
         !beats().is_empty()
     });
-    let halt = || command(&["halt", "TSLA", "--reason", "<!here> a test"]).stderr(Stdio::null()).status();
-    until("halted", || halt().unwrap().success());
+    let halt = || command(&["halt", "TSLA", "--reason", "<!here> a test"]).output().unwrap();
+    until("halted", String::new, || halt().status.success());
     let texts = bench.until_heard(1);
     let text = "counterfill (paper, AAPL, MSFT, NVDA, …): TSLA halted (operator): &lt;!here&gt; a test";
     assert_eq!(texts[0], text);
     assert!(logged().contains("ALERT TSLA halted (operator): <!here> a test"), "{}", logged());
-    until("the lost heartbeat is told", || logged().contains("a heartbeat is lost"));
+    until("the lost heartbeat is told", String::new, || logged().contains("a heartbeat is lost"));
     drop(bot);
     assert!(!logged().contains("CANARY"), "{}", logged());
     let [beat] = &beats()[..] else { panic!("one a minute: {:?}", beats()) };
     assert_eq!((beat.method.as_str(), beat.path.as_str(), beat.body.len()), ("GET", "/ping/CANARY", 0));
 
-    let ended = run("1").0.wait().unwrap();
-    assert_eq!(ended.code(), Some(78), "{}", logged());
+    let ended = run("1").ends();
+    assert_eq!(ended.code, 78, "{}", ended.log);
     let text = "counterfill (paper, AAPL, MSFT, NVDA, …): the bot ended with exit code 78: ";
-    until("why it ended", || bench.texts().iter().any(|told| told.starts_with(text)));
+    until("why it ended", String::new, || bench.texts().iter().any(|told| told.starts_with(text)));
     assert_eq!(beats().len(), 1, "it was never ready");
 }
 

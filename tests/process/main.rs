@@ -7,22 +7,9 @@
 mod alerts;
 mod alpaca;
 mod auth;
-#[path = "../floor/bench.rs"]
-#[allow(dead_code, reason = "proof uses the rest")]
-mod bench;
 mod cli;
 mod doctor;
-#[path = "../floor/mod.rs"]
-#[allow(dead_code, reason = "proof uses the rest")]
-mod floor;
 mod hostile_node;
-#[path = "../floor/node.rs"]
-mod node;
 mod reconcile;
-#[path = "../floor/sample.rs"]
-mod sample;
-#[path = "../floor/truth.rs"]
-#[allow(dead_code, reason = "proof uses the rest")]
-mod truth;
-#[path = "../floor/until.rs"]
-mod until;
+
+use testkit::{bench, floor, node, sample, truth, until};

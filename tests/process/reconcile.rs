@@ -2,12 +2,12 @@
 //! the ledger knows, and settled where that needs no list of the broker's.
 
 use std::path::Path;
-use std::process::Command;
 
 use counterfill::hedges::{HaltKind, Intent, IntentState, Snapshot};
 use counterfill::ledger::{Ledger, Reader, Stamp, Write};
 use counterfill::units::{Millis, Shares, Side};
 use serde_json::Value;
+use testkit::process;
 
 fn stamp(broker: &str) -> Stamp {
     Stamp {
@@ -85,9 +85,8 @@ const IN_USE: i32 = 75;
 /// A verb, repeated while the ledger is in use.
 fn bot(folder: &Path, args: &str) -> (i32, String, String) {
     let once = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bot"));
-        command.env_clear().env("DATABASE_URL", folder.join("bot.db")).env("USER", "ann");
-        let done = command.args(args.split(' ')).output().unwrap();
+        let args: Vec<&str> = args.split(' ').collect();
+        let done = process::verb(&folder.join("bot.db"), &args).env("USER", "ann").output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (done.status.code().unwrap(), text(done.stdout), text(done.stderr))
     };

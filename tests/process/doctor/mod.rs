@@ -7,7 +7,6 @@ mod ward;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use crate::node::serve;
@@ -16,7 +15,7 @@ use broker_doubles::http::{Handler, Reply, Request, Server};
 use broker_doubles::tls::Authority;
 use counterfill::sim::{RpcFault, SimChain};
 use serde_json::{Value, json};
-use ward::{BOOK, BOT, CHAIN_ID, Told, Ward, now_s};
+use ward::{BOOK, CHAIN_ID, Told, Ward, now_s};
 
 const WEBHOOK_KEY: &str = "CANARY-webhook";
 
@@ -319,23 +318,14 @@ fn one_heartbeat_is_sent_where_somebody_waits_for_them() {
 fn beside_a_running_bot() {
     let mut ward = Ward::paper();
     ward.set("LISTEN", "127.0.0.1:0");
-    let mut bot = Command::new(BOT)
-        .env_clear()
-        .envs(&ward.settings)
-        .arg("run")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let bot = ward.bot();
     let begun = std::time::Instant::now();
     let runs = "is whole and this configuration's; a bot runs on it";
     let (mut code, mut text) = (0, String::new());
     while begun.elapsed() < std::time::Duration::from_secs(120) && !text.contains(runs) {
         (code, text, _) = ward.run(&["--json"]);
     }
-    bot.kill().unwrap();
-    bot.wait().unwrap();
+    bot.kill();
     assert!(text.contains(runs), "{text}");
     let rows = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told = Told { code, text, rows };

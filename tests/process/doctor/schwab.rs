@@ -1,7 +1,6 @@
 //! The doctor at Schwab: what a login, its token, the account and each answer that is none are told as.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use broker_doubles::schwab::{ACCOUNT, APP_KEY, APP_SECRET, CALLBACK, Fault, Kind, SchwabDouble};
@@ -9,7 +8,7 @@ use broker_doubles::tls::Authority;
 use counterfill::broker::schwab::vault::{Login, Vault};
 use counterfill::units::Millis;
 
-use super::ward::{BOT, Ward};
+use super::ward::Ward;
 
 const ALL: [&str; 7] = ["login", "account", "positions", "orders", "quotes", "market hours", "clock"];
 const AGAIN: &str = "Type `auth login`; a running bot takes the new login by itself";
@@ -256,24 +255,11 @@ fn a_token_that_is_over_is_renewed_once_and_kept() {
     }
 }
 
-/// A bot, ended with this.
-struct Bot(Child);
-
-impl Drop for Bot {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn beside_a_running_bot_the_bot_renews() {
     let (mut ward, double) = logged_in();
     ward.set("LISTEN", "127.0.0.1:0");
-    let silent = || Stdio::null();
-    let mut command = Command::new(BOT);
-    command.env_clear().envs(&ward.settings).arg("run").stdin(silent()).stdout(silent()).stderr(silent());
-    let _bot = Bot(command.spawn().unwrap());
+    let _bot = ward.bot();
     let runs = |ward: &Ward| ward.examine_and_renew(&[]).row("ledger").1.ends_with("a bot runs on it");
     let begun = Instant::now();
     while !runs(&ward) {

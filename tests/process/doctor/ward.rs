@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc;
 
 use alloy::primitives::{Address, address};
@@ -14,10 +14,10 @@ use counterfill::ledger::{Ledger, Stamp, Write};
 use counterfill::sim::{SimChain, SimNode};
 use counterfill::units::Millis;
 use serde_json::Value;
+use testkit::process::{self, Process};
 
 use crate::node::serve;
 
-pub const BOT: &str = env!("CARGO_BIN_EXE_bot");
 pub const BOOK: Address = address!("e522cB4a5fCb2eb31a52Ff41a4653d85A4fd7C9D");
 pub const OWNER: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 pub const CHAIN_ID: u64 = 8453;
@@ -98,15 +98,19 @@ impl Ward {
         self.folder.path().join("data")
     }
 
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = process::verb(&self.data().join("bot.db"), args);
+        command.env_remove("USER").envs(&self.settings);
+        command
+    }
+
+    /// A bot that runs with the same settings.
+    pub fn bot(&self) -> Process {
+        Process::start(self.command(&["run"]))
+    }
+
     pub fn run(&self, args: &[&str]) -> (i32, String, String) {
-        let out = Command::new(BOT)
-            .env_clear()
-            .envs(&self.settings)
-            .arg("doctor")
-            .args(args)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let out = self.command(&[&["doctor"], args].concat()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
     }

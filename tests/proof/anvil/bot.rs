@@ -1,22 +1,22 @@
 //! The bot as an operator has it: a process with an environment, signals, exit codes, a log, and its reading verbs.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use counterfill::broker::paper;
 use counterfill::serve::control::{self, ControlCommand, SOCKET_NAME};
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::process::{self, Process};
 
 use super::node::text;
 use super::world::World;
 use super::{PATIENCE, tell, until};
 use crate::market;
 
-const BOT: &str = env!("CARGO_BIN_EXE_bot");
 /// What a failed test shows of the log.
 const LOG_LINES_SHOWN: usize = 60;
 
@@ -27,7 +27,7 @@ pub struct Bot {
     home: PathBuf,
     pub env: BTreeMap<String, String>,
     pub starts: usize,
-    process: Option<Child>,
+    process: Option<Process>,
 }
 
 impl Drop for Bot {
@@ -82,29 +82,27 @@ impl Bot {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BOT);
-        command.args(arguments).env_clear().envs(&self.env).current_dir(self.dir.path()).stdin(Stdio::null());
+        let mut command = process::verb(&self.ledger(), arguments);
+        command.envs(&self.env).current_dir(self.dir.path());
         command
     }
 
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let log = File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let out = log.try_clone().unwrap();
-        self.process = Some(self.command(&["run"]).stdout(out).stderr(log).spawn().unwrap());
+        let log = self.dir.path().join("log");
+        self.process = Some(Process::start_logging_to(&log, self.command(&["run"])));
         self.starts += 1;
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("it does not run").id()
+        self.process.as_ref().expect("it does not run").pid()
     }
 
     /// SIGKILL.
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("it does not run");
-        let early = process.try_wait().unwrap();
-        process.kill().unwrap();
-        process.wait().unwrap();
+        let early = process.has_ended();
+        process.kill();
         if !std::thread::panicking() {
             assert_eq!(early, None, "the bot ended by itself");
         }
@@ -112,17 +110,12 @@ impl Bot {
 
     /// SIGTERM; it goes on until [`Bot::ended`].
     pub fn terminate(&self) {
-        // The shell's own `kill`: there is a shell everywhere, and no `kill` in some images.
-        let signal = format!("kill -TERM {}", self.pid());
-        assert!(Command::new("sh").args(["-c", &signal]).status().unwrap().success(), "no such process");
+        process::terminate(self.pid());
     }
 
     /// Waits for its end and gives the exit code.
     pub fn ended(&mut self) -> i32 {
-        let process = self.process.as_mut().expect("it does not run");
-        let status = until("the bot's end", || process.try_wait().unwrap().ok_or("it runs".into()));
-        self.process = None;
-        status.code().unwrap_or_else(|| panic!("it died: {status}"))
+        self.process.take().expect("it does not run").ends().code
     }
 
     /// SIGTERM, and exit code 0.
@@ -138,7 +131,7 @@ impl Bot {
 
     /// Whether the process is there still.
     pub fn runs(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
+        self.process.as_mut().is_some_and(|process| process.has_ended().is_none())
     }
 
     /// Starts it where it can not run: exit code and what it said. The log holds it too.
@@ -209,11 +202,7 @@ impl Bot {
 
     /// A reading verb, `--json`: its rows.
     pub fn read(&self, verb: &str) -> Vec<Value> {
-        let output = self.command(&[verb, "--json"]).output().unwrap();
-        let (out, said) =
-            (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(0), "bot {verb} --json: {said}");
-        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        process::rows(&self.command(&[verb, "--json"]).output().unwrap())
     }
 }
 

@@ -1,37 +1,48 @@
 //! One process of the bot: its environment, its signals, its end.
 
-use std::fs::{self, File};
+use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::{Command, Stdio};
+
+use testkit::process::{self, Process};
 
 use super::watch::{Aim, Watch};
-use super::{LOOK, PATIENCE};
-
-const BOT: &str = env!("CARGO_BIN_EXE_bot");
 
 pub struct Bot {
-    child: Child,
+    /// Taken only at the end.
+    process: Option<Process>,
     pub watch: Option<Watch>,
     socket: PathBuf,
 }
 
 impl Drop for Bot {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        drop(self.process.take());
         if let Some(watch) = self.watch.take() {
             watch.close(&self.socket);
         }
     }
 }
 
+impl Deref for Bot {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        self.process.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Bot {
+    fn deref_mut(&mut self) -> &mut Process {
+        self.process.as_mut().unwrap()
+    }
+}
+
 /// A verb of the bot on the ledger in `data`.
 pub fn verb(data: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(BOT);
-    command.env_clear().args(args).env("USER", "tester");
-    command.env("DATABASE_URL", format!("sqlite:{}", data.join("bot.db").display()));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut command = process::verb(&data.join("bot.db"), args);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
@@ -39,11 +50,11 @@ impl Bot {
     pub fn start(data: &Path, settings: &[(&'static str, String)], aim: Aim) -> Self {
         let socket = data.join("crash.sock");
         let watch = Watch::at(&socket, aim);
-        let log = File::options().create(true).append(true).open(data.join("log")).unwrap();
         let mut command = verb(data, &["run"]);
         command.envs(settings.iter().map(|(name, value)| (name, value)));
-        command.env("COUNTERFILL_CRASH_SOCKET", &socket).stderr(log);
-        Self { child: command.spawn().unwrap(), watch: Some(watch), socket }
+        command.env("COUNTERFILL_CRASH_SOCKET", &socket);
+        let process = Process::start_logging_to(&data.join("log"), command);
+        Self { process: Some(process), watch: Some(watch), socket }
     }
 
     pub fn watch(&self) -> &Watch {
@@ -52,31 +63,12 @@ impl Bot {
 
     /// SIGKILL; all its threads are gone when this returns.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// SIGTERM; it goes on until [`Bot::ended`].
-    pub fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "no such process");
-    }
-
-    /// Whether it has ended, and how.
-    pub fn has_ended(&mut self) -> Option<i32> {
-        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+        self.process.take().unwrap().kill();
     }
 
     /// Waits for its end.
     pub fn ended(&mut self) -> i32 {
-        let begun = Instant::now();
-        loop {
-            if let Some(code) = self.has_ended() {
-                return code;
-            }
-            assert!(begun.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(LOOK);
-        }
+        self.process.take().unwrap().ends().code
     }
 }
 

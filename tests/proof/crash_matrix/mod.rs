@@ -19,18 +19,8 @@ mod verdict;
 pub(crate) mod watch;
 mod world;
 
-use std::time::Duration;
-
-/// Far longer than anything here takes on a busy machine; only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(180);
-/// Between two looks at a condition.
-pub const LOOK: Duration = Duration::from_millis(30);
-
-/// Says something to whoever waits, past the capture of the test harness.
-pub fn tell(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
+use testkit::tell;
+use testkit::until::{LOOK_AGAIN as LOOK, PATIENCE};
 
 /// Worlds side by side per processor: they mostly wait, for the broker's fills and for the disk.
 const WORLDS_PER_CPU: usize = 3;

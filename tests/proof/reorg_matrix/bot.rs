@@ -2,7 +2,7 @@
 //! program's own, on threads of their own; only the broker is handed in.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -16,13 +16,12 @@ use counterfill::serve::metrics::{Meters, recorder};
 use counterfill::sim::SimChain;
 use counterfill::units::Millis;
 use serde_json::Value;
+use testkit::process;
 use tokio::sync::watch;
 
 use super::gate::Gate;
 use crate::truth::{OWNER, SHARES, USDC, V4, V5};
 use crate::until::until;
-
-const BOT: &str = env!("CARGO_BIN_EXE_bot");
 
 pub struct Bot {
     stop: watch::Sender<bool>,
@@ -137,20 +136,10 @@ pub fn tip_of(node: &counterfill::sim::SimNode) -> impl Fn() -> counterfill::uni
 
 /// Runs another verb on the ledger, whatever comes of it.
 pub fn verb(database: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(BOT);
-    command.env_clear().args(args).env("USER", "tester");
-    command.env("DATABASE_URL", format!("sqlite:{}", database.display())).output().unwrap()
-}
-
-/// Runs another verb on the ledger, which must exit 0; what it prints.
-pub fn says(database: &Path, args: &[&str]) -> String {
-    let out = verb(database, args);
-    let complaint = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "bot {args:?}: {:?} {complaint}", out.status);
-    String::from_utf8(out.stdout).unwrap()
+    process::verb(database, args).output().unwrap()
 }
 
 /// The rows of a reading verb.
 pub fn rows(database: &Path, verb: &str) -> Vec<Value> {
-    says(database, &[verb, "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    process::rows(&self::verb(database, &[verb, "--json"]))
 }

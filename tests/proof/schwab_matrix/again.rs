@@ -185,7 +185,7 @@ fn ended_around_every_call_and_again_in_the_recovery() {
     let ended_at = recoveries.ended_at.lock().unwrap();
     let names: Vec<&str> = ended_at.iter().map(|point| point.name()).collect();
     let begun = recoveries.begun.load(Ordering::Relaxed);
-    super::tell(&format!(
+    testkit::tell(&format!(
         "{begun} recoveries ended, at {} different points: {}",
         names.len(),
         names.join(", ")

@@ -14,9 +14,9 @@ mod kills;
 mod scenarios;
 mod secrets;
 
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
+use testkit::tell;
 
 use crate::sample;
 
@@ -31,11 +31,6 @@ pub struct World {
 
 pub fn world(name: impl Into<String>, plays: impl Fn() + Send + Sync + 'static) -> World {
     World { name: name.into(), plays: Box::new(plays) }
-}
-
-/// Says something to whoever reads the run, past the capture of the test harness.
-pub fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// One of so many worlds is played where not all are.

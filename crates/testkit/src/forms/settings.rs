@@ -12,9 +12,9 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::settings::{self, Carries};
-use crate::config::{self, Config, Sources, listing, shards};
-use crate::units::{Cash, Shares};
+use counterfill::config::settings::{self, Carries};
+use counterfill::config::{self, Config, Sources, listing, shards};
+use counterfill::units::{Cash, Shares};
 
 /// Must appear nowhere.
 const CANARY: &str = "Zq7canary7qZ";

@@ -10,10 +10,10 @@ use std::sync::OnceLock;
 use faulty_disk::{Crash, Disk, Snapshot};
 
 use super::{Bytes, NAME, engine_of, must_be_clear, open, policy, run};
-use crate::engine::Engine;
-use crate::hedges::HaltKind;
-use crate::ledger::Write;
-use crate::units::Millis;
+use counterfill::engine::Engine;
+use counterfill::hedges::HaltKind;
+use counterfill::ledger::Write;
+use counterfill::units::Millis;
 
 /// A page of the ledger.
 const PAGE_BYTES: usize = 4096;

@@ -6,7 +6,7 @@ use std::thread;
 use counterfill::sim::{Blooms, Provider, SimChain, SimNode};
 
 /// The node, and what keeps it: it ends when the sender is dropped.
-pub(crate) fn serve(chain: SimChain) -> (SimNode, mpsc::Sender<()>) {
+pub fn serve(chain: SimChain) -> (SimNode, mpsc::Sender<()>) {
     let (handle, handed) = mpsc::channel();
     let (keep, kept) = mpsc::channel::<()>();
     thread::spawn(move || {
@@ -22,7 +22,7 @@ pub(crate) fn serve(chain: SimChain) -> (SimNode, mpsc::Sender<()>) {
 /// The node behind a provider of Base, its chain as busy as that one, or by itself beside a quiet chain: the blooms of what
 /// is mined from now on, the plan, and the lag of its index and its state.
 #[allow(dead_code, reason = "not every test that has a node asks for it")]
-pub(crate) fn behind_a_provider(node: &SimNode, of_base: bool) {
+pub fn behind_a_provider(node: &SimNode, of_base: bool) {
     let (blooms, provider) =
         if of_base { (Blooms::Full, Provider::BASE) } else { (Blooms::OfItsLogs, Provider::default()) };
     node.chain_mut(|chain| chain.blooms = blooms);

@@ -20,11 +20,11 @@ use tokio::time::timeout;
 
 use super::Bytes;
 use super::logs::BOOK;
-use crate::chain::abi::{self, RawLog, TOPICS};
-use crate::chain::backend::Waiting;
-use crate::chain::frame::{Frame, read};
-use crate::chain::rpc::{At, Feed, Notice, Rpc, RpcError, is_revert};
-use crate::chain::wire::{PushedLog, Receipt, pushed_head, pushed_log};
+use counterfill::chain::abi::{self, RawLog, TOPICS};
+use counterfill::chain::backend::Waiting;
+use counterfill::chain::frame::{Frame, read};
+use counterfill::chain::rpc::{At, Feed, Notice, Rpc, RpcError, is_revert};
+use counterfill::chain::wire::{PushedLog, Receipt, pushed_head, pushed_log};
 
 /// Frames of one input.
 const FRAMES_MAX: usize = 64;

@@ -8,12 +8,12 @@
 use jiff::civil::date;
 
 use super::Bytes;
-use crate::broker::alpaca::{Feed, TAG, wire};
-use crate::broker::http::{Answer, WORDS_BYTES_MAX, words};
-use crate::broker::schwab::grant::{self, Meaning};
-use crate::broker::schwab::wire as schwab;
-use crate::broker::{BrokerOrder, OrderStatus, Quote};
-use crate::units::{IntentId, Millis, Shares, Symbol};
+use counterfill::broker::alpaca::{Feed, TAG, wire};
+use counterfill::broker::http::{Answer, WORDS_BYTES_MAX, words};
+use counterfill::broker::schwab::grant::{self, Meaning};
+use counterfill::broker::schwab::wire as schwab;
+use counterfill::broker::{BrokerOrder, OrderStatus, Quote};
+use counterfill::units::{IntentId, Millis, Shares, Symbol};
 
 /// When the answer arrived.
 const NOW: Millis = Millis(1_764_039_600_000);

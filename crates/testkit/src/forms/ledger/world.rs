@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 
 use alloy::primitives::{Address, B256, keccak256};
 
-use crate::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session, Ticket};
-use crate::chain::{ChainView, Push, Sweep};
-use crate::engine::{Command, Effect, Input, Question};
-use crate::fills::{DeadEvent, Event, Fill, SkipReason, Skipped, TokenFact, TokenKind};
-use crate::fuzz::Bytes;
-use crate::hedges::{Choice, Decision, HaltKind};
-use crate::units::{BlockRef, Cash, FillId, IntentId, Millis, ONE, OrderId, Price, Shares, Side, Symbol};
+use crate::forms::Bytes;
+use counterfill::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session, Ticket};
+use counterfill::chain::{ChainView, Push, Sweep};
+use counterfill::engine::{Command, Effect, Input, Question};
+use counterfill::fills::{DeadEvent, Event, Fill, SkipReason, Skipped, TokenFact, TokenKind};
+use counterfill::hedges::{Choice, Decision, HaltKind};
+use counterfill::units::{
+    BlockRef, Cash, FillId, IntentId, Millis, ONE, OrderId, Price, Shares, Side, Symbol,
+};
 
 pub(super) const CHAIN_ID: u64 = 8453;
 pub(super) const FIRST_BLOCK: u64 = 100;

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use alloy::primitives::{Address, B256, U256};
 
 use super::Bytes;
-use crate::chain::abi::{Amount, RawLog, TOPICS, Trade};
-use crate::fills::{self, Book, Event, TokenFact, TokenFacts, Trades};
-use crate::units::{AMOUNT_DECIMALS, Shares, Side};
+use counterfill::chain::abi::{Amount, RawLog, TOPICS, Trade};
+use counterfill::fills::{self, Book, Event, TokenFact, TokenFacts, Trades};
+use counterfill::units::{AMOUNT_DECIMALS, Shares, Side};
 
 /// The order book whose logs count.
 pub const BOOK: Address = Address::repeat_byte(0xb0);

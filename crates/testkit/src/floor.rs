@@ -4,11 +4,10 @@
 //! It refuses to know which broker there is; whoever stands on it gives the broker's orders to [`Floor::wrongs`].
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::process::{Command, Output};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,10 +21,10 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::node::serve;
+use crate::process::{self, Process};
 use crate::truth::{self, Deal, OWNER, SHARES, USDC, V4, V5};
-pub(crate) use crate::until::{PATIENCE, until};
+pub use crate::until::{PATIENCE, until};
 
-const BOT: &str = env!("CARGO_BIN_EXE_bot");
 const FIRST: u64 = 1_000;
 /// A chain that lives has a new block so often.
 const BLOCK_TIME: Duration = Duration::from_millis(500);
@@ -51,26 +50,13 @@ impl Order {
 /// What the broker was asked lately, for whoever reads a failure.
 pub type Told = Box<dyn Fn() -> String + Send>;
 
-struct Bot {
-    child: Child,
-    log: Arc<Mutex<String>>,
-    reader: Option<thread::JoinHandle<()>>,
-}
-
-impl Drop for Bot {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 pub struct Floor {
     pub node: SimNode,
     data: PathBuf,
     /// Its folder, where nobody else brought one.
     _own: Option<TempDir>,
     settings: Vec<(&'static str, String)>,
-    bot: Option<Bot>,
+    bot: Option<Process>,
     /// Everything the bot ever logged.
     pub logged: String,
     /// Net shares of the owner on the chain, by ticker.
@@ -184,10 +170,7 @@ impl Floor {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(BOT);
-        let database = format!("sqlite:{}", self.database().display());
-        command.env_clear().args(args).env("DATABASE_URL", database).env("USER", "tester");
-        command
+        process::verb(&self.database(), args)
     }
 
     /// A verb that is given the bot's own settings.
@@ -208,22 +191,11 @@ impl Floor {
         assert!(self.bot.is_none(), "one bot at a time");
         let mut command = self.configured(&["run"]);
         command.envs(socket.map(|socket| ("COUNTERFILL_CRASH_SOCKET", socket)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (stderr, written) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        let reader = thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut log = written.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        self.bot = Some(Bot { child, log, reader: Some(reader) });
+        self.bot = Some(Process::start(command));
     }
 
     pub fn log(&self) -> String {
-        self.bot.as_ref().map_or_else(String::new, |bot| bot.log.lock().unwrap().clone())
+        self.bot.as_ref().map_or_else(String::new, Process::log)
     }
 
     /// It has logged these words. A line of the log comes after what it tells of, and by a pipe.
@@ -241,35 +213,20 @@ impl Floor {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        let mut bot = self.bot.take().unwrap();
-        bot.child.kill().unwrap();
-        bot.child.wait().unwrap();
-        bot.reader.take().unwrap().join().unwrap();
-        self.logged.push_str(&bot.log.lock().unwrap());
+        let ended = self.bot.take().unwrap().kill();
+        self.logged.push_str(&ended.log);
     }
 
     /// Waits until the bot has ended by itself; its exit code.
     pub fn ends(&mut self) -> i32 {
-        let mut bot = self.bot.take().unwrap();
-        let mut code = None;
-        let log = Arc::clone(&bot.log);
-        until(
-            "the bot ends",
-            || log.lock().unwrap().clone(),
-            || {
-                code = bot.child.try_wait().unwrap();
-                code.is_some()
-            },
-        );
-        bot.reader.take().unwrap().join().unwrap();
-        self.logged.push_str(&bot.log.lock().unwrap());
-        code.unwrap().code().unwrap_or(-1)
+        let ended = self.bot.take().unwrap().ends();
+        self.logged.push_str(&ended.log);
+        ended.code
     }
 
     /// SIGTERM, and nothing is waited for.
     pub fn terminate(&self) {
-        let pid = self.bot.as_ref().unwrap().child.id();
-        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
+        self.bot.as_ref().unwrap().terminate();
     }
 
     /// SIGTERM; it must exit 0.
@@ -296,15 +253,7 @@ impl Floor {
     // ---- eyes -----------------------------------------------------------------------------------------------------
 
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        let log = self.log();
-        let after = log.split("health and metrics on http://").nth(1)?;
-        let mut stream = TcpStream::connect(after.lines().next()?.trim()).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some((answer.split(' ').nth(1)?.parse().ok()?, answer.split_once("\r\n\r\n")?.1.to_owned()))
+        process::get(&self.bot.as_ref()?.address()?, path)
     }
 
     pub fn becomes_ready(&self) {
@@ -334,13 +283,7 @@ impl Floor {
         if self.bot.is_some() {
             self.until("a ledger", || self.database().exists());
         }
-        let out = self.verb(&[verb, "--json"]);
-        assert!(out.status.success(), "{verb}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        process::rows(&self.verb(&[verb, "--json"]))
     }
 
     pub fn hedges(&self) -> Vec<Value> {

@@ -14,14 +14,14 @@ fn book(data: &Path) -> Connection {
 }
 
 /// From now on the market does not come to any order: what the broker plans for it is put off by ten years.
-pub(crate) fn put_off(data: &Path) {
+pub fn put_off(data: &Path) {
     let trigger = "CREATE TRIGGER put_off AFTER INSERT ON plan BEGIN
         UPDATE plan SET at_ms = at_ms + 315360000000 WHERE number = NEW.number AND n = NEW.n; END";
     book(data).execute_batch(trigger).unwrap();
 }
 
 /// The market goes on, also for those who waited.
-pub(crate) fn go_on(data: &Path) {
+pub fn go_on(data: &Path) {
     let now = "BEGIN IMMEDIATE; DROP TRIGGER IF EXISTS put_off; UPDATE plan SET at_ms = n; COMMIT";
     book(data).execute_batch(now).unwrap();
 }

@@ -4,12 +4,9 @@
 //! Nothing here waits for a time to pass: see [`until`].
 
 use std::cell::RefCell;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
+use std::process::{Command, Output};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
@@ -19,10 +16,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::node::{behind_a_provider, serve};
+pub use crate::process::Ended;
+use crate::process::{self, Process};
 use crate::truth::{self, Deal, OWNER, Rows, SHARES, Truth, USDC, V4, V5, Verdict};
-use crate::until::{PATIENCE, until};
+use crate::until::until;
 
-const BOT: &str = env!("CARGO_BIN_EXE_bot");
 pub const CHAIN_ID: u64 = 8453;
 pub const FIRST: u64 = 1_000;
 /// A chain that lives has a new block so often.
@@ -31,34 +29,13 @@ const BLOCK_TIME: Duration = Duration::from_millis(500);
 /// A bot for which no chain stands still: it makes no connection of its own accord while a busy machine takes its time.
 pub const UNHURRIED: &[(&str, &str)] = &[("HEAD_AGE_MAX", "10m")];
 
-/// How a bot ended.
-#[derive(Debug)]
-pub struct Ended {
-    pub code: i32,
-    pub log: String,
-}
-
-/// The running bot.
-struct Bot {
-    child: Child,
-    log: Arc<Mutex<String>>,
-    reader: Option<thread::JoinHandle<()>>,
-}
-
-impl Drop for Bot {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 pub struct Bench {
     pub node: SimNode,
     pub truth: Truth,
     pub confirmations: u64,
     data: TempDir,
     settings: Vec<(&'static str, String)>,
-    bot: Option<Bot>,
+    bot: Option<Process>,
     /// The node's runtime ends when this is dropped.
     _node_thread: mpsc::Sender<()>,
 }
@@ -71,6 +48,7 @@ fn a_chain() -> SimChain {
 
 impl Bench {
     /// A node behind a provider of Base with an empty chain, and no bot yet.
+    #[expect(clippy::new_without_default, reason = "it starts a node")]
     pub fn new() -> Self {
         Self::on(true)
     }
@@ -137,14 +115,8 @@ impl Bench {
         self.data.path().to_owned()
     }
 
-    fn database(&self) -> String {
-        format!("sqlite:{}", self.data.path().join("bot.db").display())
-    }
-
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(BOT);
-        command.env_clear().args(args).env("DATABASE_URL", self.database()).env("USER", "tester");
-        command
+        process::verb(&self.data.path().join("bot.db"), args)
     }
 
     // ---- the process ----------------------------------------------------------------------------------------------
@@ -153,34 +125,23 @@ impl Bench {
     pub fn run_command(&self) -> Command {
         let mut command = self.command(&["run"]);
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
 
     /// The running bot's process.
     pub fn pid(&self) -> u32 {
-        self.bot.as_ref().unwrap().child.id()
+        self.bot.as_ref().unwrap().pid()
     }
 
     pub fn start(&mut self) {
         assert!(self.bot.is_none(), "one bot at a time");
         // What was mined while no bot ran is indexed by now: no block need follow it to be found.
         self.node.catch_up();
-        let mut child = self.run_command().spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (stderr, written) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        let reader = thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut log = written.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        self.bot = Some(Bot { child, log, reader: Some(reader) });
+        self.bot = Some(Process::start(self.run_command()));
     }
 
     pub fn log(&self) -> String {
-        self.bot.as_ref().map_or_else(String::new, |bot| bot.log.lock().unwrap().clone())
+        self.bot.as_ref().map_or_else(String::new, Process::log)
     }
 
     /// It has logged these words. A line of the log comes after what it tells of, and by a pipe.
@@ -190,7 +151,7 @@ impl Bench {
 
     /// Whether the process has ended by itself; how, says [`Bench::ends`].
     pub fn has_ended(&mut self) -> bool {
-        self.bot.as_mut().is_none_or(|bot| bot.child.try_wait().unwrap().is_some())
+        self.bot.as_mut().is_none_or(|bot| bot.has_ended().is_some())
     }
 
     pub fn until(&self, what: &str, holds: impl FnMut() -> bool) {
@@ -199,19 +160,12 @@ impl Bench {
 
     /// SIGTERM, as a service manager sends it.
     pub fn signal_stop(&self) {
-        let pid = self.pid();
-        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
+        process::terminate(self.pid());
     }
 
     /// Waits until the bot has ended by itself.
     pub fn ends(&mut self) -> Ended {
-        let log = Arc::clone(&self.bot.as_ref().unwrap().log);
-        until("the bot ends", || log.lock().unwrap().clone(), || self.has_ended());
-        let mut bot = self.bot.take().unwrap();
-        let code = bot.child.wait().unwrap();
-        bot.reader.take().unwrap().join().unwrap();
-        let log = log.lock().unwrap().clone();
-        Ended { code: code.code().unwrap_or(-1), log }
+        self.bot.take().unwrap().ends()
     }
 
     /// SIGTERM; it must exit 0.
@@ -231,20 +185,11 @@ impl Bench {
 
     /// Where the bot listens, from its log.
     pub fn address(&self) -> Option<String> {
-        let log = self.log();
-        let after = log.split("health and metrics on http://").nth(1)?;
-        Some(after.lines().next()?.trim().to_owned())
+        self.bot.as_ref()?.address()
     }
 
     fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(self.address()?).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let code = answer.split(' ').nth(1)?.parse().ok()?;
-        Some((code, answer.split_once("\r\n\r\n")?.1.to_owned()))
+        process::get(&self.address()?, path)
     }
 
     pub fn readyz(&self) -> Option<(u16, Value)> {
@@ -351,11 +296,7 @@ impl Bench {
 
     /// Runs another verb, which must exit 0; what it prints.
     pub fn says(&self, args: &[&str]) -> String {
-        let out = self.answers(args);
-        let told = String::from_utf8(out.stdout).unwrap();
-        let complaint = String::from_utf8(out.stderr).unwrap();
-        assert!(out.status.success(), "bot {args:?}: {:?}\n{told}\n{complaint}", out.status);
-        told
+        process::printed(&self.answers(args))
     }
 
     /// What a reading verb prints. A bot that has just been started may not have made its ledger yet.
@@ -363,7 +304,7 @@ impl Bench {
         if self.bot.is_some() {
             self.until("a ledger", || self.data.path().join("bot.db").exists());
         }
-        self.says(&[verb, "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        process::rows(&self.answers(&[verb, "--json"]))
     }
 
     pub fn status(&self) -> Value {

@@ -17,11 +17,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use self::world::World;
 use super::Bytes;
-use crate::broker::Profile;
-use crate::engine::{Durable, Engine, Policy};
-use crate::hedges::Limits;
-use crate::ledger::{Ledger, LedgerError, Stamp, Volume, migrations};
-use crate::units::{Millis, Shares};
+use counterfill::broker::Profile;
+use counterfill::engine::{Durable, Engine, Policy};
+use counterfill::hedges::Limits;
+use counterfill::ledger::{Ledger, LedgerError, Stamp, Volume, migrations};
+use counterfill::units::{Millis, Shares};
 
 /// The ledger's name on the disk.
 const NAME: &str = "bot.db";
