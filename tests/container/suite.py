@@ -361,7 +361,7 @@ def test_sigterm_while_an_order_is_polled() -> None:
     port = free_port()
     with running(engine, [*settings(port), *mount]) as container:
         wait_for("all hedged before", lambda: ready(port) and (node.sold == 0 or hedged(container)))
-        # An order lasts a second and may be done before we look: as in tests/floor/market.rs, the market does
+        # An order lasts a second and may be done before we look: as in crates/testkit/src/market.rs, the market does
         # not come to this one, for what the broker plans for it is put off by ten years.
         with paper_book(volume) as book:
             book.execute(
