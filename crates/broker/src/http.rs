@@ -177,7 +177,7 @@ impl Trouble {
 pub enum Orders {
     /// A connection each.
     Alone,
-    /// The last one's connection, if it was used [`ORDERS_IDLE_MAX`] ago at most: servers wait longer before they close one.
+    /// The last one's connection, if it was used `ORDERS_IDLE_MAX` ago at most: servers wait longer before they close one.
     Kept,
 }
 

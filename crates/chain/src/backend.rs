@@ -1,7 +1,7 @@
 //! What is said over one WebSocket: questions out, frames in, until one end has had enough.
 //!
 //! alloy's own backend does the same, and keeps for itself why it ended: a close frame's code and reason, a text that is
-//! no JSON-RPC, an error that it can not read. Here the reason stays ([`Peer::lost`]) before the connection is gone, so
+//! no JSON-RPC, an error that it can not read. Here the reason stays (`Peer::lost`) before the connection is gone, so
 //! that whoever finds it gone can say why. It refuses to know what is asked and answered.
 //!
 //! Invariant: every end leaves its reason, without a part of the URL; an error that names no question answers all that

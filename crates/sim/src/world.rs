@@ -1,6 +1,6 @@
 //! What the node is at one moment: chain, faults, sockets with their subscriptions, and counters.
 //!
-//! Calls come in as text and leave as text ([`World::reply`]); a change of the chain becomes pushes
+//! Calls come in as text and leave as text (`World::reply`); a change of the chain becomes pushes
 //! ([`World::announce`]). It refuses to know how bytes travel: each socket is a queue here.
 //!
 //! Invariant: a socket's answers and pushes are queued in the order in which the chain changed.
