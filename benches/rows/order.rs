@@ -170,7 +170,7 @@ pub(crate) fn event_to_order(size: Size) -> Vec<Row> {
 
 /// One block with a trade of each of N tickers → the last order heard, an order; the floor is N times that of one.
 pub(crate) fn tickers_in_a_block(size: Size) -> Vec<Row> {
-    let tickers = if size.divisor == 1 { vec![10, 100, 300] } else { vec![10] };
+    let tickers = if size.divisor == 1 { vec![10, 100] } else { vec![10] };
     let measure = |tickers: usize| {
         let desk = Desk::of(tickers);
         let bot = desk.world.start();
