@@ -32,7 +32,7 @@ fn nothing_here_depends_on_io() {
         ],
     );
     let tables: Vec<&str> = MANIFEST.lines().filter(|line| line.starts_with('[')).collect();
-    let known = ["[package]", "[dependencies]", "[dev-dependencies]", "[features]", "[lints]"];
+    let known = ["[package]", "[dependencies]", "[dev-dependencies]", "[features]", "[lints]", "[[bench]]"];
     assert_eq!(
         tables, known,
         "dependencies can stand in no other table, such as one for a platform or for build.rs"

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::orders::pause_ms;
+use super::order_lifecycle::pause_ms;
 use super::unhedged::Wait;
 use super::{Asked, Effect, Engine, Out, Pause, Question, Read, Resend, Stop};
 use crate::hedges::{HaltKind, Intent, IntentState};

@@ -2,21 +2,21 @@
 //!
 //! No IO, no clock, no randomness: time and the start's nonce arrive from outside. The caller commits the writes of a
 //! step in one transaction, and only then performs the effects; before the commit nothing happened, after it
-//! everything will. `fold` answers the chain, `orders` answers the broker, `decide` looks at the whole once per step.
+//! everything will. `ingest` answers the chain, `order_lifecycle` the broker, `decide` looks at the whole once per step.
 //!
 //! Invariant: at most one intent is `Sent` with its bytes not yet out, and its row is durable before they are.
 
-mod account;
+mod backlog;
 mod decide;
 mod evidence;
-mod fold;
+mod ingest;
 mod operator;
-mod orders;
+mod order_lifecycle;
 mod pending;
-mod prices;
+mod position_check;
+mod market;
 mod refusals;
-mod search;
-mod skipped;
+mod reconcile;
 mod types;
 mod unhedged;
 
@@ -176,7 +176,7 @@ pub struct Engine {
     told: BTreeMap<LogId, B256>,
     tokens: BTreeMap<Address, TokenFact>,
     /// Trades that were passed over before their ticker was listed.
-    passed_over: skipped::Trades,
+    passed_over: backlog::Trades,
     fills_total: u64,
     reversals_total: u64,
     dead_total: u64,
@@ -229,8 +229,8 @@ pub struct Engine {
     /// Orders with our tag that nobody here knows, and the number of the list that first showed them.
     strangers: BTreeMap<OrderId, u64>,
 
-    /// What became of those whose answer was lost, as far as the broker's list says (`search`).
-    searches: BTreeMap<IntentId, search::Search>,
+    /// What became of those whose answer was lost, as far as the broker's list says (`reconcile`).
+    searches: BTreeMap<IntentId, reconcile::Search>,
     /// Those of which a person was told that an order looks like theirs.
     told_of_similar: BTreeSet<IntentId>,
     /// Intents that the broker gave an order id for, until that order was read with a tag.
@@ -248,7 +248,7 @@ pub struct Engine {
     /// How far back the last list that was asked for reaches.
     list_since: Millis,
 
-    reading: Option<account::Reading>,
+    reading: Option<position_check::Reading>,
     /// Executions booked since that reading's question was asked, signed, with the last question before each.
     booked_since: Vec<(u64, Symbol, Shares)>,
     /// The last question that was asked before an order of ours last changed anything in the ticker.
@@ -267,7 +267,7 @@ pub struct Engine {
     /// When the last reading of them that was answered began.
     quoted_at: Option<Millis>,
     /// Standing fills of the last hour.
-    recent: BTreeMap<FillId, prices::Traded>,
+    recent: BTreeMap<FillId, market::Traded>,
     /// Since when the market is too far from the fills.
     far_since: BTreeMap<Symbol, Millis>,
     /// The broker's clock, as far as it is known.
@@ -351,7 +351,7 @@ impl Engine {
             cursor: loaded.chain.cursor,
             window: loaded.chain.window,
             fills: loaded.fills.into_iter().map(|state| (state.fill.id, state)).collect(),
-            passed_over: skipped::by_transaction(loaded.passed_over),
+            passed_over: backlog::by_transaction(loaded.passed_over),
             tokens: loaded.chain.tokens.into_iter().map(|fact| (fact.address, fact)).collect(),
             fills_total: loaded.fills_total,
             reversals_total: loaded.reversals_total,
@@ -379,7 +379,7 @@ impl Engine {
                 .failures
                 .into_iter()
                 .map(|(symbol, count, ended)| {
-                    (symbol, Failures { count, pause: Pause { since: ended, ms: orders::pause_ms(count) } })
+                    (symbol, Failures { count, pause: Pause { since: ended, ms: order_lifecycle::pause_ms(count) } })
                 })
                 .collect(),
             halts: loaded.halts.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect(),
@@ -388,7 +388,7 @@ impl Engine {
             compared_at: loaded.compared_at,
             first_compared_at: loaded.first_compared_at,
             entered: BTreeMap::new(),
-            forgotten: loaded.compared_at.map(|compared| compared.plus(-orders::ENDED_KEPT_MS)),
+            forgotten: loaded.compared_at.map(|compared| compared.plus(-order_lifecycle::ENDED_KEPT_MS)),
             strangers: BTreeMap::new(),
             searches: BTreeMap::new(),
             told_of_similar: BTreeSet::new(),
@@ -412,7 +412,7 @@ impl Engine {
                 .recent
                 .into_iter()
                 .filter(|(.., cash, _)| *cash >= Cash::whole(1))
-                .map(|(id, symbol, at, cash, shares)| (id, prices::Traded { symbol, at, cash, shares }))
+                .map(|(id, symbol, at, cash, shares)| (id, market::Traded { symbol, at, cash, shares }))
                 .collect(),
             far_since: BTreeMap::new(),
             clock_ahead_ms: None,

@@ -1,10 +1,10 @@
-//! What the broker says, folded: transitions, executions, adoptions (`protocol.md` 3 and 5.2). `search` asks where an
-//! order went, `account` what is held.
+//! What the broker says, folded: transitions, executions, adoptions (`protocol.md` 3 and 5.2). `reconcile` asks where an
+//! order went, `position_check` what is held.
 
 use std::collections::BTreeSet;
 
 use super::decide::LIST_BACK_MS_MAX;
-use super::search::Search;
+use super::reconcile::Search;
 use super::{Asked, Engine, Out, Pause, Read, Stop};
 use crate::hedges::{HaltKind, Intent, IntentState};
 use crate::ports::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
