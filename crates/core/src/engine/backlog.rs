@@ -17,49 +17,55 @@ use crate::fills::{Event, Fill, Skipped};
 use crate::hedges::HaltKind;
 use crate::ports::chain::Push;
 use crate::ports::records::{FillState, PassedOver, Source, Write};
-use crate::units::{BlockRef, FillId, Symbol};
+use crate::units::{FillId, Symbol};
 
-/// By ticker and transaction: the trades, and whether a person said that they stay passed over.
-pub(super) type Trades = BTreeMap<(Symbol, B256), Vec<(Skipped, bool)>>;
-
-pub(super) fn by_transaction(found: Vec<PassedOver>) -> Trades {
-    let mut trades = Trades::new();
-    for PassedOver { trade, symbol, ignored } in found {
-        trades.entry((symbol, trade.id.tx_hash)).or_default().push((trade, ignored));
-    }
-    trades
+/// Trades that were passed over before their ticker was listed, by ticker and transaction, and whether a person said
+/// that they stay so.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    trades: BTreeMap<(Symbol, B256), Vec<(Skipped, bool)>>,
+    /// Tickers with a trade that waits for a person's word.
+    open: BTreeSet<Symbol>,
 }
 
-impl Engine {
-    /// The trades of a ticker that wait for a person's word, by name.
-    pub(super) fn unanswered(&self, symbol: &Symbol) -> BTreeSet<FillId> {
-        let of_it = self.passed_over.iter().filter(|((of, _), _)| of == symbol);
-        let open = of_it.flat_map(|(_, trades)| trades).filter(|(_, ignored)| !ignored);
-        open.map(|(trade, _)| trade.id).collect()
+impl Backlog {
+    pub(super) fn new(found: Vec<PassedOver>) -> Self {
+        let mut backlog = Self::default();
+        for PassedOver { trade, symbol, ignored } in found {
+            if !ignored {
+                backlog.open.insert(symbol.clone());
+            }
+            backlog.trades.entry((symbol, trade.id.tx_hash)).or_default().push((trade, ignored));
+        }
+        backlog
     }
 
-    /// Halts each ticker that has such trades, before anything is decided.
-    pub(super) fn ask_about_skipped(&mut self, out: &mut Out) {
-        let open = self.passed_over.iter().filter(|(_, trades)| trades.iter().any(|(_, ignored)| !ignored));
-        let mut tickers: Vec<Symbol> = open.map(|((symbol, _), _)| symbol.clone()).collect();
-        tickers.dedup();
-        for symbol in tickers {
-            if self.halts.contains_key(&(Some(symbol.clone()), HaltKind::Skipped)) {
-                continue;
-            }
-            let count = self.unanswered(&symbol).len();
-            let why = format!(
-                "it is listed now, and {count} trades in it were passed over while it was not (`bot fills` shows them \
-                 as skipped). Count them if nobody else has hedged them, ignore them otherwise: `{}`",
-                HaltKind::Skipped.lifted_by(Some(&symbol))
-            );
-            self.halt(Some(symbol), HaltKind::Skipped, why, "engine".into(), out);
-        }
+    /// Every trade, and whether a person said that it stays passed over.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(Skipped, bool)> {
+        self.trades.values().flatten()
+    }
+
+    fn of<'a>(&'a self, symbol: &'a Symbol) -> impl Iterator<Item = &'a (Skipped, bool)> {
+        let from = (symbol.clone(), B256::ZERO);
+        self.trades.range(from..).take_while(move |((of, _), _)| of == symbol).flat_map(|(_, trades)| trades)
+    }
+
+    /// The trades of a ticker that wait for a person's word.
+    fn open<'a>(&'a self, symbol: &'a Symbol) -> impl Iterator<Item = &'a Skipped> {
+        self.of(symbol).filter(|(_, ignored)| !ignored).map(|(trade, _)| trade)
+    }
+
+    /// The same, by name.
+    fn unanswered(&self, symbol: &Symbol) -> BTreeSet<FillId> {
+        self.open(symbol).map(|trade| trade.id).collect()
     }
 
     /// Whether the fill is a trade that was passed over: then it is noted where the chain has it now, and no fill.
-    pub(super) fn stays_passed_over(&mut self, fill: &Fill, out: &mut Out) -> bool {
-        let Some(trades) = self.passed_over.get_mut(&(fill.symbol.clone(), fill.id.tx_hash)) else {
+    pub(super) fn holds(&mut self, fill: &Fill, out: &mut Out) -> bool {
+        if self.trades.is_empty() {
+            return false;
+        }
+        let Some(trades) = self.trades.get_mut(&(fill.symbol.clone(), fill.id.tx_hash)) else {
             return false;
         };
         if trades.iter().any(|(trade, _)| trade.id == fill.id) {
@@ -74,15 +80,44 @@ impl Engine {
         let moved = Skipped { id, block_number, shares, ..known };
         out.writes.push(Write::Skipped(moved.clone()));
         if ignored {
-            out.writes.push(Write::Answered {
-                id,
-                counted: false,
-                reason: "a fork moved a trade that was ignored".into(),
-                who: "engine".into(),
-            });
+            let (reason, who) = ("a fork moved a trade that was ignored".into(), "engine".into());
+            out.writes.push(Write::Answered { id, counted: false, reason, who });
         }
         trades.push((moved, ignored));
         true
+    }
+
+    /// The ticker's trades stay passed over.
+    fn ignore(&mut self, symbol: &Symbol) {
+        for ((of, _), trades) in &mut self.trades {
+            if of == symbol {
+                trades.iter_mut().for_each(|(_, ignored)| *ignored = true);
+            }
+        }
+        self.open.remove(symbol);
+    }
+
+    /// The ticker's trades are fills now, or not on the chain any more.
+    fn forget(&mut self, symbol: &Symbol) {
+        self.trades.retain(|(of, _), _| of != symbol);
+        self.open.remove(symbol);
+    }
+}
+
+impl Engine {
+    /// Halts each ticker that has such trades, before anything is decided.
+    pub(super) fn ask_about_skipped(&mut self, out: &mut Out) {
+        let halts = &self.halts;
+        let unasked = self.backlog.open.iter().filter(|symbol| !halts.has(Some(symbol), HaltKind::Skipped));
+        for symbol in unasked.cloned().collect::<Vec<_>>() {
+            let count = self.backlog.unanswered(&symbol).len();
+            let why = format!(
+                "it is listed now, and {count} trades in it were passed over while it was not (`bot fills` shows them \
+                 as skipped). Count them if nobody else has hedged them, ignore them otherwise: `{}`",
+                HaltKind::Skipped.lifted_by(Some(&symbol))
+            );
+            self.halts.raise(Some(symbol), HaltKind::Skipped, why, "engine".into(), out);
+        }
     }
 
     /// A person says that they stay passed over; how many.
@@ -93,13 +128,9 @@ impl Engine {
         who: &str,
         out: &mut Out,
     ) -> usize {
-        let ids = self.unanswered(symbol);
-        self.answer(&ids, false, reason, who, out);
-        for ((of, _), trades) in &mut self.passed_over {
-            if of == symbol {
-                trades.iter_mut().for_each(|(_, ignored)| *ignored = true);
-            }
-        }
+        let ids = self.backlog.unanswered(symbol);
+        answer(&ids, false, reason, who, out);
+        self.backlog.ignore(symbol);
         ids.len()
     }
 
@@ -116,7 +147,7 @@ impl Engine {
         if let Err(why) = self.may_resume(Some(symbol), HaltKind::Skipped) {
             return Ok(Err(why));
         }
-        let ids = self.unanswered(symbol);
+        let ids = self.backlog.unanswered(symbol);
         if ids != *asked {
             // A fork moved one while the chain was read: it would have its answer, and never be a fill.
             return Ok(Err("the chain moved meanwhile; nothing has changed, try again in a minute".into()));
@@ -145,29 +176,27 @@ impl Engine {
             }
         }
         let hidden = self.hidden(symbol, &fills);
-        let moved = fills
-            .iter()
-            .any(|fill| self.is_orphan(fill.block_number, fill.id) || self.stands_elsewhere(fill.id, &known));
+        let moved = fills.iter().any(|fill| {
+            self.chain.is_orphan(fill.block_number, fill.id) || self.fills.stands_elsewhere(fill.id, &known)
+        });
         if hidden || moved {
             out.effects.push(Effect::Sweep);
             return Ok(
                 Err("the chain is about to settle; nothing has changed, try again in a minute".into()),
             );
         }
-        self.learn(push.tokens, out)?;
-        for state in known {
-            self.fills.entry(state.fill.id).or_insert(state);
-        }
+        self.chain.learn(push.tokens, out)?;
+        self.fills.remember(known);
         let mut added = 0_usize;
         for fill in fills {
-            if ids.contains(&fill.id) && !self.fills.contains_key(&fill.id) {
+            if ids.contains(&fill.id) && self.fills.get(fill.id).is_none() {
                 added += 1;
                 self.enter(fill, Source::Replay, out)?;
             }
         }
-        self.answer(&ids, true, &reason, &who, out);
-        self.passed_over.retain(|(of, _), _| of != symbol);
-        self.lift(Some(symbol.clone()), HaltKind::Skipped, reason, who, out);
+        answer(&ids, true, &reason, &who, out);
+        self.backlog.forget(symbol);
+        self.halts.lift(Some(symbol.clone()), HaltKind::Skipped, reason, who, out);
         out.effects.push(Effect::Sweep);
         let rest = match ids.len().saturating_sub(added) {
             0 => String::new(),
@@ -178,22 +207,17 @@ impl Engine {
 
     /// Whether a trade that waits is in a block of the window, and yet the node did not show it.
     fn hidden(&self, symbol: &Symbol, shown: &[Fill]) -> bool {
-        let of_it = self.passed_over.iter().filter(|((of, _), _)| of == symbol);
-        let waiting = of_it.flat_map(|(_, trades)| trades).filter(|(_, ignored)| !ignored);
-        let mut in_window = waiting.filter(|(trade, _)| {
-            let at =
-                |block: &BlockRef| (block.number, block.hash) == (trade.block_number, trade.id.block_hash);
-            self.window.iter().any(at)
-        });
-        in_window.any(|(trade, _)| !shown.iter().any(|fill| fill.id == trade.id))
+        let in_window = |trade: &&Skipped| self.chain.has_block(trade.block_number, trade.id.block_hash);
+        let mut open = self.backlog.open(symbol).filter(in_window);
+        open.any(|trade| !shown.iter().any(|fill| fill.id == trade.id))
     }
+}
 
-    fn answer(&self, ids: &BTreeSet<FillId>, counted: bool, reason: &str, who: &str, out: &mut Out) {
-        out.writes.extend(ids.iter().map(|id| Write::Answered {
-            id: *id,
-            counted,
-            reason: reason.to_owned(),
-            who: who.to_owned(),
-        }));
-    }
+fn answer(ids: &BTreeSet<FillId>, counted: bool, reason: &str, who: &str, out: &mut Out) {
+    out.writes.extend(ids.iter().map(|id| Write::Answered {
+        id: *id,
+        counted,
+        reason: reason.to_owned(),
+        who: who.to_owned(),
+    }));
 }

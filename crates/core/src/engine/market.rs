@@ -4,11 +4,16 @@
 //! read in the background and held against what the last hour's fills paid, weighted by shares; orders wait while the
 //! two are too far apart, and after five minutes a person looks.
 
-use super::{Engine, Out, Read};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::broker_link::Read;
+use super::sums::{Entry, Within};
+use super::{Engine, Out};
 use crate::fills::Fill;
 use crate::hedges::HaltKind;
 use crate::ports::broker::{Quote, ReadError};
-use crate::units::{Cash, Millis, Price, Shares, Side, Symbol};
+use crate::ports::records::Recent;
+use crate::units::{Cash, FillId, Millis, Price, Shares, Side, Symbol};
 
 /// A quote older than this says nothing.
 const QUOTE_MS_MAX: i64 = 30_000;
@@ -19,59 +24,111 @@ const FAR_MS_MAX: i64 = 5 * 60_000;
 /// 10,000 basis points are the whole.
 const WHOLE_BPS: u32 = 10_000;
 
-/// A fill as far as its price matters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Traded {
-    pub(super) symbol: Symbol,
-    pub(super) at: Millis,
-    pub(super) cash: Cash,
-    pub(super) shares: Shares,
+/// The newest quotes, and what the last hour's fills paid.
+#[derive(Debug, Default)]
+pub(super) struct Market {
+    /// The newest quotes, and when their reading began.
+    quotes: BTreeMap<Symbol, (Millis, Quote)>,
+    /// When the last reading of them that was answered began.
+    quoted_at: Option<Millis>,
+    /// How many tickers were asked for then; none is ever forgotten.
+    asked_of: usize,
+    /// Standing fills of the last hour: their tickers, and when they were traded.
+    recent: BTreeMap<FillId, (Symbol, Millis)>,
+    /// The same by time, and by ticker with their sums.
+    by_time: BTreeSet<(Millis, FillId)>,
+    paid: BTreeMap<Symbol, Within<FillId>>,
+    /// Since when the market is too far from the fills.
+    far_since: BTreeMap<Symbol, Millis>,
+}
+
+impl Market {
+    /// From the ledger's fills of the last hour.
+    pub(super) fn new(recent: Vec<Recent>) -> Self {
+        let mut market = Self::default();
+        for (id, symbol, at, cash, shares) in recent {
+            market.note_traded(id, &symbol, at, cash, shares);
+        }
+        market
+    }
+
+    /// Whether a ticker is new since the quotes were last asked for.
+    pub(super) const fn lacks(&self, tickers: usize) -> bool {
+        self.asked_of != tickers
+    }
+
+    /// The quotes of so many tickers are asked for.
+    pub(super) const fn ask_of(&mut self, tickers: usize) {
+        self.asked_of = tickers;
+    }
+
+    /// What the market last said a share costs, however long ago: for what a fraction is about worth.
+    pub(super) fn price(&self, symbol: &Symbol) -> Option<Price> {
+        let (_, quote) = self.quotes.get(symbol)?;
+        quote.last.or(quote.bid).or(quote.ask)
+    }
+
+    /// A fill came in, or came back. One of less than a dollar says nothing of the price.
+    fn note_traded(&mut self, id: FillId, symbol: &Symbol, at: Millis, cash: Cash, shares: Shares) {
+        if cash < Cash::whole(1) {
+            return;
+        }
+        self.forget_traded(id);
+        self.recent.insert(id, (symbol.clone(), at));
+        self.by_time.insert((at, id));
+        let entry = Entry { amounts: [cash.atoms(), shares.atoms()], counts: true };
+        let paid = self.paid.entry(symbol.clone()).or_insert_with(|| Within::new(RECENT_MS + 1));
+        paid.insert(at, id, entry);
+    }
+
+    /// It left the chain, or is older than an hour.
+    pub(super) fn forget_traded(&mut self, id: FillId) {
+        let Some((symbol, at)) = self.recent.remove(&id) else { return };
+        self.by_time.remove(&(at, id));
+        if let Some(paid) = self.paid.get_mut(&symbol) {
+            paid.remove(at, &id);
+            if paid.is_empty() {
+                self.paid.remove(&symbol);
+            }
+        }
+    }
+
+    /// Forgets what is older than an hour.
+    pub(super) fn prune(&mut self, now: Millis) {
+        while let Some((at, id)) = self.by_time.first().copied()
+            && now.since(at) > RECENT_MS
+        {
+            self.forget_traded(id);
+        }
+    }
+
+    /// What the last hour's fills paid per share.
+    fn paid(&mut self, symbol: &Symbol, now: Millis) -> Option<Price> {
+        let paid = self.paid.get_mut(symbol)?;
+        paid.move_to(now);
+        Price::of(Cash::from_atoms(paid.first()?), Shares::from_atoms(paid.second()?))
+    }
 }
 
 impl Engine {
     /// A quote says nothing of whether the broker's books answer, so it opens and closes no gate but its own.
     pub(super) fn read_quotes(&mut self, begun_at: Millis, answer: Result<Vec<Quote>, ReadError>) {
-        if let Some(asked) = &mut self.asked_quotes {
-            asked.returned();
-        }
-        let Some(quotes) = self.told(Read::Quotes, answer) else { return };
-        self.quoted_at = Some(begun_at);
+        self.link.quotes.answered();
+        let Some(quotes) = self.link.told(Read::Quotes, answer) else { return };
+        self.market.quoted_at = Some(begun_at);
         for quote in quotes {
-            self.quotes.insert(quote.symbol.clone(), (begun_at, quote));
+            self.market.quotes.insert(quote.symbol.clone(), (begun_at, quote));
         }
-    }
-
-    /// What the market last said a share costs, however long ago: for what a fraction is about worth.
-    pub(super) fn market_price(&self, symbol: &Symbol) -> Option<Price> {
-        let (_, quote) = self.quotes.get(symbol)?;
-        quote.last.or(quote.bid).or(quote.ask)
+        // What a fraction is worth may have changed, of any ticker.
+        self.agenda.look_at_all();
     }
 
     /// A fill came in, or came back.
     pub(super) fn note_traded(&mut self, fill: &Fill) {
-        if !self.policy.profile.quotes || fill.cash < Cash::whole(1) {
-            return;
+        if self.policy.profile.quotes {
+            let at = fill.traded_at(self.now);
+            self.market.note_traded(fill.id, &fill.symbol, at, fill.cash, fill.shares);
         }
-        let (symbol, at) = (fill.symbol.clone(), fill.traded_at(self.now));
-        self.recent.insert(fill.id, Traded { symbol, at, cash: fill.cash, shares: fill.shares });
-    }
-
-    pub(super) fn prune_traded(&mut self) {
-        let now = self.now;
-        self.recent.retain(|_, traded| now.since(traded.at) <= RECENT_MS);
-    }
-
-    /// What the last hour's fills paid per share.
-    fn paid(&self, symbol: &Symbol) -> Option<Price> {
-        let of_last_hour =
-            |traded: &&Traded| traded.symbol == *symbol && self.now.since(traded.at).abs() <= RECENT_MS;
-        let (cash, shares) = self.recent.values().filter(of_last_hour).try_fold(
-            (Cash::ZERO, Shares::ZERO),
-            |(cash, shares), traded| {
-                Some((cash.checked_add(traded.cash)?, shares.checked_add(traded.shares)?))
-            },
-        )?;
-        Price::of(cash, shares)
     }
 
     /// Whether the ticker may be ordered at the market's price; if not, why.
@@ -79,23 +136,20 @@ impl Engine {
         if !self.policy.profile.quotes {
             return Ok(());
         }
-        let Some(paid) = self.paid(symbol) else {
-            self.far_since.remove(symbol);
+        let Some(paid) = self.market.paid(symbol, self.now) else {
+            self.market.far_since.remove(symbol);
             return Ok(());
         };
         let fresh = |(begun_at, quote): &&(Millis, Quote)| {
             // By our clock, and by the broker's: it may be the last quote of yesterday.
             [self.now.since(*begun_at), self.now.since(quote.at)].iter().all(|age| age.abs() <= QUOTE_MS_MAX)
         };
-        let Some((_, quote)) = self.quotes.get(symbol).filter(fresh) else {
-            let answered = self.quoted_at.is_some_and(|at| self.now.since(at).abs() <= QUOTE_MS_MAX);
-            let why = match (
-                self.failing.contains_key(&Read::Quotes),
-                answered,
-                self.quotes.contains_key(symbol),
-            ) {
+        let Some((_, quote)) = self.market.quotes.get(symbol).filter(fresh) else {
+            let answered = self.market.quoted_at.is_some_and(|at| self.now.since(at).abs() <= QUOTE_MS_MAX);
+            let why = match (self.link.fails(Read::Quotes), answered, self.market.quotes.contains_key(symbol))
+            {
                 (false, true, false) => ": the broker sends none of it".to_owned(),
-                _ => self.because(Read::Quotes),
+                _ => self.link.because(Read::Quotes),
             };
             return Err(format!("there is no quote that is younger than 30 s{why}"));
         };
@@ -116,7 +170,7 @@ impl Engine {
             });
         };
         if !is_far(market, paid, self.policy.max_price_deviation_bps) {
-            self.far_since.remove(symbol);
+            self.market.far_since.remove(symbol);
             return Ok(());
         }
         let who = feed.map_or_else(
@@ -128,17 +182,17 @@ impl Engine {
             self.policy.max_price_deviation_bps
         );
         let now = self.now;
-        let since = match self.far_since.get(symbol) {
+        let since = match self.market.far_since.get(symbol) {
             Some(since) => *since,
             None => {
                 out.effects.push(super::Effect::Alert(format!("{symbol} waits: {why}")));
-                self.far_since.insert(symbol.clone(), now);
+                self.market.far_since.insert(symbol.clone(), now);
                 now
             }
         };
         if now.since(since) >= FAR_MS_MAX {
-            self.far_since.remove(symbol);
-            self.halt(Some(symbol.clone()), HaltKind::Price, why.clone(), "engine".into(), out);
+            self.market.far_since.remove(symbol);
+            self.halts.raise(Some(symbol.clone()), HaltKind::Price, why.clone(), "engine".into(), out);
         }
         Err(why)
     }
@@ -169,7 +223,55 @@ fn is_far(market: Price, paid: Price, bps: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use alloy::primitives::{B256, U256};
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_the_last_hour_paid_is_what_a_walk_over_its_fills_finds(
+            changes in prop::collection::vec((0_u8..5, 0_u64..9, 0_u8..3, 0_i64..9_000_000, 0_i64..500), 1..60)
+        ) {
+            let mut market = Market::default();
+            let mut all: BTreeMap<FillId, (Symbol, Millis, Cash, Shares)> = BTreeMap::new();
+            let mut now = Millis(0);
+            for (what, n, ticker, at, cash) in changes {
+                let symbol: Symbol = format!("T{ticker}").parse().unwrap();
+                let id = FillId {
+                    chain_id: 1,
+                    block_hash: B256::ZERO,
+                    tx_hash: B256::from(U256::from(n)),
+                    log_index: n,
+                    side: Side::Buy,
+                };
+                match what {
+                    0 | 1 => {
+                        let (cash, shares) = (Cash::whole(cash), Shares::whole(1));
+                        market.note_traded(id, &symbol, Millis(at), cash, shares);
+                        if cash >= Cash::whole(1) {
+                            all.insert(id, (symbol.clone(), Millis(at), cash, shares));
+                        }
+                    }
+                    2 => {
+                        market.forget_traded(id);
+                        all.remove(&id);
+                    }
+                    3 => {
+                        market.prune(Millis(at));
+                        all.retain(|_, (_, traded, ..)| Millis(at).since(*traded) <= RECENT_MS);
+                    }
+                    _ => now = Millis(at),
+                }
+                let of_it = all.values().filter(|(of, at, ..)| *of == symbol && now.since(*at).abs() <= RECENT_MS);
+                let (cash, shares) = of_it.fold((0, 0), |(cash, shares), (_, _, more, of)| {
+                    (cash + more.atoms(), shares + of.atoms())
+                });
+                let walked = Price::of(Cash::from_atoms(cash), Shares::from_atoms(shares));
+                prop_assert_eq!(market.paid(&symbol, now), walked);
+            }
+        }
+    }
 
     #[test]
     fn a_thin_quote_of_a_part_of_the_market_gives_way_to_its_last_trade() {

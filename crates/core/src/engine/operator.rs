@@ -6,7 +6,8 @@
 //!
 //! Invariant: a ticker with an `Unknown` or `Stuck` intent is resumed by nothing but the end of that intent.
 
-use super::decide::CLOCKS_MS_MAX;
+use super::broker_link::CLOCKS_MS_MAX;
+use super::halts::scope;
 use super::{Command, Effect, Engine, Out, Stop};
 use crate::hedges::{Choice, Decision, HaltKind, Intent, IntentState, Similar, Unsettled};
 use crate::ports::broker::{BrokerOrder, OrderStatus};
@@ -16,16 +17,12 @@ use crate::units::{IntentId, OrderId, Symbol};
 /// Tickers named in one answer; more are counted.
 const NAMED_MAX: usize = 20;
 
-fn scope(symbol: Option<&Symbol>) -> String {
-    symbol.map_or_else(|| "all tickers".into(), ToString::to_string)
-}
-
 impl Engine {
     pub(super) fn command(&mut self, command: Command, reply: u64, out: &mut Out) -> Result<(), Stop> {
         let answer = match command {
             Command::Halt { symbol, reason, who } => {
                 let told = format!("{} halted", scope(symbol.as_ref()));
-                self.halt(symbol, HaltKind::Operator, reason, who, out);
+                self.halts.raise(symbol, HaltKind::Operator, reason, who, out);
                 Ok(told)
             }
             Command::Resume { symbol, kind, choice, reason, who } => {
@@ -87,9 +84,9 @@ impl Engine {
             }
         }
         if let (HaltKind::Rejects, Some(symbol)) = (kind, &symbol) {
-            self.failures.remove(symbol);
+            self.attempts.forget(symbol);
         }
-        self.lift(symbol, kind, reason, who, out);
+        self.halts.lift(symbol, kind, reason, who, out);
         Ok(Ok(told))
     }
 
@@ -101,14 +98,14 @@ impl Engine {
                 intent.symbol, intent.id, intent.state
             ));
         }
-        if self.halts.contains_key(&(symbol.cloned(), kind)) {
+        if self.halts.has(symbol, kind) {
             return Ok(());
         }
         let others: Vec<String> = self
             .halts
-            .keys()
+            .iter()
             .take(NAMED_MAX)
-            .map(|(symbol, kind)| format!("{} ({})", scope(symbol.as_ref()), kind.as_str()))
+            .map(|(symbol, kind, _)| format!("{} ({})", scope(symbol), kind.as_str()))
             .collect();
         let others = match others.len() {
             0 => "none".to_owned(),
@@ -118,30 +115,13 @@ impl Engine {
         Err(format!("no `{kind}` halt of {whose} is in force (in force: {others}); `bot status` lists halts"))
     }
 
-    pub(super) fn lift(
-        &mut self,
-        symbol: Option<Symbol>,
-        kind: HaltKind,
-        reason: String,
-        who: String,
-        out: &mut Out,
-    ) {
-        if self.halts.remove(&(symbol.clone(), kind)).is_some() {
-            let whom = scope(symbol.as_ref());
-            let text = format!("{whom}: the {} halt is lifted by {who}: {reason}", kind.as_str());
-            out.effects.push(Effect::Alert(text));
-            out.writes.push(Write::Lift { symbol, kind, reason, who });
-        }
-    }
-
     /// The intent that keeps a ticker from being resumed. It holds its ticker whatever halts there are, so that lifting
     /// the global one resumes the others only. An `Unknown` one that the broker said it does not have holds nothing:
     /// it goes out again under its name, and only a resumed ticker lets it.
-    fn unsettled<'a>(&'a self, symbol: &'a Symbol) -> Option<&'a Intent> {
-        let ready = move |id: &IntentId| self.resends.get(id).is_some_and(|resend| resend.ready);
-        self.live_of(symbol).find(move |intent| match intent.state {
+    fn unsettled(&self, symbol: &Symbol) -> Option<&Intent> {
+        self.orders.live_of(symbol).find(|intent| match intent.state {
             IntentState::Stuck => true,
-            IntentState::Unknown => !(self.policy.profile.client_ids && ready(&intent.id)),
+            IntentState::Unknown => !(self.policy.profile.client_ids && self.watch.may_resend(&intent.id)),
             _ => false,
         })
     }
@@ -155,7 +135,7 @@ impl Engine {
         who: &str,
         out: &mut Out,
     ) -> Result<Result<String, String>, Stop> {
-        let Some(intent) = self.intents.get(target).cloned() else {
+        let Some(intent) = self.orders.get(target).cloned() else {
             return Ok(Err(format!(
                 "no intent {target} waits for a person; `bot reconcile` lists those that do"
             )));
@@ -178,7 +158,7 @@ impl Engine {
             reason: reason.to_owned(),
             who: who.to_owned(),
         });
-        self.settled_by_hand.insert(target.clone());
+        self.book.settle_by_hand(target);
         let why = format!("{} by {who}: {reason}", decision.as_str());
         match decision {
             Decision::Adopt(order) => self.adopt_by_hand(&intent, &order, why, out)?,
@@ -187,10 +167,16 @@ impl Engine {
             Decision::Ignore => self.ignore(&intent, why, out)?,
         }
         let symbol = intent.symbol.clone();
-        if !self.live_of(&symbol).any(|other| other.state == IntentState::Stuck) {
-            self.lift(Some(symbol), HaltKind::Stuck, format!("{target}: {reason}"), who.to_owned(), out);
+        if !self.orders.live_of(&symbol).any(|other| other.state == IntentState::Stuck) {
+            self.halts.lift(
+                Some(symbol),
+                HaltKind::Stuck,
+                format!("{target}: {reason}"),
+                who.to_owned(),
+                out,
+            );
         }
-        let state = self.intents.get(target).map_or(intent.state, |intent| intent.state);
+        let state = self.orders.get(target).map_or(intent.state, |intent| intent.state);
         Ok(Ok(format!("{target} is {state}")))
     }
 
@@ -235,7 +221,7 @@ impl Engine {
                  while the bot runs"
             ));
         };
-        if let Some(owner) = self.orders.get(order).filter(|owner| **owner != intent.id) {
+        if let Some(owner) = self.orders.owner(order).filter(|owner| **owner != intent.id) {
             return Err(format!("order {order} is bound to {owner} already"));
         }
         let same =
@@ -250,7 +236,7 @@ impl Engine {
     }
 
     pub(super) fn listed_order(&self, id: &OrderId) -> Option<&BrokerOrder> {
-        self.listed.iter().find(|order| order.id == *id)
+        self.book.listed().iter().find(|order| order.id == *id)
     }
 
     fn adopt_by_hand(
@@ -264,10 +250,10 @@ impl Engine {
             return Err(Stop::Bug(format!("order {order} was in the list a moment ago")));
         };
         if let Some(claimed) = &intent.order_id {
-            self.orders.remove(claimed);
+            self.orders.release(claimed);
         }
-        self.claimed.remove(&intent.id);
-        self.orders.insert(order.clone(), intent.id.clone());
+        self.book.unclaim(&intent.id);
+        self.orders.bind(order.clone(), &intent.id);
         let bound = order.clone();
         self.become_with(&intent.id, IntentState::Working, why, out, |intent| intent.order_id = Some(bound))?;
         self.settle(&intent.id, &found, out)
@@ -287,11 +273,9 @@ impl Engine {
     /// Its executions stay in the ledger, as facts about the account, and leave the exposure.
     fn ignore(&mut self, intent: &Intent, why: String, out: &mut Out) -> Result<(), Stop> {
         self.become_with(&intent.id, IntentState::Absent, why, out, |intent| intent.ignored = true)?;
-        let position = self.positions.entry(intent.symbol.clone()).or_default();
-        let left = position.executions.checked_sub(intent.side.signed(intent.executed));
-        position.executions =
-            left.ok_or_else(|| Stop::Bug(format!("the executions of {} leave the range", intent.symbol)))?;
-        Ok(())
+        let left =
+            self.exposure.move_executions(&intent.symbol, intent.side.signed(intent.executed).negated());
+        left.ok_or_else(|| Stop::Bug(format!("the executions of {} leave the range", intent.symbol)))
     }
 
     /// What only a person can settle, with the evidence.
@@ -301,13 +285,13 @@ impl Engine {
             IntentState::Unknown => !self.policy.profile.client_ids,
             _ => false,
         };
-        let waiting = self.live.iter().filter_map(|id| self.intents.get(id)).filter(by_hand);
+        let waiting = self.orders.live().filter(by_hand);
         waiting.map(|intent| self.evidence(intent)).collect()
     }
 
     fn evidence(&self, intent: &Intent) -> Unsettled {
         let replaced = self.is_replaced(intent);
-        let similar = self.listed.iter().filter(|order| {
+        let similar = self.book.listed().iter().filter(|order| {
             intent.order_id.as_ref() == Some(&order.id)
                 || (!intent.adopted && self.may_be(intent, order))
                 || (replaced && self.may_follow(intent, order))
@@ -318,8 +302,8 @@ impl Engine {
             unsettled.choices.sort_by_key(|choice| !choice.contains("adopt"));
         }
         Unsettled {
-            position_now: self.reading.as_ref().map(|reading| reading.of(&intent.symbol)),
-            list_read_at: self.listed_at,
+            position_now: self.account.reading().map(|reading| reading.of(&intent.symbol)),
+            list_read_at: self.book.listed_at(),
             similar: similar
                 .take(NAMED_MAX)
                 .map(|order| Similar {
@@ -346,7 +330,7 @@ impl Engine {
         let sent = intent.sent_at.unwrap_or(intent.created_at);
         (&order.symbol, order.side) == (&intent.symbol, intent.side)
             && order.entered_at >= sent.plus(-CLOCKS_MS_MAX)
-            && !self.orders.contains_key(&order.id)
+            && self.orders.owner(&order.id).is_none()
             && self.named(order).is_none()
     }
 }

@@ -7,10 +7,11 @@
 //! Invariant: an order is bound to an `Unknown` intent by a list that was asked for after its call had ended, that
 //! reaches back before it was sent, and that shows it as the only one that may be meant.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Engine, Out, Stop};
 use crate::hedges::{HaltKind, Intent, IntentState, Snapshot};
 use crate::ports::broker::BrokerOrder;
-use crate::ports::records::Write;
 use crate::units::{IntentId, Millis, OrderId, Side, Symbol};
 
 /// The broker cuts its times to seconds, and its clock is not ours: an order entered this long before it was sent may
@@ -27,11 +28,11 @@ pub(super) const KNOWN_MAX: usize = 256;
 
 /// What is known of the whereabouts of one `Unknown` intent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Search {
+struct LostOrder {
     /// The last question asked before its call had ended: lists of up to that one do not count.
     after: u64,
     /// Lists that were read for it, for the pause before the next.
-    pub(super) lists: u32,
+    lists: u32,
     /// Complete lists in a row that showed nothing like it.
     without: u32,
     /// How much time those lists cover.
@@ -42,12 +43,7 @@ pub(super) struct Search {
     proved_by: Option<u64>,
 }
 
-impl Search {
-    /// Of an intent that became `Unknown` when the question of this number had been asked.
-    pub(super) fn after(number: u64) -> Self {
-        Self { after: number, ..Self::default() }
-    }
-
+impl LostOrder {
     /// Another complete list without anything like it.
     fn missed(&mut self, number: u64, begun_at: Millis, enough_ms: Option<i64>) {
         if let Some(last) = self.last {
@@ -67,19 +63,52 @@ impl Search {
     }
 }
 
-impl Engine {
-    /// What our orders carry at the broker, as far as it is known.
-    pub(super) fn tag(&self) -> Option<&String> {
-        self.policy.profile.tag.as_ref().or(self.learnt_tag.as_ref())
+/// The intents whose order only the broker's list can show.
+#[derive(Debug, Default)]
+pub(super) struct LostOrders {
+    searches: BTreeMap<IntentId, LostOrder>,
+    /// Those of which a person was told that an order looks like theirs.
+    told_of_similar: BTreeSet<IntentId>,
+}
+
+impl LostOrders {
+    /// How many lists were read for each.
+    pub(super) fn lists(&self) -> impl Iterator<Item = (&IntentId, u32)> {
+        self.searches.iter().map(|(id, lost)| (id, lost.lists))
     }
 
+    pub(super) fn is_sought(&self, id: &IntentId) -> bool {
+        self.searches.contains_key(id)
+    }
+
+    /// The intent's order is sought from now on: in lists of later questions than this one.
+    pub(super) fn seek(&mut self, id: &IntentId, after: u64) {
+        self.searches.insert(id.clone(), LostOrder { after, ..LostOrder::default() });
+    }
+
+    /// An intent went from one state to another, when the question of this number had been asked.
+    pub(super) fn became(&mut self, id: &IntentId, from: IntentState, to: IntentState, asked: u64) {
+        if to == IntentState::Unknown && from != to {
+            self.seek(id, asked);
+        } else if to != IntentState::Unknown {
+            self.searches.remove(id);
+            self.told_of_similar.remove(id);
+        }
+    }
+
+    fn of(&mut self, id: &IntentId) -> &mut LostOrder {
+        self.searches.entry(id.clone()).or_default()
+    }
+}
+
+impl Engine {
     /// Whether the list, and no question by name, must say what became of it.
     pub(super) fn needs_list(&self, id: &IntentId) -> bool {
         !self.policy.profile.client_ids
-            && self.intents.get(id).is_some_and(|intent| match intent.state {
+            && self.orders.get(id).is_some_and(|intent| match intent.state {
                 IntentState::Sent | IntentState::Unknown => intent.order_id.is_none(),
                 // The broker's yes named another order (`Engine::misnamed`).
-                IntentState::Stuck => self.searches.contains_key(id),
+                IntentState::Stuck => self.lost.is_sought(id),
                 _ => false,
             })
     }
@@ -87,14 +116,9 @@ impl Engine {
     /// What is known of the account as an order leaves (`protocol.md` 3.1). From memory: nothing is read on the way.
     pub(super) fn snapshot(&self, symbol: &Symbol, side: Side) -> Snapshot {
         let since = self.now.plus(-2 * ENTERED_EARLY_MS);
-        let bound = self.intents.values().filter(|intent| {
-            let sent = self.entered.get(&intent.id).copied().max(intent.sent_at);
-            intent.symbol == *symbol && intent.side == side && sent.is_some_and(|sent| sent >= since)
-        });
-        let listed = self
-            .listed
-            .iter()
-            .filter(|order| order.symbol == *symbol && order.side == side && order.entered_at >= since);
+        let bound = self.orders.sent_since(symbol, side, since);
+        let listed =
+            self.book.listed_of(symbol).filter(|order| order.side == side && order.entered_at >= since);
         let mut known: Vec<OrderId> = bound
             .filter_map(|intent| intent.order_id.clone())
             .chain(listed.map(|order| order.id.clone()))
@@ -102,7 +126,7 @@ impl Engine {
         known.sort_unstable();
         known.dedup();
         known.truncate(KNOWN_MAX);
-        Snapshot { position: self.clean_position(symbol), known }
+        Snapshot { position: self.account.clean_position(symbol), known }
     }
 
     /// Whether `order` looks like what `intent` sent, is not known to be another's, and was entered when it may have
@@ -115,7 +139,7 @@ impl Engine {
     /// Whether `order` may be what `intent` sent even if our clock was set just before: then one of this ledger's with our
     /// tag may have been entered at any time.
     pub(super) fn may_be(&self, intent: &Intent, order: &BrokerOrder) -> bool {
-        let is_this_ledgers = self.has_our_tag(order) && !self.is_an_earlier_ledgers(order);
+        let is_this_ledgers = self.book.has_our_tag(order) && !self.is_an_earlier_ledgers(order);
         self.resembles(intent, order) || (is_this_ledgers && self.looks_like(intent, order))
     }
 
@@ -126,7 +150,7 @@ impl Engine {
             && order.side == intent.side
             && order.quantity == intent.quantity
             && !known
-            && !self.orders.contains_key(&order.id)
+            && self.orders.owner(&order.id).is_none()
     }
 
     /// Whether an intent that has no order yet may be waiting for this one: then it is nobody else's (3.6, 5.2).
@@ -134,9 +158,9 @@ impl Engine {
         if self.policy.profile.client_ids {
             return false;
         }
-        self.live
-            .iter()
-            .filter_map(|id| self.intents.get(id))
+        // An order that may be an intent's is of its ticker.
+        self.orders
+            .live_of(&order.symbol)
             .filter(|intent| !intent.adopted && intent.order_id.is_none())
             .filter(|intent| {
                 matches!(intent.state, IntentState::Sent | IntentState::Unknown | IntentState::Stuck)
@@ -152,21 +176,22 @@ impl Engine {
         orders: &[BrokerOrder],
         out: &mut Out,
     ) -> Result<(), Stop> {
-        let searched: Vec<IntentId> = self.live.iter().filter(|id| self.needs_list(id)).cloned().collect();
+        let searched: Vec<IntentId> =
+            self.orders.live_ids().iter().filter(|id| self.needs_list(id)).cloned().collect();
         for id in searched {
             let sought = |intent: &&Intent| matches!(intent.state, IntentState::Unknown | IntentState::Stuck);
-            let Some(intent) = self.intents.get(&id).filter(sought) else { continue };
-            let search = self.searches.entry(id.clone()).or_default();
-            let reaches_back =
-                intent.sent_at.is_some_and(|sent| self.list_since < sent.plus(-ENTERED_EARLY_MS));
-            if number <= search.after || !reaches_back {
+            let Some(intent) = self.orders.get(&id).filter(sought) else { continue };
+            let since = self.book.list_since();
+            let reaches_back = intent.sent_at.is_some_and(|sent| since < sent.plus(-ENTERED_EARLY_MS));
+            let lost = self.lost.of(&id);
+            if number <= lost.after || !reaches_back {
                 // A list that is too old, or too short, says nothing of it, and asking was all that could be done.
-                self.unasked.remove(&id);
+                self.watch.is_asked(&id);
                 continue;
             }
-            search.lists = search.lists.saturating_add(1);
+            lost.lists = lost.lists.saturating_add(1);
             self.search_for(&id, number, begun_at, orders, out)?;
-            self.unasked.remove(&id);
+            self.watch.is_asked(&id);
         }
         Ok(())
     }
@@ -179,18 +204,18 @@ impl Engine {
         orders: &[BrokerOrder],
         out: &mut Out,
     ) -> Result<(), Stop> {
-        let Some(intent) = self.intents.get(id).cloned() else { return Ok(()) };
+        let Some(intent) = self.orders.get(id).cloned() else { return Ok(()) };
         let similar: Vec<&BrokerOrder> =
             orders.iter().filter(|order| self.resembles(&intent, order)).collect();
         let full = intent.snapshot.as_ref().is_some_and(|snapshot| snapshot.known.len() >= KNOWN_MAX);
         let enough_ms = self.policy.absent_after_ms;
-        let tag = self.tag().cloned();
-        let search = self.searches.entry(id.clone()).or_default();
+        let tag = self.book.tag().cloned();
+        let lost = self.lost.of(id);
         if similar.is_empty() {
-            search.missed(number, begun_at, enough_ms);
+            lost.missed(number, begun_at, enough_ms);
             return Ok(());
         }
-        search.seen();
+        lost.seen();
         // Until our tag is known, and while an order has none yet, nobody can say whose it is.
         let Some(tag) = tag.filter(|_| !full) else { return self.tell_of_similar(id, &similar, out) };
         if similar.iter().any(|order| order.tag.is_none()) {
@@ -220,17 +245,17 @@ impl Engine {
     fn adopt_misnamed(&mut self, intent: &Intent, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
         let id = &intent.id;
         if let Some(named) = &intent.order_id {
-            self.orders.remove(named);
+            self.orders.release(named);
         }
-        self.claimed.remove(id);
-        self.orders.insert(order.id.clone(), id.clone());
+        self.book.unclaim(id);
+        self.orders.bind(order.id.clone(), id);
         let why = format!("the list shows it as order {}; the broker's yes named another", order.id);
         out.effects.push(super::Effect::Alert(format!("{} {id}: {why}", intent.symbol)));
         let bound = order.id.clone();
         self.become_with(id, IntentState::Working, why.clone(), out, |intent| intent.order_id = Some(bound))?;
         let symbol = intent.symbol.clone();
-        if !self.live_of(&symbol).any(|other| other.state == IntentState::Stuck) {
-            self.lift(Some(symbol), HaltKind::Stuck, why, "engine".into(), out);
+        if !self.orders.live_of(&symbol).any(|other| other.state == IntentState::Stuck) {
+            self.halts.lift(Some(symbol), HaltKind::Stuck, why, "engine".into(), out);
         }
         self.settle(id, order, out)
     }
@@ -241,7 +266,7 @@ impl Engine {
         similar: &[&BrokerOrder],
         out: &mut Out,
     ) -> Result<(), Stop> {
-        if self.told_of_similar.insert(id.clone()) {
+        if self.lost.told_of_similar.insert(id.clone()) {
             let ids: Vec<&str> = similar.iter().map(|order| order.id.as_str()).collect();
             let text =
                 format!("{id} may be order {}, and only a person can say: `bot reconcile`", ids.join(", "));
@@ -253,30 +278,31 @@ impl Engine {
     /// `ABSENT_AFTER`: an order that no complete list showed for that long, while the ticker's position did not move,
     /// nothing of ours is on its way and no order of ours is without an intent.
     pub(super) fn prove_absence(&mut self, out: &mut Out) -> Result<(), Stop> {
-        if self.policy.absent_after_ms.is_none() || self.in_flight.is_some() || !self.compared {
+        if self.policy.absent_after_ms.is_none() || self.orders.in_flight().is_some() || !self.book.compared()
+        {
             return Ok(());
         }
-        let Some(tag) = self.tag().cloned() else { return Ok(()) };
+        let Some(tag) = self.book.tag().cloned() else { return Ok(()) };
         let missing: Vec<(IntentId, u64)> = self
+            .lost
             .searches
             .iter()
             .filter(|(id, _)| self.needs_list(id))
             // Of one that the broker said yes to no time proves that it is not there.
-            .filter(|(id, _)| self.intents.get(*id).is_some_and(|i| i.state != IntentState::Stuck))
+            .filter(|(id, _)| self.orders.get(*id).is_some_and(|i| i.state != IntentState::Stuck))
             .filter_map(|(id, search)| Some((id.clone(), search.proved_by?)))
             .collect();
-        let strange =
-            |id: &IntentId| self.intents.get(id).is_some_and(|i| i.adopted && i.state == IntentState::Stuck);
+        let strange = |intent: &Intent| intent.adopted && intent.state == IntentState::Stuck;
         if missing.is_empty()
-            || self.live.iter().any(strange)
-            || self.listed.iter().any(|order| self.is_unbound_and_ours(order, &tag))
+            || self.orders.live().any(strange)
+            || self.book.listed().iter().any(|order| self.is_unbound_and_ours(order, &tag))
         {
             return Ok(());
         }
         for (id, proved_by) in missing {
-            let Some(intent) = self.intents.get(&id) else { continue };
+            let Some(intent) = self.orders.get(&id) else { continue };
             let before = intent.snapshot.as_ref().and_then(|snapshot| snapshot.position);
-            let now = self.reading.as_ref().filter(|reading| reading.number > proved_by);
+            let now = self.account.reading().filter(|reading| reading.number > proved_by);
             let (Some((before, _)), Some(now)) = (before, now) else { continue };
             if now.of(&intent.symbol) != before {
                 continue;
@@ -291,7 +317,7 @@ impl Engine {
     /// An order of ours, or one that may turn out to be, that no intent knows: as long as there is one, nobody can say
     /// that an order is missing. Those of an earlier ledger do not count; a person was asked about them.
     fn is_unbound_and_ours(&self, order: &BrokerOrder, tag: &String) -> bool {
-        !self.orders.contains_key(&order.id)
+        self.orders.owner(&order.id).is_none()
             && order.tag.as_ref().is_none_or(|found| found == tag)
             && !self.is_an_earlier_ledgers(order)
             && !self.is_forgotten(order)
@@ -299,17 +325,14 @@ impl Engine {
 
     /// An order that was read under an id the broker gave us for it carries our tag.
     pub(super) fn learn_tag(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) {
-        let stuck = self.intents.get(id).is_none_or(|intent| intent.state == IntentState::Stuck);
-        if stuck || !self.claimed.contains(id) {
+        let stuck = self.orders.get(id).is_none_or(|intent| intent.state == IntentState::Stuck);
+        if stuck || !self.book.is_claimed(id) {
             return;
         }
         let Some(found) = order.tag.clone() else { return };
-        self.claimed.remove(id);
-        match self.tag() {
-            None => {
-                out.writes.push(Write::Tag(found.clone()));
-                self.learnt_tag = Some(found);
-            }
+        self.book.unclaim(id);
+        match self.book.tag() {
+            None => self.book.learn_tag(found, out),
             Some(ours) if *ours == found => {}
             Some(ours) => {
                 let text = format!(
@@ -329,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_jump_of_the_clock_proves_no_absence() {
-        let mut search = Search::default();
+        let mut search = LostOrder::default();
         let hour = 3_600_000;
         for (number, at) in (1..).zip([0, 1_000, hour, 2 * hour]) {
             search.missed(number, Millis(at), Some(600_000));
@@ -346,7 +369,7 @@ mod tests {
 
     #[test]
     fn two_lists_prove_nothing_however_far_apart() {
-        let mut search = Search::default();
+        let mut search = LostOrder::default();
         search.missed(1, Millis(0), Some(60_000));
         search.missed(2, Millis(100_000), Some(60_000));
         assert_eq!(search.proved_by, None);

@@ -7,7 +7,10 @@
 //!
 //! Invariant: nothing here says whether an order exists. What is barred was refused clearly.
 
-use super::{Engine, Out, Pause};
+use std::collections::BTreeMap;
+
+use super::poller::{Pause, doubled};
+use super::{Engine, Out};
 use crate::units::{Millis, Symbol};
 
 /// First pause after a refusal that is the account's, doubling to [`BAR_MS_MAX`].
@@ -38,7 +41,18 @@ pub(super) struct Bar {
     listed_after: Option<u64>,
 }
 
-impl Engine {
+/// What was refused, and whether the account is barred.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    /// What each ticker was last refused for.
+    refused: BTreeMap<Symbol, Refusal>,
+    /// The account takes no orders.
+    bar: Option<Bar>,
+    /// The number of the last list that was read.
+    listed_number: u64,
+}
+
+impl Refusals {
     /// Whether this refusal is the account's. `told` is what the broker's client makes of it.
     pub(super) fn is_the_accounts(&mut self, symbol: &Symbol, words: &str, told: bool) -> bool {
         let same = |refusal: &&Refusal| refusal.words == words;
@@ -53,44 +67,55 @@ impl Engine {
         is
     }
 
+    /// An order of this ticker was taken: the account is not barred, and who was refused is so for its own sake.
+    fn taken(&mut self, symbol: &Symbol) -> bool {
+        self.refused.remove(symbol);
+        self.refused.values_mut().for_each(|refusal| refusal.own = true);
+        self.bar.take().is_some()
+    }
+
+    /// A list was read, of a question of this number.
+    pub(super) const fn note_listed(&mut self, number: u64) {
+        self.listed_number = number;
+    }
+
+    /// Whether the last that was heard is that the account takes no orders.
+    fn barred(&self, now: Millis) -> Option<&Bar> {
+        self.bar.as_ref().filter(|bar| !Pause { since: bar.last, ms: BARRED_MS }.over(now))
+    }
+
+    /// Why it is not ready although the next order may try.
+    pub(super) fn bar_words(&self, now: Millis) -> Option<String> {
+        self.barred(now)
+            .map(|bar| format!("the broker took no order of this account: {}; the next one tries", bar.why))
+    }
+
+    /// Whether the list must be read before the next order may try.
+    pub(super) fn needs_list(&self) -> bool {
+        self.bar.as_ref().and_then(|bar| bar.listed_after).is_some_and(|after| self.listed_number <= after)
+    }
+}
+
+impl Engine {
     /// The account was refused: nothing leaves for a while, and then one order tries again.
     pub(super) fn bar(&mut self, why: &str, out: &mut Out) {
-        let count = self.barred().map_or(1, |bar| bar.count.saturating_add(1));
+        let count = self.link.refusals.barred(self.now).map_or(1, |bar| bar.count.saturating_add(1));
         if count == 1 {
             let text = format!(
                 "no order leaves: the broker takes none of this account: {why}; it is tried again by itself"
             );
             out.effects.push(super::Effect::Alert(text));
         }
-        let doublings = count.saturating_sub(1).min(16);
-        let ms = BAR_MS_FIRST.saturating_mul(1 << doublings).min(BAR_MS_MAX);
-        self.gate = Some((Pause { since: self.now, ms }, why.to_owned()));
-        let listed_after = (!self.policy.profile.client_ids).then_some(self.questions);
-        self.bar = Some(Bar { why: why.to_owned(), count, last: self.now, listed_after });
+        let ms = doubled(BAR_MS_FIRST, count.saturating_sub(1), BAR_MS_MAX);
+        self.link.close_gate(self.now, ms, why.to_owned());
+        let listed_after = (!self.policy.profile.client_ids).then_some(self.link.questions());
+        self.link.refusals.bar = Some(Bar { why: why.to_owned(), count, last: self.now, listed_after });
     }
 
-    /// An order of this ticker was taken: the account is not barred, and who was refused is so for its own sake.
+    /// An order of this ticker was taken.
     pub(super) fn taken(&mut self, symbol: &Symbol, out: &mut Out) {
-        self.refused.remove(symbol);
-        self.refused.values_mut().for_each(|refusal| refusal.own = true);
-        if self.bar.take().is_some() {
+        if self.link.refusals.taken(symbol) {
             out.effects.push(super::Effect::Alert("the broker takes orders of this account again".into()));
         }
-    }
-
-    /// Whether the last that was heard is that the account takes no orders.
-    pub(super) fn barred(&self) -> Option<&Bar> {
-        self.bar.as_ref().filter(|bar| !self.due(bar.last, BARRED_MS))
-    }
-
-    /// Why it is not ready although the next order may try.
-    pub(super) fn bar_words(&self) -> Option<String> {
-        self.barred()
-            .map(|bar| format!("the broker took no order of this account: {}; the next one tries", bar.why))
-    }
-
-    /// Whether the list must be read before the next order may try.
-    pub(super) fn bar_needs_list(&self) -> bool {
-        self.bar.as_ref().and_then(|bar| bar.listed_after).is_some_and(|after| self.listed_number <= after)
     }
 }

@@ -5,69 +5,18 @@
 //!
 //! Invariant: it decides nothing; it looks at what the step has decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::broker_link::CLOSING_MS;
+use super::wait::Wait;
 use super::{Effect, Engine, Out};
-use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::hedges::IntentState;
 use crate::ports::broker::Session;
 use crate::positions::Position;
 use crate::units::{Cash, Millis, ONE, Price, Shares, Symbol};
 
 /// Tickers named in one line; more are counted.
 const NAMED_MAX: usize = 20;
-/// What to type where a person must say what became of an order.
-const RECONCILE: &str = "type `bot reconcile`, which lists what waits for a person";
-
-/// Why an order that is wanted does not go out, and what a person can do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wait {
-    pub(super) why: String,
-    /// What to type or set; none if it ends by itself.
-    pub(super) remedy: Option<String>,
-}
-
-impl Wait {
-    pub(super) fn for_person(why: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { why: why.into(), remedy: Some(remedy.into()) }
-    }
-
-    pub(super) fn of_halt(scope: Option<&Symbol>, kind: HaltKind, why: &str) -> Self {
-        let remedy = match kind {
-            HaltKind::Stuck => RECONCILE.to_owned(),
-            kind => format!("type `{}`", kind.lifted_by(scope)),
-        };
-        Self::for_person(format!("halted ({}): {why}", kind.as_str()), remedy)
-    }
-
-    /// A market that says no, or nothing.
-    pub(super) fn of_market(symbol: &Symbol, why: String) -> Self {
-        Self::for_person(why, format!("type `bot doctor` to see what the broker says of {symbol}"))
-    }
-
-    /// An intent of which nobody knows whether it is at the broker; none for any other.
-    pub(super) fn of_doubt(intent: &Intent, client_ids: bool) -> Option<Self> {
-        let why = format!("{} is {}: {}", intent.id, intent.state, intent.reason);
-        match intent.state {
-            IntentState::Unknown if client_ids => Some(why.into()),
-            IntentState::Unknown | IntentState::Stuck => Some(Self::for_person(why, RECONCILE)),
-            _ => None,
-        }
-    }
-}
-
-/// Something that ends by itself.
-impl From<String> for Wait {
-    fn from(why: String) -> Self {
-        Self { why, remedy: None }
-    }
-}
-
-impl From<&str> for Wait {
-    fn from(why: &str) -> Self {
-        Self::from(why.to_owned())
-    }
-}
-
 /// One ticker without the order it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Open {
@@ -86,6 +35,9 @@ pub(super) struct Unhedged {
     closed: bool,
     /// A session was seen open and not yet seen over.
     in_session: bool,
+    /// When the first ticker of which a person is not told becomes overdue; none if none does by itself.
+    due: Option<Millis>,
+    looked_at: Millis,
 }
 
 impl Unhedged {
@@ -100,21 +52,32 @@ impl Unhedged {
         };
         now.since(open.since.max(counted)) >= after_ms
     }
+
+    /// The ticker is open and becomes overdue some time.
+    fn note_due(&mut self, symbol: &Symbol, after_ms: i64) {
+        if let (Some(open), Some(counted)) = (self.tickers.get(symbol), self.counted_since) {
+            let due = open.since.max(counted).plus(after_ms);
+            self.due = Some(self.due.map_or(due, |first| first.min(due)));
+        }
+    }
 }
 
 impl Engine {
     /// Notes which tickers are without the order they want, whatever holds it back, and tells a person in time.
     pub(super) fn watch_unhedged(&mut self, out: &mut Out) {
         self.watch_session(out);
-        let known = self.exposure_known();
+        // Before the sweep has come to the head, what the ledger holds is not what is open; the chain's checks say so.
+        let known = self.chain.is_caught_up() && !self.stopping;
         let now = self.now;
         let counted = self.unhedged.counted_since.filter(|since| *since <= now).unwrap_or(now);
+        let counted_before = self.unhedged.counted_since;
         self.unhedged.counted_since = (known && !self.unhedged.closed).then_some(counted);
-        let looked_at = |(symbol, position): &(&Symbol, &Position)| {
-            self.unhedged.tickers.contains_key(*symbol) || self.wanted(symbol, position).is_some()
-        };
-        let symbols: Vec<Symbol> =
-            self.positions.iter().filter(looked_at).map(|(symbol, _)| symbol.clone()).collect();
+        let symbols = self.to_watch(counted_before);
+        let symbols = symbols.into_iter().filter(|symbol| {
+            let wants = |position| self.wanted(symbol, position).is_some();
+            self.unhedged.tickers.contains_key(symbol) || self.exposure.get(symbol).is_some_and(wants)
+        });
+        let symbols: Vec<Symbol> = symbols.collect();
         // What one reason holds back at once is one line.
         let mut overdue: Vec<(Wait, Vec<Symbol>)> = Vec::new();
         for symbol in symbols {
@@ -129,22 +92,29 @@ impl Engine {
         }
     }
 
-    /// Before the sweep has come to the head, what the ledger holds is not what is open; the chain's checks say so.
-    fn exposure_known(&self) -> bool {
-        let reached = match (self.reach, self.cursor) {
-            (Some(reach), Some(cursor)) => cursor.number >= reach,
-            _ => false,
-        };
-        reached && !self.half_read && !self.stopping
+    /// The tickers to look at: those of the agenda, and every one that is open when time alone may have changed something.
+    fn to_watch(&mut self, counted_before: Option<Millis>) -> BTreeSet<Symbol> {
+        self.note_changes();
+        let look = self.agenda.take_to_watch();
+        let mut symbols = look.tickers;
+        let went_back = self.now < self.unhedged.looked_at;
+        let is_due = self.unhedged.due.is_some_and(|due| self.now >= due);
+        self.unhedged.looked_at = self.now;
+        if look.all || went_back || is_due || counted_before != self.unhedged.counted_since {
+            self.unhedged.due = None;
+            symbols.extend(self.unhedged.tickers.keys().cloned());
+            symbols.extend(self.exposure.open().iter().cloned());
+        }
+        symbols
     }
 
     /// A session that can not be read is the one that it was; at a start, an open one.
     fn watch_session(&mut self, out: &mut Out) {
-        let (closed, over) = match &self.session {
+        let (closed, over) = match self.link.session() {
             None => return,
             Some(Session::Closed { .. }) => (true, true),
             Some(Session::Open { until: Some(until) }) => {
-                (until.since(self.now) <= super::decide::CLOSING_MS, self.now >= *until)
+                (until.since(self.now) <= CLOSING_MS, self.now >= *until)
             }
             Some(Session::Open { until: None } | Session::Disputed { .. }) => (false, false),
         };
@@ -152,12 +122,13 @@ impl Engine {
         if over && std::mem::take(&mut self.unhedged.in_session) {
             self.tell_of_night(out);
         }
-        self.unhedged.in_session |= !over && matches!(self.session, Some(Session::Open { .. }));
+        self.unhedged.in_session |= !over && matches!(self.link.session(), Some(Session::Open { .. }));
     }
 
     fn tell_of_night(&self, out: &mut Out) {
-        let open = self.positions.iter().filter(|(symbol, position)| self.wanted(symbol, position).is_some());
-        let open = open.map(|(symbol, position)| format!("{symbol} {}", self.worth(position, symbol)));
+        let open = self.all_wanted().filter_map(|(symbol, ..)| {
+            Some(format!("{symbol} {}", self.worth(self.exposure.get(symbol)?, symbol)))
+        });
         let open = named(open);
         if !open.is_empty() {
             out.effects.push(Effect::Alert(format!("overnight: {open}")));
@@ -166,11 +137,11 @@ impl Engine {
 
     /// Why the ticker waits, if a person is to be told now.
     fn watch_ticker(&mut self, symbol: &Symbol, out: &mut Out) -> Option<Wait> {
-        let position = self.positions.get(symbol).copied()?;
+        let position = self.exposure.get(symbol).copied()?;
         let now = self.now;
-        let order = self.live_of(symbol).find(|intent| intent.state == IntentState::Working);
+        let order = self.orders.live_of(symbol).find(|intent| intent.state == IntentState::Working);
         let at_work = order.map(|intent| intent.id.clone());
-        let on_its_way = self.live_of(symbol).any(|intent| intent.state == IntentState::Sent);
+        let on_its_way = self.orders.live_of(symbol).any(|intent| intent.state == IntentState::Sent);
         let wanted = self.wanted(symbol, &position).is_some();
         if !wanted || at_work.is_some() {
             let open = self.unhedged.tickers.remove(symbol).filter(|open| open.told_at.is_some())?;
@@ -188,7 +159,11 @@ impl Engine {
         open.since = open.since.min(now);
         let told_at = open.told_at;
         let told = told_at.is_some_and(|told| Some(told) >= self.unhedged.counted_since);
-        if told || !self.unhedged.overdue(symbol, now, self.policy.unhedged_alert_ms) {
+        if told {
+            return None;
+        }
+        if !self.unhedged.overdue(symbol, now, self.policy.unhedged_alert_ms) {
+            self.unhedged.note_due(symbol, self.policy.unhedged_alert_ms);
             return None;
         }
         if let Some(open) = self.unhedged.tickers.get_mut(symbol) {
@@ -199,7 +174,7 @@ impl Engine {
 
     fn tell_of_open(&self, Wait { why, remedy }: Wait, symbols: &[Symbol], out: &mut Out) {
         let since = symbols.iter().filter_map(|symbol| self.unhedged.since(symbol)).min().unwrap_or(self.now);
-        let worth = |symbol: &Symbol| self.positions.get(symbol).map(|position| self.worth(position, symbol));
+        let worth = |symbol: &Symbol| self.exposure.get(symbol).map(|position| self.worth(position, symbol));
         let what = match symbols {
             [symbol] => format!("{symbol} is not hedged: {}", worth(symbol).unwrap_or_default()),
             many => {
@@ -223,16 +198,16 @@ impl Engine {
     /// What a ticker's row says: why the last step held its order back, and of one that is overdue always something.
     pub(super) fn shown_wait(&self, symbol: &Symbol) -> Option<Wait> {
         let overdue = self.unhedged.overdue(symbol, self.now, self.policy.unhedged_alert_ms);
-        let open = || self.waiting.get(symbol).cloned().or_else(|| overdue.then(|| self.waits_for(symbol)));
-        self.waits_for_amount(symbol).or_else(open)
+        let open = || self.waiting(symbol).cloned().or_else(|| overdue.then(|| self.waits_for(symbol)));
+        self.pending.wait(symbol).or_else(open)
     }
 
     /// Why the order that a ticker wants is not at work.
     fn waits_for(&self, symbol: &Symbol) -> Wait {
-        if let Some(wait) = self.waiting.get(symbol) {
+        if let Some(wait) = self.waiting(symbol) {
             return wait.clone();
         }
-        if let Some(sent) = self.live_of(symbol).find(|intent| intent.state == IntentState::Sent) {
+        if let Some(sent) = self.orders.live_of(symbol).find(|intent| intent.state == IntentState::Sent) {
             return format!("{} is sent, and the broker has not confirmed it yet", sent.id).into();
         }
         let nothing_decided = self.not_deciding();
@@ -245,7 +220,7 @@ impl Engine {
     /// A ticker's exposure, and about what it is worth in whole dollars where a price is known.
     fn worth(&self, position: &Position, symbol: &Symbol) -> String {
         let exposure = position.exposure().unwrap_or_default();
-        let price = position.reference().or_else(|| self.market_price(symbol));
+        let price = position.reference().or_else(|| self.market.price(symbol));
         match price.and_then(|price| dollars(exposure, price)) {
             Some(dollars) => format!("{exposure}, about ${dollars}"),
             None => exposure.to_string(),
