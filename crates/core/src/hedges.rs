@@ -3,12 +3,14 @@
 //! Pure. It refuses to know how an order is sent and what the chain is. Invariant: a state changes only along an arrow
 //! of [`IntentState::may_become`].
 
+mod lifecycle;
 mod unsettled;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use lifecycle::{End, OrderEvent, Transition, transition};
 pub use unsettled::{Similar, Unsettled};
 
 use crate::units::{Cash, IntentId, Millis, OrderId, ParseError, Price, Shares, Side, Symbol};

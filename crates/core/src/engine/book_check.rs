@@ -6,7 +6,7 @@
 use super::broker_book::LIST_BACK_MS_MAX;
 use super::broker_link::{CLOCKS_MS_MAX, Read};
 use super::{Effect, Engine, Out, Stop};
-use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::hedges::{HaltKind, Intent, IntentState, OrderEvent};
 use crate::ports::broker::{BrokerOrder, OrderStatus, ReadError};
 use crate::ports::records::Write;
 use crate::units::{IntentId, Millis, Shares};
@@ -43,8 +43,7 @@ impl Engine {
             let by_name = self.named(order).map(|intent| (intent.id.clone(), intent.state));
             if let Some((id, IntentState::Planned)) = &by_name {
                 // A later ledger than this one sent it: the name is taken, and nobody asks for a planned intent.
-                let why = format!("order {} at the broker has this name already", order.id);
-                self.become_state(id, IntentState::Withdrawn, why, out)?;
+                self.happen(id, &OrderEvent::NameTaken(order.id.clone()), out)?;
             }
             let blocks = |state: IntentState| state.is_live() && state != IntentState::Planned;
             if let Some(id) = self.orders.owner(&order.id).cloned() {

@@ -8,7 +8,7 @@ use super::attempts::pause_ms;
 use super::broker_link::Read;
 use super::wait::Wait;
 use super::{Effect, Engine, Out, Resend, Stop};
-use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::hedges::{HaltKind, Intent, IntentState, OrderEvent};
 use crate::ports::records::Write;
 use crate::units::{IntentId, Millis, Price, Shares, Side, Symbol};
 
@@ -169,8 +169,7 @@ impl Engine {
         }
         let Some(id) = next else { return Ok(()) };
         self.watch.send_again(&id, self.now, pause_ms);
-        let why = "the broker did not have it; the same order again under the same name".to_owned();
-        self.send(&id, why, None, false, out)
+        self.send(&id, &OrderEvent::SentAgain, None, false, out)
     }
 
     fn decide_ticker(&mut self, symbol: &Symbol, out: &mut Out) -> Result<(), Stop> {
@@ -193,7 +192,7 @@ impl Engine {
         if let Some((id, side)) = &planned
             && want.is_none_or(|(wanted, _)| wanted != *side)
         {
-            self.become_state(id, IntentState::Withdrawn, "no longer wanted".into(), out)?;
+            self.happen(id, &OrderEvent::NoLongerWanted, out)?;
             planned = None;
         }
         let Some((side, shares)) = want else { return Ok(()) };
@@ -203,7 +202,7 @@ impl Engine {
         let allowed = self.allowed(symbol, side, shares, reference, out);
         match (allowed, planned) {
             (Ok((quantity, short)), Some((id, _))) => {
-                self.send(&id, "planned before".into(), Some(quantity), short, out)
+                self.send(&id, &OrderEvent::Sent, Some(quantity), short, out)
             }
             (Ok((quantity, short)), None) => {
                 let id = self.create(symbol, side, quantity, reference, IntentState::Sent, out)?;
@@ -314,14 +313,14 @@ impl Engine {
     fn send(
         &mut self,
         id: &IntentId,
-        reason: String,
+        event: &OrderEvent,
         quantity: Option<Shares>,
         short: bool,
         out: &mut Out,
     ) -> Result<(), Stop> {
         let now = self.now;
         let snapshot = self.orders.get(id).map(|intent| self.snapshot(&intent.symbol, intent.side));
-        self.become_with(id, IntentState::Sent, reason, out, |intent| {
+        self.happen_with(id, event, out, |intent| {
             intent.sent_at = Some(now);
             intent.snapshot = snapshot;
             intent.quantity = quantity.unwrap_or(intent.quantity);

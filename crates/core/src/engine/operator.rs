@@ -9,7 +9,7 @@
 use super::broker_link::CLOCKS_MS_MAX;
 use super::halts::scope;
 use super::{Command, Effect, Engine, Out, Stop};
-use crate::hedges::{Choice, Decision, HaltKind, Intent, IntentState, Similar, Unsettled};
+use crate::hedges::{Choice, Decision, HaltKind, Intent, IntentState, OrderEvent, Similar, Unsettled};
 use crate::ports::broker::{BrokerOrder, OrderStatus};
 use crate::ports::records::Write;
 use crate::units::{IntentId, OrderId, Symbol};
@@ -159,12 +159,16 @@ impl Engine {
             who: who.to_owned(),
         });
         self.book.settle_by_hand(target);
-        let why = format!("{} by {who}: {reason}", decision.as_str());
+        let settled = OrderEvent::Settled {
+            decision: decision.clone(),
+            who: who.to_owned(),
+            reason: reason.to_owned(),
+        };
         match decision {
-            Decision::Adopt(order) => self.adopt_by_hand(&intent, &order, why, out)?,
-            Decision::Absent => self.become_state(target, IntentState::Absent, why, out)?,
-            Decision::Book => self.book_by_hand(&intent, why, out)?,
-            Decision::Ignore => self.ignore(&intent, why, out)?,
+            Decision::Adopt(order) => self.adopt_by_hand(&intent, &order, &settled, out)?,
+            Decision::Absent => self.happen(target, &settled, out)?,
+            Decision::Book => self.book_by_hand(&intent, &settled, out)?,
+            Decision::Ignore => self.ignore(&intent, &settled, out)?,
         }
         let symbol = intent.symbol.clone();
         if !self.orders.live_of(&symbol).any(|other| other.state == IntentState::Stuck) {
@@ -243,7 +247,7 @@ impl Engine {
         &mut self,
         intent: &Intent,
         order: &OrderId,
-        why: String,
+        settled: &OrderEvent,
         out: &mut Out,
     ) -> Result<(), Stop> {
         let Some(found) = self.listed_order(order).cloned() else {
@@ -255,13 +259,13 @@ impl Engine {
         self.book.unclaim(&intent.id);
         self.orders.bind(order.clone(), &intent.id);
         let bound = order.clone();
-        self.become_with(&intent.id, IntentState::Working, why, out, |intent| intent.order_id = Some(bound))?;
+        self.happen_with(&intent.id, settled, out, |intent| intent.order_id = Some(bound))?;
         self.settle(&intent.id, &found, out)
     }
 
     /// Its executions are booked already, and go on being; from here on it comes to its normal end.
-    fn book_by_hand(&mut self, intent: &Intent, why: String, out: &mut Out) -> Result<(), Stop> {
-        self.become_state(&intent.id, IntentState::Working, why, out)?;
+    fn book_by_hand(&mut self, intent: &Intent, settled: &OrderEvent, out: &mut Out) -> Result<(), Stop> {
+        self.happen(&intent.id, settled, out)?;
         let listed = intent.order_id.as_ref().and_then(|order| self.listed_order(order)).cloned();
         match listed {
             Some(order) if order.status != OrderStatus::Live => self.settle(&intent.id, &order, out),
@@ -271,8 +275,8 @@ impl Engine {
     }
 
     /// Its executions stay in the ledger, as facts about the account, and leave the exposure.
-    fn ignore(&mut self, intent: &Intent, why: String, out: &mut Out) -> Result<(), Stop> {
-        self.become_with(&intent.id, IntentState::Absent, why, out, |intent| intent.ignored = true)?;
+    fn ignore(&mut self, intent: &Intent, settled: &OrderEvent, out: &mut Out) -> Result<(), Stop> {
+        self.happen_with(&intent.id, settled, out, |intent| intent.ignored = true)?;
         let left =
             self.exposure.move_executions(&intent.symbol, intent.side.signed(intent.executed).negated());
         left.ok_or_else(|| Stop::Bug(format!("the executions of {} leave the range", intent.symbol)))

@@ -7,7 +7,7 @@ use super::attempts::{FAILURES_MAX, pause_ms};
 use super::broker_book::ENDED_KEPT_MS;
 use super::broker_link::Read;
 use super::{Engine, Out, Stop};
-use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::hedges::{End, HaltKind, Intent, IntentState, OrderEvent, Transition, transition};
 use crate::ports::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
 use crate::ports::records::Write;
 use crate::units::{IntentId, Millis, OrderId, Symbol};
@@ -61,8 +61,7 @@ impl Engine {
             }
             Placed::Refused { reason, .. } | Placed::Barred(reason) | Placed::NotSent(reason) if again => {
                 self.link.note_unclear();
-                let why = format!("the send before this one may have arrived; this one: {reason}");
-                self.become_state(id, IntentState::Unknown, why, out)
+                self.happen(id, &OrderEvent::ResendUnclear(reason), out)
             }
             Placed::Accepted(order) => {
                 if let Some(symbol) = self.orders.get(id).map(|intent| intent.symbol.clone()) {
@@ -74,34 +73,32 @@ impl Engine {
                 }
                 self.orders.bind(order.clone(), id);
                 self.book.claim(id);
-                let reason = format!("claimed order {order}");
-                self.become_with(id, IntentState::Sent, reason, out, |intent| intent.order_id = Some(order))
+                let accepted = OrderEvent::Accepted(order.clone());
+                self.happen_with(id, &accepted, out, |intent| intent.order_id = Some(order))
             }
             Placed::Refused { reason, gate_ms: Some(_) } | Placed::Barred(reason) => {
-                self.uncounted(id, format!("gate: {reason}"), out)
+                self.uncounted(id, &OrderEvent::Barred(reason), out)
             }
             Placed::Refused { reason, gate_ms: None } => {
-                self.become_state(id, IntentState::Refused, reason, out)?;
+                self.happen(id, &OrderEvent::Refused(reason), out)?;
                 self.failed(id, out);
                 Ok(())
             }
             Placed::NotSent(reason) => {
                 self.link.note_unclear();
-                self.uncounted(id, format!("not sent: {reason}"), out)
+                self.uncounted(id, &OrderEvent::NotSent(reason), out)
             }
-            Placed::Duplicate => {
-                self.become_state(id, IntentState::Unknown, "an earlier send did arrive".into(), out)
-            }
+            Placed::Duplicate => self.happen(id, &OrderEvent::Duplicate, out),
             Placed::Unknown(reason) => {
                 self.link.note_unclear();
-                self.become_state(id, IntentState::Unknown, reason, out)
+                self.happen(id, &OrderEvent::Unclear(reason), out)
             }
         }
     }
 
     /// Refused for what is not the order's: the attempt does not count against the ticker (`protocol.md` 3.7).
-    fn uncounted(&mut self, id: &IntentId, reason: String, out: &mut Out) -> Result<(), Stop> {
-        self.become_with(id, IntentState::Refused, reason, out, |intent| intent.counted = false)
+    fn uncounted(&mut self, id: &IntentId, event: &OrderEvent, out: &mut Out) -> Result<(), Stop> {
+        self.happen_with(id, event, out, |intent| intent.counted = false)
     }
 
     /// A refusal that is the account's, by what the client says of it or by what other tickers were told, is
@@ -183,9 +180,9 @@ impl Engine {
                 return self.stuck(id, another(intent, order), out);
             }
             self.orders.bind(order.id.clone(), id);
-            let reason = format!("read as {}", order.status_text);
             let order_id = order.id.clone();
-            self.become_with(id, IntentState::Working, reason, out, |i| i.order_id = Some(order_id))?;
+            let read = OrderEvent::Read(order.status_text.clone());
+            self.happen_with(id, &read, out, |intent| intent.order_id = Some(order_id))?;
         }
         self.learn_tag(id, order, out);
         let Some(intent) = self.orders.get(id) else { return Ok(()) };
@@ -206,16 +203,16 @@ impl Engine {
         if over && self.orders.get(id).is_some_and(|intent| intent.state == IntentState::Working) {
             let end = match order.status {
                 OrderStatus::Live => return Ok(()),
-                OrderStatus::Filled => IntentState::Filled,
-                OrderStatus::Canceled => IntentState::Canceled,
-                OrderStatus::Rejected => IntentState::Rejected,
-                OrderStatus::Expired => IntentState::Expired,
-                OrderStatus::Replaced if self.book.is_settled_by_hand(id) => IntentState::Canceled,
+                OrderStatus::Filled => End::Filled,
+                OrderStatus::Canceled => End::Canceled,
+                OrderStatus::Rejected => End::Rejected,
+                OrderStatus::Expired => End::Expired,
+                OrderStatus::Replaced if self.book.is_settled_by_hand(id) => End::Canceled,
                 OrderStatus::Replaced => {
                     return self.stuck(id, "replaced by another hand than ours".into(), out);
                 }
             };
-            self.become_state(id, end, order.status_text.clone(), out)?;
+            self.happen(id, &OrderEvent::Ended(end, order.status_text.clone()), out)?;
             if !told {
                 let why = format!(
                     "order {} is {} for good, of {}, but tells {} filled and {} executed",
@@ -229,7 +226,7 @@ impl Engine {
                     out,
                 );
             }
-            if matches!(end, IntentState::Canceled | IntentState::Rejected) {
+            if matches!(end, End::Canceled | End::Rejected) {
                 if order.executed.is_zero() {
                     self.failed(id, out);
                 } else {
@@ -317,22 +314,16 @@ impl Engine {
         self.link.set_session(told);
     }
 
-    pub(super) fn become_state(
-        &mut self,
-        id: &IntentId,
-        to: IntentState,
-        reason: String,
-        out: &mut Out,
-    ) -> Result<(), Stop> {
-        self.become_with(id, to, reason, out, |_| {})
+    /// Something happens to an intent.
+    pub(super) fn happen(&mut self, id: &IntentId, event: &OrderEvent, out: &mut Out) -> Result<(), Stop> {
+        self.happen_with(id, event, out, |_| {})
     }
 
-    /// One arrow of the drawing, with what changes along it.
-    pub(super) fn become_with(
+    /// The same, with what else changes in the intent. The one way for it to another state.
+    pub(super) fn happen_with(
         &mut self,
         id: &IntentId,
-        to: IntentState,
-        reason: String,
+        event: &OrderEvent,
         out: &mut Out,
         change: impl FnOnce(&mut Intent),
     ) -> Result<(), Stop> {
@@ -340,9 +331,9 @@ impl Engine {
         let Some(from) = self.orders.get(id).map(|intent| intent.state) else {
             return Err(Stop::Bug(format!("no intent {id}")));
         };
-        if !from.may_become(to) {
-            return Err(Stop::Bug(format!("intent {id} can not go from {from} to {to}")));
-        }
+        let Some(Transition { to, reason }) = transition(from, event) else {
+            return Err(Stop::Bug(format!("intent {id} is {from}, where this can not happen: {event:?}")));
+        };
         let changed = self.orders.change(id, |intent| {
             change(intent);
             intent.state = to;
@@ -364,8 +355,9 @@ impl Engine {
 
     pub(super) fn stuck(&mut self, id: &IntentId, why: String, out: &mut Out) -> Result<(), Stop> {
         // An answer may come after the intent ended, or find it stuck already: the ticker halts all the same.
-        if self.orders.get(id).is_some_and(|intent| intent.state.may_become(IntentState::Stuck)) {
-            self.become_state(id, IntentState::Stuck, why.clone(), out)?;
+        let event = OrderEvent::Contradicted(why.clone());
+        if self.orders.get(id).is_some_and(|intent| transition(intent.state, &event).is_some()) {
+            self.happen(id, &event, out)?;
         }
         let symbol = self.orders.get(id).map(|intent| intent.symbol.clone());
         self.halts.raise(symbol, HaltKind::Stuck, format!("intent {id}: {why}"), "engine".into(), out);

@@ -3,7 +3,7 @@
 use super::broker_book::LIST_BACK_MS_MAX;
 use super::poller::doubled;
 use super::{Effect, Engine, Out, Question, Stop};
-use crate::hedges::{HaltKind, Intent, IntentState};
+use crate::hedges::{HaltKind, Intent, IntentState, OrderEvent};
 use crate::ports::broker::Session;
 use crate::units::{IntentId, Millis};
 
@@ -143,12 +143,7 @@ impl Engine {
             let Some(intent) = self.orders.get(&id) else { continue };
             if intent.state == IntentState::Sent && intent.order_id.is_none() {
                 // Only a restart leaves a sent intent without an answer: ask, never assume.
-                self.become_state(
-                    &id,
-                    IntentState::Unknown,
-                    "the bot stopped before the broker's answer".to_owned(),
-                    out,
-                )?;
+                self.happen(&id, &OrderEvent::AnswerLost, out)?;
             }
             self.ask_order(&id, out);
         }

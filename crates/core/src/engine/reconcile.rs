@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Engine, Out, Stop};
-use crate::hedges::{HaltKind, Intent, IntentState, Snapshot};
+use crate::hedges::{HaltKind, Intent, IntentState, OrderEvent, Snapshot};
 use crate::ports::broker::BrokerOrder;
 use crate::units::{IntentId, Millis, OrderId, Side, Symbol};
 
@@ -249,15 +249,21 @@ impl Engine {
         }
         self.book.unclaim(id);
         self.orders.bind(order.id.clone(), id);
-        let why = format!("the list shows it as order {}; the broker's yes named another", order.id);
-        out.effects.push(super::Effect::Alert(format!("{} {id}: {why}", intent.symbol)));
         let bound = order.id.clone();
-        self.become_with(id, IntentState::Working, why.clone(), out, |intent| intent.order_id = Some(bound))?;
+        let shown = OrderEvent::Shown(order.id.clone());
+        self.happen_with(id, &shown, out, |intent| intent.order_id = Some(bound))?;
+        let why = self.reason(id);
+        out.effects.push(super::Effect::Alert(format!("{} {id}: {why}", intent.symbol)));
         let symbol = intent.symbol.clone();
         if !self.orders.live_of(&symbol).any(|other| other.state == IntentState::Stuck) {
             self.halts.lift(Some(symbol), HaltKind::Stuck, why, "engine".into(), out);
         }
         self.settle(id, order, out)
+    }
+
+    /// What the ledger says of what last happened to the intent.
+    fn reason(&self, id: &IntentId) -> String {
+        self.orders.get(id).map_or_else(String::new, |intent| intent.reason.clone())
     }
 
     fn tell_of_similar(
@@ -307,9 +313,9 @@ impl Engine {
             if now.of(&intent.symbol) != before {
                 continue;
             }
-            let why = "no list showed it for ABSENT_AFTER, and the position did not move".to_owned();
+            self.happen(&id, &OrderEvent::ProvedAbsent, out)?;
+            let why = self.reason(&id);
             out.effects.push(super::Effect::Alert(format!("{id} counts as never placed: {why}")));
-            self.become_state(&id, IntentState::Absent, why, out)?;
         }
         Ok(())
     }
