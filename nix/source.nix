@@ -31,6 +31,7 @@ in
       ../contracts/test
       ../.env.example
       ../docs/reference/configuration.md
+      ../docs/reference/order-lifecycle.md
       ../examples
       # What was found by fuzzing, as tests.
       (lib.fileset.maybeMissing ../fuzz)

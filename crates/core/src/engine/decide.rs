@@ -60,7 +60,7 @@ impl Engine {
     /// Those first whose plan has waited longest: what is scarce (the one call on its way, the orders of a minute) must not
     /// always go to the first of the alphabet.
     fn decide_tickers(&mut self, out: &mut Out) -> Result<(), Stop> {
-        let look = self.to_look_at();
+        let look = self.tickers_to_decide();
         let mut queue: Vec<(Millis, Symbol)> =
             look.iter().map(|symbol| (self.waits_since(symbol), symbol.clone())).collect();
         queue.sort_unstable();
@@ -84,7 +84,7 @@ impl Engine {
     }
 
     /// The tickers of which something has changed, and those that rest.
-    fn to_look_at(&mut self) -> BTreeSet<Symbol> {
+    fn tickers_to_decide(&mut self) -> BTreeSet<Symbol> {
         self.note_changes();
         let look = self.agenda.take_to_decide();
         let mut tickers = look.tickers;

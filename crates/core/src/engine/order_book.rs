@@ -348,7 +348,7 @@ mod tests {
             executed: Shares::ZERO,
             executions: 0,
             adopted,
-            reference: (n % 3 > 0).then(|| Price::from_atoms(crate::units::ONE)),
+            reference: (!n.is_multiple_of(3)).then(|| Price::from_atoms(crate::units::ONE)),
             snapshot: None,
             ignored: false,
             counted: true,

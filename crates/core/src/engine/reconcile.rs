@@ -295,7 +295,7 @@ impl Engine {
             .iter()
             .filter(|(id, _)| self.needs_list(id))
             // Of one that the broker said yes to no time proves that it is not there.
-            .filter(|(id, _)| self.orders.get(*id).is_some_and(|i| i.state != IntentState::Stuck))
+            .filter(|(id, _)| self.orders.get(id).is_some_and(|i| i.state != IntentState::Stuck))
             .filter_map(|(id, search)| Some((id.clone(), search.proved_by?)))
             .collect();
         let strange = |intent: &Intent| intent.adopted && intent.state == IntentState::Stuck;

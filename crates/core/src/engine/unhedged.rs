@@ -72,7 +72,7 @@ impl Engine {
         let counted = self.unhedged.counted_since.filter(|since| *since <= now).unwrap_or(now);
         let counted_before = self.unhedged.counted_since;
         self.unhedged.counted_since = (known && !self.unhedged.closed).then_some(counted);
-        let symbols = self.to_watch(counted_before);
+        let symbols = self.tickers_to_watch(counted_before);
         let symbols = symbols.into_iter().filter(|symbol| {
             let wants = |position| self.wanted(symbol, position).is_some();
             self.unhedged.tickers.contains_key(symbol) || self.exposure.get(symbol).is_some_and(wants)
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// The tickers to look at: those of the agenda, and every one that is open when time alone may have changed something.
-    fn to_watch(&mut self, counted_before: Option<Millis>) -> BTreeSet<Symbol> {
+    fn tickers_to_watch(&mut self, counted_before: Option<Millis>) -> BTreeSet<Symbol> {
         self.note_changes();
         let look = self.agenda.take_to_watch();
         let mut symbols = look.tickers;
