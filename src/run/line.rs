@@ -22,6 +22,8 @@ use crate::units::Millis;
 
 /// Inputs folded into one transaction at most; a burst of 5,000 fills costs about 20 fsyncs.
 const BATCH_INPUTS_MAX: usize = 256;
+/// How often at most what people may know is built anew: it is as large as there are tickers. A tick shows it at once.
+const FACTS_PAUSE: Duration = Duration::from_millis(50);
 /// How long a stop waits for the order call in flight (`protocol.md` 5.7).
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,23 @@ pub(super) struct Line {
     pub(super) answers: mpsc::UnboundedSender<Answer>,
     pub(super) tell: Arc<dyn Fn(&Write) + Send + Sync>,
     pub(super) alerts: Alerts,
+    /// The chain's part that was last shown.
+    pub(super) shown_revision: Option<u64>,
+    /// When what people may know was last shown.
+    pub(super) shown_at: Option<Instant>,
+}
+
+/// Whether somebody waits for what this leads to, or a fifth of a second has passed.
+const fn must_be_shown(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Tick | Input::Command(..) | Input::Replay { .. } | Input::Stop | Input::Connected { .. }
+    )
+}
+
+/// Whether whoever hears of it looks at what is shown next: the sweep, and an operator.
+const fn is_answered_by_what_is_shown(effect: &Effect) -> bool {
+    matches!(effect, Effect::Sweep | Effect::Reply(..))
 }
 
 impl Line {
@@ -72,6 +91,7 @@ impl Line {
 
     fn batch(&mut self, batch: Vec<Input>) -> Result<(), Exit> {
         crash::point(Point::BatchTaken);
+        let asked = batch.iter().any(must_be_shown);
         self.desk.must_be_whole()?;
         let Taken { effects, committed_in } =
             self.turn.take(Millis::now(), batch, |write| (self.tell)(write))?;
@@ -82,16 +102,30 @@ impl Line {
         let (orders, others): (Vec<_>, Vec<_>) =
             effects.into_iter().partition(|effect| matches!(effect, Effect::Place(_)));
         orders.into_iter().try_for_each(|effect| self.perform(effect))?;
-        let view = self.turn.engine.view();
-        self.view.send_if_modified(|old| {
-            let changed = *old != view;
-            *old = view;
-            changed
-        });
-        self.facts.send_replace(Some(self.turn.engine.facts()));
-        others.into_iter().try_for_each(|effect| self.perform(effect))?;
+        let (shown, now): (Vec<_>, Vec<_>) = others.into_iter().partition(is_answered_by_what_is_shown);
+        now.into_iter().try_for_each(|effect| self.perform(effect))?;
+        self.publish(asked);
+        shown.into_iter().try_for_each(|effect| self.perform(effect))?;
         self.turn.ledger.move_long_log(!self.inputs.is_empty());
         Ok(())
+    }
+
+    /// Shows what may be known: to the chain side when its part has changed, to people as often as they can see it.
+    fn publish(&mut self, asked: bool) {
+        let revision = self.turn.engine.chain_revision();
+        if self.shown_revision != Some(revision) {
+            self.shown_revision = Some(revision);
+            let view = self.turn.engine.view();
+            self.view.send_if_modified(|old| {
+                let changed = *old != view;
+                *old = view;
+                changed
+            });
+        }
+        if asked || self.shown_at.is_none_or(|at| at.elapsed() >= FACTS_PAUSE) {
+            self.shown_at = Some(Instant::now());
+            self.facts.send_replace(Some(self.turn.engine.facts()));
+        }
     }
 
     fn perform(&self, effect: Effect) -> Result<(), Exit> {

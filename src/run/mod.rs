@@ -287,6 +287,8 @@ async fn start(
         answers: answers.clone(),
         tell: Arc::clone(&parts.tell),
         alerts: parts.alerts.clone(),
+        shown_revision: None,
+        shown_at: None,
     };
     let (ended, mut line_ended) = oneshot::channel();
     let spawned = thread::Builder::new().name("line".into()).spawn(move || {

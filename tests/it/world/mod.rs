@@ -735,8 +735,12 @@ impl World {
 
     pub fn input(&mut self, input: Input) {
         self.now = self.now.plus(50);
+        let shown = (self.engine.chain_revision(), self.engine.view());
         match self.engine.step(self.now, [input]) {
             Ok(out) => {
+                if self.engine.chain_revision() == shown.0 {
+                    assert_eq!(self.engine.view(), shown.1, "the chain side is told of every change");
+                }
                 self.shelf.commit(self.now, &out.writes);
                 if let Some(ledger) = &mut self.ledger {
                     ledger.commit(self.now, &out.writes).unwrap();

@@ -98,6 +98,8 @@ pub struct Engine {
     policy: Policy,
     now: Millis,
     stopping: bool,
+    /// Inputs that may have changed what the chain side is told.
+    chain_inputs: u64,
     /// Orders were decided on real money before.
     begun: bool,
 
@@ -151,6 +153,7 @@ impl Engine {
         Self {
             now: Millis::default(),
             stopping: false,
+            chain_inputs: 0,
             begun: loaded.begun,
             chain,
             fills,
@@ -197,6 +200,7 @@ impl Engine {
     }
 
     fn take(&mut self, input: Input, out: &mut Out) -> Result<(), Stop> {
+        self.chain_inputs += u64::from(input.is_of_the_chain());
         match input {
             Input::Connected { head } => self.chain.connected(head.number),
             Input::Push(push) => self.push(push, out)?,

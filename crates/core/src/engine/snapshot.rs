@@ -39,6 +39,12 @@ pub struct Durable {
 }
 
 impl Engine {
+    /// Grows whenever [`Engine::view`] may have changed.
+    #[must_use]
+    pub const fn chain_revision(&self) -> u64 {
+        self.chain_inputs
+    }
+
     /// What the chain side may know of the ledger; valid once the step that led to it is committed.
     #[must_use]
     pub fn view(&self) -> ChainView {

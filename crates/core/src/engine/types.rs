@@ -92,6 +92,30 @@ pub enum Input {
     Command(Command, u64),
 }
 
+impl Input {
+    /// Whether it may change what the chain side is told; no other input does.
+    pub(super) const fn is_of_the_chain(&self) -> bool {
+        match self {
+            Self::Connected { .. }
+            | Self::Push(_)
+            | Self::Sweep(_)
+            | Self::AskedAgain(_)
+            | Self::Replay { .. }
+            | Self::Command(..) => true,
+            Self::Placed { .. }
+            | Self::Order { .. }
+            | Self::Found { .. }
+            | Self::List { .. }
+            | Self::Session(_)
+            | Self::Positions { .. }
+            | Self::Quotes { .. }
+            | Self::Clock { .. }
+            | Self::Tick
+            | Self::Stop => false,
+        }
+    }
+}
+
 /// What an operator can say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
