@@ -15,7 +15,7 @@ use super::desk::Desk;
 use crate::alerts::Alerts;
 use crate::chain::ChainView;
 use crate::crash::{self, Point};
-use crate::engine::{Effect, Facts, Input};
+use crate::engine::{Effect, EngineSnapshot, Input};
 use crate::ledger::{Taken, Turn, Write};
 use crate::serve::metrics;
 use crate::units::Millis;
@@ -36,7 +36,7 @@ pub(super) struct Line {
     pub(super) inputs: mpsc::Receiver<Input>,
     pub(super) desk: Desk,
     pub(super) view: watch::Sender<ChainView>,
-    pub(super) facts: watch::Sender<Option<Facts>>,
+    pub(super) facts: watch::Sender<Option<EngineSnapshot>>,
     pub(super) bell: Arc<Notify>,
     pub(super) answers: mpsc::UnboundedSender<Answer>,
     pub(super) tell: Arc<dyn Fn(&Write) + Send + Sync>,

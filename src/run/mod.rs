@@ -32,7 +32,7 @@ use crate::alerts::{Alerts, Heartbeat};
 use crate::broker::{AccountError, Broker, Profile};
 use crate::chain::{self, ChainConfig, ChainFacts, ChainStop, ChainView};
 use crate::crash::{self, Point};
-use crate::engine::{Engine, Facts, Input, Policy, Stop};
+use crate::engine::{Engine, EngineSnapshot, Input, Policy, Stop};
 use crate::exit;
 use crate::fills::Listing;
 use crate::hedges::Limits;
@@ -161,7 +161,7 @@ pub struct Parts {
 /// What a running bot publishes; kept by whoever wants to look.
 #[derive(Debug)]
 pub struct Published {
-    facts: watch::Sender<Option<Facts>>,
+    facts: watch::Sender<Option<EngineSnapshot>>,
     chain: watch::Sender<ChainFacts>,
     process: watch::Sender<ProcessFacts>,
 }
@@ -180,7 +180,7 @@ impl Default for Published {
 impl Published {
     /// The engine's facts after its newest step; none before the first.
     #[must_use]
-    pub fn facts(&self) -> watch::Receiver<Option<Facts>> {
+    pub fn facts(&self) -> watch::Receiver<Option<EngineSnapshot>> {
         self.facts.subscribe()
     }
 

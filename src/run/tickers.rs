@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::Facts;
+use crate::engine::EngineSnapshot;
 use crate::fills::{Listing, TokenFact, TokenKind};
 use crate::nearest::{SLIP_LETTERS_MAX, nearest};
 use crate::units::Symbol;
@@ -14,11 +14,15 @@ use crate::units::Symbol;
 const LISTED_MAX: usize = 12;
 
 /// The tickers of this bot: what moved or is halted by the ledger, and what may move by the lists, else by the tokens.
-pub(crate) fn known(facts: Option<&Facts>, tokens: &[TokenFact], listing: &Listing) -> BTreeSet<Symbol> {
+pub(crate) fn known(
+    facts: Option<&EngineSnapshot>,
+    tokens: &[TokenFact],
+    listing: &Listing,
+) -> BTreeSet<Symbol> {
     let mut known = BTreeSet::new();
     if let Some(facts) = facts {
         known.extend(facts.tickers.iter().map(|ticker| ticker.symbol.clone()));
-        known.extend(facts.halts.iter().filter_map(|(symbol, ..)| symbol.clone()));
+        known.extend(facts.halts.iter().filter_map(|halt| halt.symbol.clone()));
         known.extend(facts.unsettled.iter().map(|intent| intent.symbol.clone()));
     }
     if let Some(shard) = &listing.symbols {

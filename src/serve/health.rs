@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::identity::Identity;
 use crate::broker::{Mend, Session};
 use crate::chain::ChainFacts;
-use crate::engine::{Facts, TickerFacts};
+use crate::engine::{EngineSnapshot, LiveIntent, TickerSnapshot};
 use crate::hedges::IntentState;
 use crate::units::Millis;
 
@@ -149,7 +149,7 @@ pub struct Health {
 /// The verdict on these facts at this moment. `facts` is none until the engine has published for the first time.
 #[must_use]
 pub fn health(
-    facts: Option<&Facts>,
+    facts: Option<&EngineSnapshot>,
     chain: &ChainFacts,
     process: &ProcessFacts,
     now: Millis,
@@ -164,7 +164,7 @@ pub fn health(
 
 /// Everything a check may look at.
 struct Scene<'a> {
-    facts: Option<&'a Facts>,
+    facts: Option<&'a EngineSnapshot>,
     chain: &'a ChainFacts,
     process: &'a ProcessFacts,
     now: Millis,
@@ -196,7 +196,7 @@ enum Look {
     /// At chain and process.
     Outside(fn(&Scene<'_>) -> Finding),
     /// At the engine's facts; before the first ones it fails.
-    Engine(fn(&Scene<'_>, &Facts) -> Finding),
+    Engine(fn(&Scene<'_>, &EngineSnapshot) -> Finding),
 }
 
 struct Row {
@@ -289,7 +289,7 @@ fn engine_loop(scene: &Scene<'_>) -> Finding {
     )
 }
 
-fn clock(scene: &Scene<'_>, facts: &Facts) -> Finding {
+fn clock(scene: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     let ahead = facts.at.since(scene.now);
     Finding::of(
         ahead <= scene.limits.clock_back_max_ms,
@@ -355,7 +355,7 @@ fn chain_swept(scene: &Scene<'_>) -> Finding {
     Finding::of(ok, age, detail).quoting(if ok { None } else { scene.chain.error.clone() })
 }
 
-fn caught_up(scene: &Scene<'_>, facts: &Facts) -> Finding {
+fn caught_up(scene: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     let (Some(head), Some(cursor)) = (scene.chain.head, facts.cursor) else {
         return Finding::of(false, "unknown", "nothing has been read from the chain yet");
     };
@@ -376,7 +376,7 @@ fn caught_up(scene: &Scene<'_>, facts: &Facts) -> Finding {
     Finding::of(lag <= max, format!("{lag} blocks"), detail)
 }
 
-fn deciding(_: &Scene<'_>, facts: &Facts) -> Finding {
+fn deciding(_: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     Finding::of(
         facts.deciding,
         if facts.deciding { "yes" } else { "no" },
@@ -385,7 +385,7 @@ fn deciding(_: &Scene<'_>, facts: &Facts) -> Finding {
     .quoting((!facts.deciding).then(|| facts.waiting.join("; ")))
 }
 
-fn broker_answers(_: &Scene<'_>, facts: &Facts) -> Finding {
+fn broker_answers(_: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     let (value, detail) = match facts.broker_answers {
         Some(true) => ("yes", ""),
         Some(false) => (
@@ -397,7 +397,7 @@ fn broker_answers(_: &Scene<'_>, facts: &Facts) -> Finding {
     Finding::of(facts.broker_answers == Some(true), value, detail)
 }
 
-fn broker_gate(scene: &Scene<'_>, facts: &Facts) -> Finding {
+fn broker_gate(scene: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     let Some(gate) = &facts.gate else { return Finding::of(true, "open", "") };
     let of_session = match &facts.session {
         Some(Session::Closed { .. }) => true,
@@ -447,7 +447,7 @@ fn market_calendar_lasts(scene: &Scene<'_>) -> Finding {
     Finding::of(left > scene.limits.calendar_left_min_ms, format!("{days} days"), detail)
 }
 
-fn halts(_: &Scene<'_>, facts: &Facts) -> Finding {
+fn halts(_: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     let text: Vec<String> = facts
         .halts
         .iter()
@@ -455,19 +455,19 @@ fn halts(_: &Scene<'_>, facts: &Facts) -> Finding {
             format!("{} ({})", symbol.as_ref().map_or("all tickers", |s| s.as_str()), kind.as_str())
         })
         .collect();
-    let reasons: Vec<&str> = facts.halts.iter().map(|(_, _, reason)| reason.as_str()).collect();
+    let reasons: Vec<&str> = facts.halts.iter().map(|halt| halt.reason.as_str()).collect();
     let detail = format!("no order goes out for {}{SEE_STATUS}", text.join(", "));
     Finding::of(text.is_empty(), text.len().to_string(), detail).quoting(Some(reasons.join("; ")))
 }
 
-fn intents_certain(scene: &Scene<'_>, facts: &Facts) -> Finding {
+fn intents_certain(scene: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     named(
         facts,
         |ticker| match &ticker.live {
-            Some((_, IntentState::Unknown, _)) => Some("Unknown".into()),
-            Some((_, IntentState::Stuck, _)) => Some("Stuck".into()),
-            Some((_, IntentState::Sent, at)) => {
-                let age = scene.now.since(*at);
+            Some(LiveIntent { state: IntentState::Unknown, .. }) => Some("Unknown".into()),
+            Some(LiveIntent { state: IntentState::Stuck, .. }) => Some("Stuck".into()),
+            Some(LiveIntent { state: IntentState::Sent, changed_at, .. }) => {
+                let age = scene.now.since(*changed_at);
                 (age > scene.limits.sent_age_max_ms).then(|| format!("Sent for {}", seconds(age)))
             }
             _ => None,
@@ -477,7 +477,7 @@ fn intents_certain(scene: &Scene<'_>, facts: &Facts) -> Finding {
 }
 
 /// The engine counts the time, for it knows the session; it tells a person at the same moment.
-fn exposure_hedged(scene: &Scene<'_>, facts: &Facts) -> Finding {
+fn exposure_hedged(scene: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     let why: Vec<String> = facts
         .tickers
         .iter()
@@ -495,7 +495,7 @@ fn exposure_hedged(scene: &Scene<'_>, facts: &Facts) -> Finding {
     .quoting(Some(why.join("; ")))
 }
 
-fn amounts_known(_: &Scene<'_>, facts: &Facts) -> Finding {
+fn amounts_known(_: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     let named: Vec<&str> = facts.pending.iter().map(|(whom, _)| whom.as_str()).collect();
     let why: Vec<String> = facts.pending.iter().map(|(whom, why)| format!("{whom}: {why}")).collect();
     let detail = format!(
@@ -505,12 +505,12 @@ fn amounts_known(_: &Scene<'_>, facts: &Facts) -> Finding {
     Finding::of(named.is_empty(), named.len().to_string(), detail).quoting(Some(why.join("; ")))
 }
 
-fn orders_finish(scene: &Scene<'_>, facts: &Facts) -> Finding {
+fn orders_finish(scene: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     named(
         facts,
         |ticker| match &ticker.live {
-            Some((_, IntentState::Working, at)) => {
-                let age = scene.now.since(*at);
+            Some(LiveIntent { state: IntentState::Working, changed_at, .. }) => {
+                let age = scene.now.since(*changed_at);
                 (age > scene.limits.working_age_max_ms).then(|| format!("for {}", seconds(age)))
             }
             _ => None,
@@ -520,7 +520,7 @@ fn orders_finish(scene: &Scene<'_>, facts: &Facts) -> Finding {
 }
 
 /// One check over all tickers: those with something to tell are named in the detail.
-fn named(facts: &Facts, tell: impl Fn(&TickerFacts) -> Option<String>, advice: &str) -> Finding {
+fn named(facts: &EngineSnapshot, tell: impl Fn(&TickerSnapshot) -> Option<String>, advice: &str) -> Finding {
     let told: Vec<String> = facts
         .tickers
         .iter()
@@ -530,7 +530,7 @@ fn named(facts: &Facts, tell: impl Fn(&TickerFacts) -> Option<String>, advice: &
     Finding::of(told.is_empty(), told.len().to_string(), detail)
 }
 
-fn dead_events(_: &Scene<'_>, facts: &Facts) -> Finding {
+fn dead_events(_: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     let dead = facts.dead_total;
     let detail = format!(
         "{dead} logs could not be understood and moved nothing: the log says each, and the ledger keeps them raw"

@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::chain::ChainFacts;
-use crate::engine::Facts;
+use crate::engine::EngineSnapshot;
 use crate::units::Millis;
 
 pub use http::{BODY_BYTES_MAX, CONNECTIONS_MAX, serve};
@@ -94,7 +94,7 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 #[derive(Debug, Clone)]
 pub struct Site {
     /// The engine's facts; none until the first.
-    pub facts: watch::Receiver<Option<Facts>>,
+    pub facts: watch::Receiver<Option<EngineSnapshot>>,
     /// The chain's facts.
     pub chain: watch::Receiver<ChainFacts>,
     /// The process's facts.

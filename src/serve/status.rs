@@ -1,6 +1,6 @@
 //! What the bot says of itself: one shape for `/readyz`, `bot status --json` and the screen of `bot status`.
 //!
-//! The names here are stable and are promised to scripts; the engine's own [`Facts`] may change beneath them. The
+//! The names here are stable and are promised to scripts; the engine's own [`EngineSnapshot`] may change beneath them. The
 //! report a stranger may see is made by [`StatusReport::redacted`]: no exposure, no order, no words of others.
 
 use std::fmt::{self, Write as _};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::health::{Check, Health, ProcessFacts, SEE_STATUS};
 use super::identity::{Identity, SessionStatus};
 use crate::chain::ChainFacts;
-use crate::engine::Facts;
+use crate::engine::EngineSnapshot;
 use crate::hedges::{HaltKind, IntentState};
 use crate::units::{BlockRef, IntentId, Millis, Shares, Symbol};
 
@@ -65,7 +65,7 @@ impl LoginStatus {
     }
 }
 
-/// [`Facts`] under their stable names.
+/// [`EngineSnapshot`] under their stable names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineStatus {
     /// When this was true: the engine's last step, or the ledger's last write.
@@ -138,25 +138,25 @@ pub struct HaltStatus {
     pub reason: Option<String>,
 }
 
-impl From<&Facts> for EngineStatus {
-    fn from(facts: &Facts) -> Self {
+impl From<&EngineSnapshot> for EngineStatus {
+    fn from(facts: &EngineSnapshot) -> Self {
         let tickers = facts.tickers.iter().map(|ticker| TickerStatus {
             symbol: ticker.symbol.clone(),
             exposure: Some(ticker.exposure),
-            live_intent: ticker.live.as_ref().map(|(id, state, changed_at)| LiveIntent {
-                intent_id: Some(id.clone()),
-                state: *state,
-                changed_at: Some(*changed_at),
+            live_intent: ticker.live.as_ref().map(|live| LiveIntent {
+                intent_id: Some(live.id.clone()),
+                state: live.state,
+                changed_at: Some(live.changed_at),
             }),
             unhedged_since: ticker.unhedged_since,
             overdue: ticker.overdue,
             waiting: ticker.waiting.clone(),
             remedy: ticker.remedy.clone(),
         });
-        let halts = facts.halts.iter().map(|(symbol, kind, reason)| HaltStatus {
-            symbol: symbol.clone(),
-            kind: *kind,
-            reason: Some(reason.clone()),
+        let halts = facts.halts.iter().map(|halt| HaltStatus {
+            symbol: halt.symbol.clone(),
+            kind: halt.kind,
+            reason: Some(halt.reason.clone()),
         });
         Self {
             at: Some(facts.at),
@@ -179,7 +179,7 @@ impl StatusReport {
     #[must_use]
     pub fn new(
         health: Health,
-        facts: Option<&Facts>,
+        facts: Option<&EngineSnapshot>,
         chain: &ChainFacts,
         process: &ProcessFacts,
         now: Millis,

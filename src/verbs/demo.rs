@@ -282,7 +282,7 @@ impl Director<'_> {
         let facts = self.published.facts();
         let facts = facts.borrow();
         facts.as_ref().is_some_and(|facts| {
-            let idle = |ticker: &crate::engine::TickerFacts| {
+            let idle = |ticker: &crate::engine::TickerSnapshot| {
                 ticker.live.is_none() && ticker.exposure.truncate_to(Shares::whole(1)).is_zero()
             };
             facts.cursor.is_some_and(|cursor| cursor.number >= tip) && facts.tickers.iter().all(idle)

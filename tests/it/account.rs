@@ -42,7 +42,7 @@ fn orders(world: &World) -> Vec<(Side, Shares, bool)> {
 }
 
 fn halts(world: &World) -> Vec<HaltKind> {
-    world.engine.facts().halts.into_iter().map(|(_, kind, _)| kind).collect()
+    world.engine.facts().halts.into_iter().map(|halt| halt.kind).collect()
 }
 
 fn waiting(world: &World) -> String {
@@ -185,7 +185,7 @@ fn a_first_backfill_on_real_money_waits_for_a_person_and_a_later_one_does_not() 
     deal(&mut world, Side::Sell, 3);
     pass(&mut world, 20_000);
     assert_eq!((orders(&world), halts(&world)), (vec![], vec![HaltKind::Backfill]));
-    let why = world.engine.facts().halts[0].2.clone();
+    let why = world.engine.facts().halts[0].reason.clone();
     assert!(why.contains("TSLA BUY 3") && why.contains("--accept-backfill"), "{why}");
     world.restart();
     pass(&mut world, 20_000);

@@ -4,7 +4,7 @@
 use crate::world;
 
 use counterfill::broker::{BrokerOrder, OrderStatus};
-use counterfill::engine::{Choice, Command, Effect, Engine, Input, Out};
+use counterfill::engine::{Choice, Command, Effect, Engine, Input, StepOutput};
 use counterfill::hedges::HaltKind;
 use counterfill::ledger::Write;
 use counterfill::units::{Millis, Shares, Side};
@@ -29,7 +29,7 @@ fn order(id: &str, entered_at: Millis) -> BrokerOrder {
     }
 }
 
-fn listed(engine: &mut Engine, seconds: i64, orders: &[BrokerOrder]) -> Out {
+fn listed(engine: &mut Engine, seconds: i64, orders: &[BrokerOrder]) -> StepOutput {
     let now = BORN.plus(seconds * 1_000);
     engine.step(now, [Input::List { begun_at: now, answer: Ok(orders.to_vec()) }]).unwrap()
 }
@@ -42,7 +42,7 @@ fn an_earlier_ledgers_orders_stay_ignored_and_a_second_instances_do_not() {
     listed(&mut engine, 1, std::slice::from_ref(&old));
     let halts = engine.facts().halts;
     assert!(
-        matches!(halts.as_slice(), [(None, HaltKind::EarlierOrders, why)] if why.contains("--ignore-orders"))
+        matches!(halts.as_slice(), [Halt { symbol: None, kind: HaltKind::EarlierOrders, reason }] if reason.contains("--ignore-orders"))
     );
     let command = Command::Resume {
         symbol: None,
@@ -65,7 +65,7 @@ fn an_earlier_ledgers_orders_stay_ignored_and_a_second_instances_do_not() {
         out.writes.iter().any(|write| matches!(write, Write::Intent(intent) if intent.adopted)),
         "{out:?}"
     );
-    assert!(matches!(engine.facts().halts.as_slice(), [(Some(_), HaltKind::Stuck, _)]));
+    assert!(matches!(engine.facts().halts.as_slice(), [Halt { symbol: Some(_), kind: HaltKind::Stuck, .. }]));
 }
 
 #[test]
@@ -77,7 +77,10 @@ fn an_earlier_ledgers_orders_are_adopted_also_where_our_clock_is_behind() {
     for seconds in [1, 61, 121] {
         listed(&mut engine, seconds, &old);
         let halts = engine.facts().halts;
-        assert!(matches!(halts.as_slice(), [(None, HaltKind::EarlierOrders, _)]), "{halts:?}");
+        assert!(
+            matches!(halts.as_slice(), [Halt { symbol: None, kind: HaltKind::EarlierOrders, .. }]),
+            "{halts:?}"
+        );
     }
     let command = Command::Resume {
         symbol: None,

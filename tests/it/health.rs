@@ -6,16 +6,24 @@ use std::collections::BTreeSet;
 use alloy::primitives::B256;
 use counterfill::broker::{Mend, Session};
 use counterfill::chain::{Backfill, ChainFacts};
-use counterfill::engine::{Facts, TickerFacts};
+use counterfill::engine::{EngineSnapshot, TickerSnapshot};
 use counterfill::hedges::{HaltKind, IntentState};
 use counterfill::serve::health::{CriticalFor, Health, Limits, ProcessFacts, health};
 use counterfill::units::{BlockRef, Millis, Shares};
 
 const NOW: Millis = Millis(1_700_000_000_000);
 
+fn halt(symbol: Option<&str>, kind: HaltKind, reason: &str) -> Halt {
+    Halt { symbol: symbol.map(|symbol| symbol.parse().unwrap()), kind, reason: reason.into() }
+}
+
+fn live(state: IntentState, age_ms: i64) -> LiveIntent {
+    LiveIntent { id: "cf-a-1".parse().unwrap(), state, changed_at: NOW.plus(-age_ms) }
+}
+
 #[derive(Clone)]
 struct World {
-    facts: Option<Facts>,
+    facts: Option<EngineSnapshot>,
     chain: ChainFacts,
     process: ProcessFacts,
     now: Millis,
@@ -24,7 +32,7 @@ struct World {
 impl World {
     /// All is well: an open position under way, one closed.
     fn good() -> Self {
-        let facts = Facts {
+        let facts = EngineSnapshot {
             at: NOW.plus(-400),
             deciding: true,
             waiting: vec![],
@@ -33,7 +41,7 @@ impl World {
             reversals_total: 1,
             dead_total: 0,
             tickers: vec![
-                TickerFacts {
+                TickerSnapshot {
                     symbol: "AAPL".parse().unwrap(),
                     exposure: "0.25".parse().unwrap(),
                     live: None,
@@ -42,10 +50,10 @@ impl World {
                     waiting: None,
                     remedy: None,
                 },
-                TickerFacts {
+                TickerSnapshot {
                     symbol: "TSLA".parse().unwrap(),
                     exposure: Shares::whole(2),
-                    live: Some(("cf-a-1".parse().unwrap(), IntentState::Working, NOW.plus(-3_000))),
+                    live: Some(live(IntentState::Working, 3_000)),
                     unhedged_since: None,
                     overdue: false,
                     waiting: None,
@@ -75,12 +83,12 @@ impl World {
         Self { facts: Some(facts), chain, process, now: NOW }
     }
 
-    fn facts(&mut self) -> &mut Facts {
+    fn facts(&mut self) -> &mut EngineSnapshot {
         self.facts.as_mut().unwrap()
     }
 
     fn live(&mut self, state: IntentState, age_ms: i64) {
-        self.facts().tickers[1].live = Some(("cf-a-1".parse().unwrap(), state, NOW.plus(-age_ms)));
+        self.facts().tickers[1].live = Some(live(state, age_ms));
     }
 
     /// A ticker is open for 75 s, and says why.
@@ -149,16 +157,8 @@ const BAD: &[(&str, Change, &str)] = &[
         "ends in 60 days: install",
     ),
     ("broker_gate", |w| disputed(w, Millis(1_861_938_000_000)), "no order may go"),
-    (
-        "halts",
-        |w| w.facts().halts = vec![(None, HaltKind::Operator, "lunch".into())],
-        "all tickers (operator)",
-    ),
-    (
-        "halts",
-        |w| w.facts().halts = vec![(Some("TSLA".parse().unwrap()), HaltKind::Rejects, "5".into())],
-        "TSLA (rejects)",
-    ),
+    ("halts", |w| w.facts().halts = vec![halt(None, HaltKind::Operator, "lunch")], "all tickers (operator)"),
+    ("halts", |w| w.facts().halts = vec![halt(Some("TSLA"), HaltKind::Rejects, "5")], "TSLA (rejects)"),
     ("intents_certain", |w| w.live(IntentState::Unknown, 0), "TSLA (Unknown)"),
     ("intents_certain", |w| w.live(IntentState::Stuck, 0), "TSLA (Stuck)"),
     ("intents_certain", |w| w.live(IntentState::Sent, 90_001), "Sent for 90.0 s"),
@@ -379,7 +379,7 @@ fn the_words_of_others_stand_in_quotes_only() {
     world.facts().gate = Some(words.into());
     world.facts().deciding = false;
     world.facts().waiting = vec![words.into()];
-    world.facts().halts = vec![(None, HaltKind::Operator, words.into())];
+    world.facts().halts = vec![halt(None, HaltKind::Operator, words)];
     let health = world.health();
     let quoted = health.checks.iter().filter(|check| check.quote.as_deref() == Some(words)).count();
     assert_eq!(quoted, 6);

@@ -118,8 +118,7 @@ fn an_order_that_came_into_being_though_it_was_refused_is_not_passed_over() {
         world.perform(None);
         world.desk.trade(world.now);
     }
-    let halts: Vec<_> =
-        world.engine.facts().halts.into_iter().map(|(symbol, kind, _)| (symbol, kind)).collect();
+    let halts: Vec<_> = world.engine.facts().halts.into_iter().map(|halt| (halt.symbol, halt.kind)).collect();
     assert_eq!(halts, [(Some(symbol(0)), HaltKind::Operator), (Some(symbol(0)), HaltKind::Stuck)]);
     let executed = world.desk.executed(&symbol(0));
     assert_eq!(world.shelf.executions.get(&symbol(0)).copied(), Some(executed), "what it traded is booked");
@@ -195,8 +194,7 @@ fn a_ledger_older_than_any_list_of_the_broker_stays_halted() {
     world.now = world.now.plus(60 * 86_400_000);
     world.restart();
     world.settle();
-    let halts: Vec<_> =
-        world.engine.facts().halts.into_iter().map(|(symbol, kind, _)| (symbol, kind)).collect();
+    let halts: Vec<_> = world.engine.facts().halts.into_iter().map(|halt| (halt.symbol, halt.kind)).collect();
     assert_eq!(halts, [(None, HaltKind::ForeignOrder)]);
     sold(&mut world, 0, 2);
     world.settle();
@@ -347,7 +345,8 @@ fn a_replay_counts_no_trade_that_a_person_ignored_or_has_yet_to_answer() {
 fn a_trade_that_a_fork_moves_while_it_is_counted_counts_where_it_stands() {
     let (mut world, before) = listed_later(false);
     let deal = PASSED_OVER;
-    let kinds = |world: &World| world.engine.facts().halts.into_iter().map(|halt| halt.1).collect::<Vec<_>>();
+    let kinds =
+        |world: &World| world.engine.facts().halts.into_iter().map(|halt| halt.kind).collect::<Vec<_>>();
     assert_eq!((kinds(&world), world.desk.posts.len()), (vec![HaltKind::Skipped], 0));
     // While the chain is read for it, it moves.
     world.chain.unwind(1);

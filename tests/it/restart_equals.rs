@@ -43,10 +43,10 @@ fn a_lifted_halt_begins_a_new_count_for_a_restart_too() {
         world.input(Input::Tick);
         world.perform(None);
     }
-    assert_eq!(world.engine.durable().halts.len(), 1, "five refusals halt");
-    assert_eq!(world.engine.durable().failures, vec![(world::symbol(0), 5)]);
+    assert_eq!(world.engine.restart_state().halts.len(), 1, "five refusals halt");
+    assert_eq!(world.engine.restart_state().failures, vec![(world::symbol(0), 5)]);
     world.resume_all();
-    assert_eq!(world.engine.durable().failures, vec![]);
+    assert_eq!(world.engine.restart_state().failures, vec![]);
     world.settle();
     world::verdict(&world);
 }

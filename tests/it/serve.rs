@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::B256;
 use counterfill::broker::{Placed, Session};
 use counterfill::chain::ChainFacts;
-use counterfill::engine::{Facts, TickerFacts};
+use counterfill::engine::{EngineSnapshot, TickerSnapshot};
 use counterfill::hedges::{Decision, HaltKind, IntentState};
 use counterfill::serve::control::{self, ControlCommand, ControlError, ControlRequest};
 use counterfill::serve::health::{Limits, ProcessFacts};
@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, watch};
 const NOW: Millis = Millis(1_700_000_000_000);
 const SECRET: &str = "account 4711";
 
-fn facts() -> Facts {
-    Facts {
+fn facts() -> EngineSnapshot {
+    EngineSnapshot {
         at: NOW.plus(-400),
         deciding: true,
         waiting: vec![],
@@ -34,10 +34,14 @@ fn facts() -> Facts {
         fills_total: 3,
         reversals_total: 1,
         dead_total: 0,
-        tickers: vec![TickerFacts {
+        tickers: vec![TickerSnapshot {
             symbol: "TSLA".parse().unwrap(),
             exposure: "-2.000000000000000001".parse().unwrap(),
-            live: Some(("cf-a-1".parse().unwrap(), IntentState::Working, NOW.plus(-3_000))),
+            live: Some(LiveIntent {
+                id: "cf-a-1".parse().unwrap(),
+                state: IntentState::Working,
+                changed_at: NOW.plus(-3_000),
+            }),
             unhedged_since: None,
             overdue: false,
             waiting: Some(SECRET.into()),
@@ -87,12 +91,12 @@ fn process_since(started_at: Millis) -> ProcessFacts {
 /// A served site and the ends that publish to it.
 struct Bot {
     address: SocketAddr,
-    facts: watch::Sender<Option<Facts>>,
+    facts: watch::Sender<Option<EngineSnapshot>>,
     chain: watch::Sender<ChainFacts>,
     process: watch::Sender<ProcessFacts>,
 }
 
-async fn bot_at(listen: &str, facts_now: Option<Facts>) -> Bot {
+async fn bot_at(listen: &str, facts_now: Option<EngineSnapshot>) -> Bot {
     let (facts, facts_seen) = watch::channel(facts_now);
     let (chain_sender, chain_seen) = watch::channel(chain());
     let (process, process_seen) = watch::channel(process_since(NOW.plus(-61_000)));
@@ -207,7 +211,7 @@ async fn strangers_see_no_exposure_no_order_and_no_words_of_others() {
     shut.gate = Some(SECRET.into());
     shut.waiting = vec![SECRET.into()];
     shut.deciding = false;
-    shut.halts = vec![(None, HaltKind::Operator, SECRET.into())];
+    shut.halts = vec![Halt { symbol: None, kind: HaltKind::Operator, reason: SECRET.into() }];
     let open = bot_at("0.0.0.0:0", Some(shut.clone())).await;
     let home = bot_at("127.0.0.1:0", Some(shut)).await;
     let evil = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n").into_bytes();
@@ -673,7 +677,7 @@ async fn a_long_path_works_too() {
 #[test]
 fn the_status_screen() {
     let mut facts = facts();
-    facts.tickers.push(TickerFacts {
+    facts.tickers.push(TickerSnapshot {
         symbol: "XOM".parse().unwrap(),
         exposure: Shares::whole(1),
         live: None,
@@ -683,7 +687,8 @@ fn the_status_screen() {
         remedy: Some("set ALLOW_SHORT=true".into()),
     });
     (facts.tickers[0].waiting, facts.tickers[0].remedy) = (None, None);
-    facts.halts = vec![(Some("XOM".parse().unwrap()), HaltKind::Rejects, "five in a row".into())];
+    let xom = Some("XOM".parse().unwrap());
+    facts.halts = vec![Halt { symbol: xom, kind: HaltKind::Rejects, reason: "five in a row".into() }];
     facts.gate = Some("rate pause until 12:00".into());
     let process = process_since(NOW.plus(-3_725_000));
     let chain = ChainFacts { error: Some("the node hung up".into()), ..chain() };

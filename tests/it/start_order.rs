@@ -72,7 +72,7 @@ fn a_new_ledger_over_an_old_book_starts_halted_also_after_a_crash_before_the_com
     world.perform(None);
     assert_eq!(posts(&world), 0);
     let halts = world.engine.facts().halts;
-    assert!(matches!(&halts[..], [(None, HaltKind::EarlierOrders, _)]), "{halts:?}");
+    assert!(matches!(&halts[..], [Halt { symbol: None, kind: HaltKind::EarlierOrders, .. }]), "{halts:?}");
     world.restart();
     world.perform(None);
     assert!(

@@ -259,6 +259,17 @@ impl HaltKind {
     }
 }
 
+/// A halt that is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    /// The ticker that it stops; none: all of them.
+    pub symbol: Option<Symbol>,
+    /// Which.
+    pub kind: HaltKind,
+    /// Why, in words.
+    pub reason: String,
+}
+
 impl HaltKind {
     /// What to type to lift a halt of this kind; the reason is the operator's.
     #[must_use]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::row;
-use crate::hedges::HaltKind;
+use crate::hedges::Halt;
 use crate::units::{Shares, Side, Symbol};
 
 /// The one number that this statement asks for.
@@ -14,14 +14,17 @@ pub(super) fn count(conn: &Connection, sql: &str) -> rusqlite::Result<u64> {
 }
 
 /// Halts in force: those whose last row raises them.
-pub(super) fn halts(conn: &Connection) -> rusqlite::Result<Vec<(Option<Symbol>, HaltKind, String)>> {
+pub(super) fn halts(conn: &Connection) -> rusqlite::Result<Vec<Halt>> {
     let sql = format!(
         "SELECT symbol, kind, reason FROM halts WHERE raised = 1 \
          AND halt IN (SELECT max(halt) FROM halts GROUP BY {ticker}, kind) ORDER BY halt",
         ticker = row::ticker("symbol"),
     );
     conn.prepare(&sql)?
-        .query_map([], |r| Ok((row::parsed_or_none(r, 0)?, row::parsed(r, 1)?, r.get(2)?)))?
+        .query_map([], |r| {
+            let (symbol, kind) = (row::parsed_or_none(r, 0)?, row::parsed(r, 1)?);
+            Ok(Halt { symbol, kind, reason: r.get(2)? })
+        })?
         .collect()
 }
 

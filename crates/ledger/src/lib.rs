@@ -29,7 +29,9 @@ use alloy::primitives::Address;
 use counterfill_core::{fills, hedges, ports, positions, units};
 
 pub use check::WholeCheck;
-pub use counterfill_core::ports::records::{FillState, Loaded, PassedOver, Recent, Source, Write};
+pub use counterfill_core::ports::records::{
+    FailedAttempts, FillState, Loaded, PassedOver, RecentFill, Source, Traded, Write,
+};
 pub use error::{Difference, LedgerError};
 pub use examine::{Examined, not_writable, suits};
 pub use file::migrations;

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use super::error::LedgerError;
 use super::held::{add, halts, sum};
 use super::open::Ledger;
-use super::{FillState, Loaded, PassedOver, Recent, row, sums};
+use super::{FailedAttempts, FillState, Loaded, PassedOver, RecentFill, Traded, row, sums};
 use crate::fills::{Listing, PendingFill, TokenFact, TokenKind};
 use crate::hedges::{Intent, Snapshot};
 use crate::ports::chain::ChainView;
@@ -193,7 +193,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
 
 /// Per ticker the newest fills that make up [`TRADED_SHARES_MAX`], ascending. Each ticker's are walked from the newest
 /// back, so that a swarm of dust fills can not push the real ones out.
-fn traded(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, Cash, Shares)>> {
+fn traded(conn: &Connection) -> rusqlite::Result<Vec<Traded>> {
     let mut newest = Vec::new();
     let mut next = conn.prepare("SELECT min(symbol) FROM fills WHERE symbol > ?1")?;
     let mut back =
@@ -219,7 +219,7 @@ fn traded(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, Cash, Shares)>> {
     for (_, symbol, cash, shares) in newest {
         if sums.get(&symbol).is_none_or(|sum| *sum < TRADED_SHARES_MAX) {
             add(&mut sums, &symbol, shares)?;
-            traded.push((symbol, cash, shares));
+            traded.push(Traded { symbol, cash, shares });
         }
     }
     traded.reverse();
@@ -309,7 +309,7 @@ fn baselines(conn: &Connection) -> rusqlite::Result<BTreeMap<Symbol, Shares>> {
 }
 
 /// Standing fills first seen in the last hour before the last write.
-fn recent(conn: &Connection, last_commit: Option<Millis>) -> rusqlite::Result<Vec<Recent>> {
+fn recent(conn: &Connection, last_commit: Option<Millis>) -> rusqlite::Result<Vec<RecentFill>> {
     let Some(last) = last_commit else { return Ok(Vec::new()) };
     // First entries are in the order of time, so the walk back from the newest fill is short; but for a clock that was
     // set back meanwhile, for which it goes on for another hour.
@@ -330,7 +330,13 @@ fn recent(conn: &Connection, last_commit: Option<Millis>) -> rusqlite::Result<Ve
         if seen >= since && r.get::<_, i64>(14)? == 1 {
             let fill = row::fill(r, 0)?;
             let at = fill.traded_at(seen);
-            recent.push((fill.id, fill.symbol, at, fill.cash, fill.shares));
+            recent.push(RecentFill {
+                id: fill.id,
+                symbol: fill.symbol,
+                at,
+                cash: fill.cash,
+                shares: fill.shares,
+            });
         }
     }
     recent.reverse();
@@ -394,7 +400,7 @@ pub(super) fn snapshot(r: &Row<'_>, at: usize) -> rusqlite::Result<Option<Snapsh
 /// Attempts that ended without an execution since the last one that had one, or since a person lifted the halt that
 /// they led to. What says something about us and
 /// not about the order (login, rate, a request that never left) and a day that ended are not counted.
-fn failures(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, u32, Millis)>> {
+fn failures(conn: &Connection) -> rusqlite::Result<Vec<FailedAttempts>> {
     // What comes after an attempt is looked for from that moment on, and is found soon where the ticker trades again.
     let sql = format!(
         "SELECT symbol, changed_at FROM intents i INDEXED BY intents_without_execution \
@@ -415,5 +421,6 @@ fn failures(conn: &Connection) -> rusqlite::Result<Vec<(Symbol, u32, Millis)>> {
         let ended = failures.entry(row::parsed(r, 0)?).or_default();
         *ended = (ended.0.saturating_add(1), Millis(r.get(1)?));
     }
-    Ok(failures.into_iter().map(|(symbol, (number, ended))| (symbol, number, ended)).collect())
+    let failed = |(symbol, (count, ended_at))| FailedAttempts { symbol, count, ended_at };
+    Ok(failures.into_iter().map(failed).collect())
 }

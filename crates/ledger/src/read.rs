@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use super::error::LedgerError;
 use super::{PassedOver, Stamp, connect, file, held, load, place, row, stamp, sums};
 use crate::fills::Listing;
-use crate::hedges::{HaltKind, IntentState, Unsettled};
+use crate::hedges::{Halt, HaltKind, IntentState, Unsettled};
 use crate::units::{BlockRef, Cash, IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
 
 /// Which rows are wanted; everything where nothing is said.
@@ -342,7 +342,7 @@ impl Reader {
             live: count("SELECT count(*) FROM intents WHERE live = 1")?,
             halts: held::halts(conn)?
                 .into_iter()
-                .map(|(symbol, kind, reason)| HaltRow { symbol, kind, reason })
+                .map(|Halt { symbol, kind, reason }| HaltRow { symbol, kind, reason })
                 .collect(),
             skipped_by: conn
                 .prepare(
@@ -397,8 +397,8 @@ fn positions(conn: &Connection) -> rusqlite::Result<Vec<PositionRow>> {
                 executions: of(&executions),
                 halts: halts
                     .iter()
-                    .filter(|(halted, ..)| halted.as_ref() == Some(symbol))
-                    .map(|(_, kind, _)| *kind)
+                    .filter(|halt| halt.symbol.as_ref() == Some(symbol))
+                    .map(|halt| halt.kind)
                     .collect(),
             })
         })

@@ -429,7 +429,7 @@ impl World {
             let held = || ticker_of(&ticker.symbol).map_or(0, |ticker| self.broker.book().held(ticker));
             match &ticker.live {
                 None => left.abs() < venue.left_max() || venue.lacks_shares(left, held()),
-                Some((_, state, _)) => *state == IntentState::Planned && venue.lacks_shares(left, held()),
+                Some(live) => live.state == IntentState::Planned && venue.lacks_shares(left, held()),
             }
         });
         let swept = facts.cursor.is_some_and(|cursor| cursor.number + 1 >= tip.number);

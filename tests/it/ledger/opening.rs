@@ -319,10 +319,12 @@ fn the_first_ledgers_are_migrated_with_every_row_they_hold() {
     drop(raw);
     let ledger = place.open();
     let loaded = ledger.load().unwrap();
-    assert_eq!(loaded.halts, vec![(None, HaltKind::ForeignOrder, "old".to_owned())]);
+    let old = Halt { symbol: None, kind: HaltKind::ForeignOrder, reason: "old".to_owned() };
+    assert_eq!(loaded.halts, [old]);
     assert_eq!((loaded.begun, loaded.tag, loaded.compared_at), (false, None, Some(Millis(6))));
     // What the prose of older rows said counts as it did.
-    assert_eq!(loaded.failures, vec![("AAPL".parse().unwrap(), 2, Millis(4))]);
+    let failed = FailedAttempts { symbol: "AAPL".parse().unwrap(), count: 2, ended_at: Millis(4) };
+    assert_eq!(loaded.failures, [failed]);
     drop(ledger);
     let raw = place.raw();
     let rows: i64 = raw.query_row("SELECT count(*) FROM halts", [], |r| r.get(0)).unwrap();
@@ -437,8 +439,9 @@ fn a_ledger_with_another_spelling_of_a_class_share_goes_on() {
     let mut ledger = place.open();
     let loaded = ledger.load().unwrap();
     assert_eq!(loaded.fill_sums, [(symbol("BRK.B"), Shares::whole(2))]);
-    assert_eq!(loaded.failures, [(symbol("BRK.B"), 1, at(3))]);
-    assert_eq!(loaded.halts, [(brk.clone(), kind, "rejected".to_owned())]);
+    let failed = FailedAttempts { symbol: symbol("BRK.B"), count: 1, ended_at: at(3) };
+    assert_eq!(loaded.failures, [failed]);
+    assert_eq!(loaded.halts, [Halt { symbol: brk.clone(), kind, reason: "rejected".to_owned() }]);
     let lift = Write::Lift { symbol: brk.clone(), kind, reason: lifted.0, who: lifted.1 };
     let mut writes = vec![lift, step(&mut sold, IntentState::Working, 5, "read")];
     writes.extend(counting(&fill(2, "BRK.B", Side::Buy, "3", "900")));

@@ -3,7 +3,7 @@
 use std::io;
 
 use counterfill::chain::ChainFacts;
-use counterfill::engine::{Facts, TickerFacts};
+use counterfill::engine::{EngineSnapshot, TickerSnapshot};
 use counterfill::hedges::{HaltKind, Intent, IntentState};
 use counterfill::ledger::{Filter, Reader, Write};
 use counterfill::report::{self, Form};
@@ -237,7 +237,7 @@ fn status_has_one_shape_with_and_without_a_bot() {
     let reader = Reader::open(&place.path()).unwrap();
     let at_rest: Value =
         serde_json::from_str(&text(|out| report::status(&reader, Form::Json, at(9), out))).unwrap();
-    let facts = Facts {
+    let facts = EngineSnapshot {
         at: at(8),
         deciding: true,
         waiting: vec![],
@@ -245,10 +245,14 @@ fn status_has_one_shape_with_and_without_a_bot() {
         fills_total: 3,
         reversals_total: 1,
         dead_total: 1,
-        tickers: vec![TickerFacts {
+        tickers: vec![TickerSnapshot {
             symbol: symbol("AAPL"),
             exposure: Shares::whole(1),
-            live: Some(("cf-a-1".parse().unwrap(), IntentState::Working, at(7))),
+            live: Some(LiveIntent {
+                id: "cf-a-1".parse().unwrap(),
+                state: IntentState::Working,
+                changed_at: at(7),
+            }),
             unhedged_since: None,
             overdue: false,
             waiting: None,

@@ -649,21 +649,33 @@ impl Shelf {
                 .fills
                 .values()
                 .filter(|state| state.standing)
-                .map(|FillState { fill, .. }| {
-                    (fill.id, fill.symbol.clone(), self.seen[&fill.id], fill.cash, fill.shares)
+                .map(|FillState { fill, .. }| RecentFill {
+                    id: fill.id,
+                    symbol: fill.symbol.clone(),
+                    at: self.seen[&fill.id],
+                    cash: fill.cash,
+                    shares: fill.shares,
                 })
                 .collect(),
             traded: self
                 .fills
                 .values()
-                .map(|state| (state.fill.symbol.clone(), state.fill.cash, state.fill.shares))
+                .map(|FillState { fill, .. }| Traded {
+                    symbol: fill.symbol.clone(),
+                    cash: fill.cash,
+                    shares: fill.shares,
+                })
                 .collect(),
             intents: self.intents.values().cloned().collect(),
             failures: vec![],
             halts: self
                 .halts
                 .iter()
-                .map(|((symbol, kind), why)| (symbol.clone(), *kind, why.clone()))
+                .map(|((symbol, kind), why)| Halt {
+                    symbol: symbol.clone(),
+                    kind: *kind,
+                    reason: why.clone(),
+                })
                 .collect(),
             fills_total: 0,
             reversals_total: 0,
@@ -749,8 +761,8 @@ impl World {
                         ledger.load().unwrap(),
                     );
                     assert_eq!(
-                        again.durable(),
-                        self.engine.durable(),
+                        again.restart_state(),
+                        self.engine.restart_state(),
                         "a restart knows what the process knew"
                     );
                 }
@@ -869,13 +881,13 @@ impl World {
 
     /// What only a person may lift, a person lifts. Who is told that an order may be ours by its tag sets `APP_TAG` first.
     pub fn resume_all(&mut self) {
-        let asked = self.engine.facts().halts.iter().any(|(_, _, why)| why.contains("set APP_TAG=ours"));
+        let asked = self.engine.facts().halts.iter().any(|halt| halt.reason.contains("set APP_TAG=ours"));
         if asked && !self.terms.tag_known {
             self.terms.tag_known = true;
             self.restart();
             self.settle();
         }
-        for (symbol, kind, _) in self.engine.facts().halts {
+        for Halt { symbol, kind, .. } in self.engine.facts().halts {
             let (reason, who) = ("tested".to_owned(), "operator".to_owned());
             let choice = kind.choices().last().copied();
             self.input(Input::Command(Command::Resume { symbol, kind, choice, reason, who }, 0));

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use counterfill::chain::ChainConfig;
-use counterfill::engine::{Facts, TickerFacts};
+use counterfill::engine::{EngineSnapshot, TickerSnapshot};
 use counterfill::hedges::Limits;
 use counterfill::ledger::Claim;
 use counterfill::run::{Exit, Parts, Published, run};
@@ -25,7 +25,7 @@ use crate::until::until;
 
 pub struct Bot {
     stop: watch::Sender<bool>,
-    facts: watch::Receiver<Option<Facts>>,
+    facts: watch::Receiver<Option<EngineSnapshot>>,
     thread: Option<JoinHandle<Exit>>,
 }
 
@@ -107,7 +107,7 @@ impl Bot {
     }
 
     /// Waits until what it publishes is as wanted.
-    pub fn until(&self, what: &str, mut holds: impl FnMut(&Facts) -> bool) {
+    pub fn until(&self, what: &str, mut holds: impl FnMut(&EngineSnapshot) -> bool) {
         let tell = || format!("{:#?}", *self.facts.borrow());
         until(what, tell, || {
             let ended = self.thread.as_ref().is_some_and(JoinHandle::is_finished);
@@ -122,7 +122,7 @@ impl Bot {
     }
 
     /// The ticker's own facts are as wanted.
-    pub fn until_ticker(&self, ticker: &str, what: &str, holds: impl Fn(&TickerFacts) -> bool) {
+    pub fn until_ticker(&self, ticker: &str, what: &str, holds: impl Fn(&TickerSnapshot) -> bool) {
         self.until(&format!("{ticker} {what}"), |facts| {
             facts.tickers.iter().any(|facts| facts.symbol.as_str() == ticker && holds(facts))
         });

@@ -199,7 +199,7 @@ pub fn play(case: Case) -> [Cell; POINTS.len()] {
     bot.until("rest", |facts| {
         let tip = world.node.chain(SimChain::tip);
         let lot = bot_lot();
-        let rests = |ticker: &counterfill::engine::TickerFacts| {
+        let rests = |ticker: &counterfill::engine::TickerSnapshot| {
             ticker.live.is_none() && ticker.exposure.truncate_to(lot).is_zero()
         };
         facts.cursor == Some(tip) && facts.tickers.len() == SHARES.len() && facts.tickers.iter().all(rests)
@@ -303,7 +303,7 @@ impl World {
         self.node.mine(txs.clone());
         self.node.mine_empty(case.depth - 1);
         let is = |state: IntentState| {
-            move |ticker: &counterfill::engine::TickerFacts| {
+            move |ticker: &counterfill::engine::TickerSnapshot| {
                 ticker.live.as_ref().is_some_and(|(_, live, _)| *live == state)
             }
         };

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Out;
+use super::StepOutput;
 use crate::ports::records::Write;
 use crate::units::{Millis, Shares, Symbol};
 
@@ -169,7 +169,7 @@ impl Account {
         change: Shares,
         reason: &str,
         who: &str,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Option<()> {
         let after = self.baseline(symbol).unwrap_or_default().checked_add(change)?;
         self.baselines.insert(symbol.clone(), after);

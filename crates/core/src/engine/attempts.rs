@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::poller::{Pause, doubled};
+use crate::ports::records::FailedAttempts;
 use crate::units::{Millis, Symbol};
 
 /// First pause after an attempt without an execution, doubling to [`PAUSE_MS_MAX`].
@@ -33,10 +34,10 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Per ticker: attempts that ended without an execution since the last one that had one, and when the last ended.
-    pub(super) fn new(loaded: Vec<(Symbol, u32, Millis)>) -> Self {
-        let failures = loaded.into_iter().map(|(symbol, count, ended)| {
-            (symbol, Failures { count, pause: Pause { since: ended, ms: pause_ms(count) } })
+    /// From what the ledger holds.
+    pub(super) fn new(loaded: Vec<FailedAttempts>) -> Self {
+        let failures = loaded.into_iter().map(|FailedAttempts { symbol, count, ended_at }| {
+            (symbol, Failures { count, pause: Pause { since: ended_at, ms: pause_ms(count) } })
         });
         Self { failures: failures.collect(), rests: BTreeMap::new() }
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::B256;
 
-use super::{Effect, Engine, Out, Stop};
+use super::{Effect, Engine, StepOutput, Stop};
 use crate::fills::{Event, Fill, Skipped};
 use crate::hedges::HaltKind;
 use crate::ports::chain::Push;
@@ -61,7 +61,7 @@ impl Backlog {
     }
 
     /// Whether the fill is a trade that was passed over: then it is noted where the chain has it now, and no fill.
-    pub(super) fn holds(&mut self, fill: &Fill, out: &mut Out) -> bool {
+    pub(super) fn holds(&mut self, fill: &Fill, out: &mut StepOutput) -> bool {
         if self.trades.is_empty() {
             return false;
         }
@@ -106,7 +106,7 @@ impl Backlog {
 
 impl Engine {
     /// Halts each ticker that has such trades, before anything is decided.
-    pub(super) fn ask_about_skipped(&mut self, out: &mut Out) {
+    pub(super) fn ask_about_skipped(&mut self, out: &mut StepOutput) {
         let halts = &self.halts;
         let unasked = self.backlog.open.iter().filter(|symbol| !halts.has(Some(symbol), HaltKind::Skipped));
         for symbol in unasked.cloned().collect::<Vec<_>>() {
@@ -126,7 +126,7 @@ impl Engine {
         symbol: &Symbol,
         reason: &str,
         who: &str,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> usize {
         let ids = self.backlog.unanswered(symbol);
         answer(&ids, false, reason, who, out);
@@ -142,7 +142,7 @@ impl Engine {
         asked: &BTreeSet<FillId>,
         (push, known): (Push, Vec<FillState>),
         (reason, who): (String, String),
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<Result<String, String>, Stop> {
         if let Err(why) = self.may_resume(Some(symbol), HaltKind::Skipped) {
             return Ok(Err(why));
@@ -213,7 +213,7 @@ impl Engine {
     }
 }
 
-fn answer(ids: &BTreeSet<FillId>, counted: bool, reason: &str, who: &str, out: &mut Out) {
+fn answer(ids: &BTreeSet<FillId>, counted: bool, reason: &str, who: &str, out: &mut StepOutput) {
     out.writes.extend(ids.iter().map(|id| Write::Answered {
         id: *id,
         counted,

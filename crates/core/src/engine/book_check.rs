@@ -5,7 +5,7 @@
 
 use super::broker_book::LIST_BACK_MS_MAX;
 use super::broker_link::{CLOCKS_MS_MAX, Read};
-use super::{Effect, Engine, Out, Stop};
+use super::{Effect, Engine, StepOutput, Stop};
 use crate::hedges::{HaltKind, Intent, IntentState, OrderEvent};
 use crate::ports::broker::{BrokerOrder, OrderStatus, ReadError};
 use crate::ports::records::Write;
@@ -22,7 +22,7 @@ impl Engine {
         &mut self,
         begun_at: Millis,
         answer: Result<Vec<BrokerOrder>, ReadError>,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let number = self.link.list.answered();
         let Some(orders) = self.link.heard(Read::List, number, answer) else { return Ok(()) };
@@ -96,7 +96,7 @@ impl Engine {
     }
 
     /// A new ledger before a book that is not: whose are those orders?
-    fn ask_about_earlier(&mut self, orders: u32, out: &mut Out) {
+    fn ask_about_earlier(&mut self, orders: u32, out: &mut StepOutput) {
         let whose = match self.book.tag() {
             Some(_) => "of an earlier one",
             None => "that may be an earlier one's (APP_TAG is not known yet)",
@@ -110,7 +110,7 @@ impl Engine {
     }
 
     /// A ledger that knows the broker's orders only up to a moment that no list reaches back to.
-    fn halt_if_too_old(&mut self, out: &mut Out) {
+    fn halt_if_too_old(&mut self, out: &mut StepOutput) {
         let oldest = self.now.plus(-LIST_BACK_MS_MAX);
         let Some(known) = self.book.compared_at().filter(|known| *known < oldest) else { return };
         let why = format!(
@@ -171,7 +171,11 @@ impl Engine {
 
     /// A person says that the orders of an earlier ledger are this one's (`protocol.md` 5.2). What they executed before
     /// this ledger's birth is in the position it was born with, and is taken off it.
-    pub(super) fn adopt_earlier(&mut self, who: &str, out: &mut Out) -> Result<Result<u32, String>, Stop> {
+    pub(super) fn adopt_earlier(
+        &mut self,
+        who: &str,
+        out: &mut StepOutput,
+    ) -> Result<Result<u32, String>, Stop> {
         if self.book.tag().is_none() {
             return Ok(Err("nobody can tell which orders are ours before APP_TAG is set".into()));
         }
@@ -203,7 +207,7 @@ impl Engine {
 
     /// Outside the start, an order of ours that nobody knows must be seen by two lists asked for after its ticker's last
     /// transition before it counts as another instance's (`protocol.md` 3.6). By their numbers: a clock may be set.
-    fn stranger(&mut self, order: &BrokerOrder, number: u64, out: &mut Out) -> Result<(), Stop> {
+    fn stranger(&mut self, order: &BrokerOrder, number: u64, out: &mut StepOutput) -> Result<(), Stop> {
         let moved = self.account.moved_after(&order.symbol);
         let since_then = |number: u64| moved.is_none_or(|moved| number > moved);
         if !since_then(number) {
@@ -234,7 +238,7 @@ impl Engine {
         order: &BrokerOrder,
         state: IntentState,
         why: &str,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let intent = Intent {
             snapshot: None,

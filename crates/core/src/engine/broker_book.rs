@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Out;
+use super::StepOutput;
 use crate::ports::broker::BrokerOrder;
 use crate::ports::records::Write;
 use crate::units::{IntentId, Millis, OrderId, Symbol};
@@ -92,7 +92,7 @@ impl BrokerBook {
     }
 
     /// The first order of ours that was read carries this.
-    pub(super) fn learn_tag(&mut self, found: String, out: &mut Out) {
+    pub(super) fn learn_tag(&mut self, found: String, out: &mut StepOutput) {
         out.writes.push(Write::Tag(found.clone()));
         self.learnt_tag = Some(found);
         self.changed = true;
@@ -120,7 +120,7 @@ impl BrokerBook {
     }
 
     /// The book is compared as it was at that moment; at a start that is a row.
-    pub(super) fn note_compared(&mut self, at: Millis, out: &mut Out) {
+    pub(super) fn note_compared(&mut self, at: Millis, out: &mut StepOutput) {
         if !self.compared {
             self.first_compared_at.get_or_insert(at);
             out.writes.push(Write::Compared(at));

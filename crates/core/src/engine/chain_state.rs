@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256};
 
-use super::{Out, Stop};
+use super::{StepOutput, Stop};
 use crate::fills::{DeadEvent, TokenFact};
 use crate::ports::chain::{ChainView, WINDOW_BLOCKS_MAX};
 use crate::ports::records::Write;
@@ -135,7 +135,7 @@ impl ChainState {
         base: BlockRef,
         target: BlockRef,
         canonical: BTreeMap<u64, B256>,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> u64 {
         self.window.retain(|block| block.number < base.number);
         self.window.push(base);
@@ -165,7 +165,7 @@ impl ChainState {
     }
 
     /// Keeps what tokens are. What one means never changes in a ledger, but from a stranger's to a listed share.
-    pub(super) fn learn(&mut self, tokens: Vec<TokenFact>, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn learn(&mut self, tokens: Vec<TokenFact>, out: &mut StepOutput) -> Result<(), Stop> {
         for fact in tokens {
             match self.tokens.get(&fact.address) {
                 Some(known) if *known == fact => continue,

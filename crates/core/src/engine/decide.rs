@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::attempts::pause_ms;
 use super::broker_link::Read;
 use super::wait::Wait;
-use super::{Effect, Engine, Out, Resend, Stop};
+use super::{Effect, Engine, Resend, StepOutput, Stop};
 use crate::hedges::{HaltKind, Intent, IntentState, OrderEvent};
 use crate::ports::records::Write;
 use crate::units::{IntentId, Millis, Price, Shares, Side, Symbol};
@@ -38,7 +38,7 @@ impl Engine {
     }
 
     /// Looks at the tickers of the agenda, and while an order may leave at every plan.
-    pub(super) fn decide(&mut self, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn decide(&mut self, out: &mut StepOutput) -> Result<(), Stop> {
         if !self.not_deciding().is_empty() {
             self.waits.clear();
             self.agenda.put_off();
@@ -59,7 +59,7 @@ impl Engine {
 
     /// Those first whose plan has waited longest: what is scarce (the one call on its way, the orders of a minute) must not
     /// always go to the first of the alphabet.
-    fn decide_tickers(&mut self, out: &mut Out) -> Result<(), Stop> {
+    fn decide_tickers(&mut self, out: &mut StepOutput) -> Result<(), Stop> {
         let look = self.tickers_to_decide();
         let mut queue: Vec<(Millis, Symbol)> =
             look.iter().map(|symbol| (self.waits_since(symbol), symbol.clone())).collect();
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// The first backfill on real money is a person's to look at before it is hedged (`protocol.md` 5.3).
-    fn begin(&mut self, out: &mut Out) {
+    fn begin(&mut self, out: &mut StepOutput) {
         if self.begun || !self.policy.live {
             return;
         }
@@ -145,7 +145,7 @@ impl Engine {
 
     /// `protocol.md` 3.5: at a broker with client order ids, an intent it does not have goes out again
     /// under the same name, unchanged; if the first send arrives after all, one of the two is refused as a duplicate.
-    fn send_again(&mut self, out: &mut Out) -> Result<(), Stop> {
+    fn send_again(&mut self, out: &mut StepOutput) -> Result<(), Stop> {
         let closed = self.orders.in_flight().is_some() || self.link.gate_closed(self.now).is_some();
         if !self.policy.profile.client_ids || closed {
             return Ok(());
@@ -172,7 +172,7 @@ impl Engine {
         self.send(&id, &OrderEvent::SentAgain, None, false, out)
     }
 
-    fn decide_ticker(&mut self, symbol: &Symbol, out: &mut Out) -> Result<(), Stop> {
+    fn decide_ticker(&mut self, symbol: &Symbol, out: &mut StepOutput) -> Result<(), Stop> {
         let Some(position) = self.exposure.get(symbol).copied() else { return Ok(()) };
         self.waits.look(symbol);
         let want = self.wanted(symbol, &position);
@@ -243,7 +243,7 @@ impl Engine {
         side: Side,
         shares: Shares,
         reference: Option<Price>,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(Shares, bool), Option<Wait>> {
         if self.orders.in_flight().is_some() || self.link.gate_closed(self.now).is_some() {
             return Err(None);
@@ -280,7 +280,7 @@ impl Engine {
         quantity: Shares,
         reference: Option<Price>,
         state: IntentState,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<IntentId, Stop> {
         let id = self.orders.next_id()?;
         let snapshot = (state == IntentState::Sent).then(|| self.snapshot(symbol, side));
@@ -316,7 +316,7 @@ impl Engine {
         event: &OrderEvent,
         quantity: Option<Shares>,
         short: bool,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let now = self.now;
         let snapshot = self.orders.get(id).map(|intent| self.snapshot(&intent.symbol, intent.side));
@@ -328,7 +328,7 @@ impl Engine {
         self.launch(id, short, out)
     }
 
-    fn launch(&mut self, id: &IntentId, short: bool, out: &mut Out) -> Result<(), Stop> {
+    fn launch(&mut self, id: &IntentId, short: bool, out: &mut StepOutput) -> Result<(), Stop> {
         let Some(intent) = self.orders.get(id) else {
             return Err(Stop::Bug(format!("no intent {id} to send")));
         };

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy::primitives::B256;
 
 use super::chain_state::ChainState;
-use super::{Effect, Out};
+use super::{Effect, StepOutput};
 use crate::ports::chain::Sweep;
 use crate::ports::records::Write;
 use crate::units::{BlockRef, LogId};
@@ -44,7 +44,7 @@ impl Evidence {
     }
 
     /// Keeps the place of a pushed log, unless the sweep has told of it or will never come to it.
-    pub(super) fn keep(&mut self, log: LogId, chain: &ChainState, out: &mut Out) {
+    pub(super) fn keep(&mut self, log: LogId, chain: &ChainState, out: &mut StepOutput) {
         out.effects.push(Effect::Sweep);
         if self.pushed.contains(&log) || self.was_told(log, chain) || !is_in_reach(log, chain) {
             return;
@@ -112,7 +112,7 @@ impl Evidence {
 
     /// Lets go of what a sweep settled, and of what is out of any sweep's reach, at or below `floor`. The window is the one
     /// after that sweep.
-    pub(super) fn let_go(&mut self, settled: &[LogId], floor: u64, chain: &ChainState, out: &mut Out) {
+    pub(super) fn let_go(&mut self, settled: &[LogId], floor: u64, chain: &ChainState, out: &mut StepOutput) {
         let heights: BTreeMap<u64, B256> =
             chain.window().iter().map(|block| (block.number, block.hash)).collect();
         self.told.extend(settled.iter().filter_map(|log| Some((*log, *heights.get(&log.block.number)?))));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Stop;
 use crate::fills::Fill;
-use crate::ports::records::Loaded;
+use crate::ports::records::{Loaded, Traded};
 use crate::positions::Position;
 use crate::units::{Shares, Symbol};
 
@@ -35,7 +35,7 @@ impl Exposure {
         for symbol in loaded.pending.iter().filter_map(|pending| pending.symbol.clone()) {
             positions.entry(symbol).or_default();
         }
-        for (symbol, cash, shares) in std::mem::take(&mut loaded.traded) {
+        for Traded { symbol, cash, shares } in std::mem::take(&mut loaded.traded) {
             positions.entry(symbol).or_default().traded(cash, shares);
         }
         for symbol in exposure.positions.keys().cloned().collect::<Vec<_>>() {

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Effect, Out};
-use crate::hedges::HaltKind;
+use super::{Effect, StepOutput};
+use crate::hedges::{Halt, HaltKind};
 use crate::ports::records::Write;
 use crate::units::Symbol;
 
@@ -22,8 +22,8 @@ pub(super) fn scope(symbol: Option<&Symbol>) -> String {
 }
 
 impl Halts {
-    pub(super) fn new(loaded: Vec<(Option<Symbol>, HaltKind, String)>) -> Self {
-        let in_force = loaded.into_iter().map(|(symbol, kind, why)| ((symbol, kind), why)).collect();
+    pub(super) fn new(loaded: Vec<Halt>) -> Self {
+        let in_force = loaded.into_iter().map(|halt| ((halt.symbol, halt.kind), halt.reason)).collect();
         Self { in_force, changed: true }
     }
 
@@ -40,6 +40,16 @@ impl Halts {
     /// Every halt: whom it stops, its kind, its reason. Those of all tickers come first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Option<&Symbol>, HaltKind, &str)> {
         self.in_force.iter().map(|((symbol, kind), why)| (symbol.as_ref(), *kind, why.as_str()))
+    }
+
+    /// The same, to be told.
+    pub(super) fn told(&self) -> Vec<Halt> {
+        let told = self.iter().map(|(symbol, kind, reason)| Halt {
+            symbol: symbol.cloned(),
+            kind,
+            reason: reason.to_owned(),
+        });
+        told.collect()
     }
 
     /// The halt that stops a ticker, one of all tickers before its own.
@@ -63,7 +73,7 @@ impl Halts {
         kind: HaltKind,
         reason: String,
         who: String,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) {
         if self.has(symbol.as_ref(), kind) {
             return;
@@ -81,7 +91,7 @@ impl Halts {
         kind: HaltKind,
         reason: String,
         who: String,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) {
         if self.in_force.remove(&(symbol.clone(), kind)).is_some() {
             let whom = scope(symbol.as_ref());
@@ -105,7 +115,11 @@ mod tests {
     #[test]
     fn the_halt_of_a_ticker_is_the_first_that_a_walk_finds() {
         let [aapl, tsla, zm]: [Symbol; 3] = ["AAPL", "TSLA", "ZM"].map(|text| text.parse().unwrap());
-        let row = |symbol: Option<&Symbol>, kind: HaltKind| (symbol.cloned(), kind, kind.as_str().to_owned());
+        let row = |symbol: Option<&Symbol>, kind: HaltKind| Halt {
+            symbol: symbol.cloned(),
+            kind,
+            reason: kind.as_str().to_owned(),
+        };
         let own = [
             row(Some(&tsla), HaltKind::Price),
             row(Some(&tsla), HaltKind::Stuck),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::fill_book::Reversed;
-use super::{Effect, Engine, Out, Stop};
+use super::{Effect, Engine, StepOutput, Stop};
 use crate::fills::{Event, Fill};
 use crate::ports::chain::{Push, Sweep};
 use crate::ports::records::{FillState, Source, Write};
@@ -11,7 +11,7 @@ use crate::units::{FillId, LogId};
 
 impl Engine {
     /// A push is folded above the cursor, or at a height whose hash the window knows; everything else rings the bell.
-    pub(super) fn push(&mut self, push: Push, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn push(&mut self, push: Push, out: &mut StepOutput) -> Result<(), Stop> {
         self.chain.learn(push.tokens, out)?;
         for log in push.evidence {
             self.evidence.keep(log, &self.chain, out);
@@ -47,7 +47,7 @@ impl Engine {
         push: Push,
         known: Vec<FillState>,
         reply: u64,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let orphan = |event: &Event| match event {
             Event::Fill(fill) => self.chain.is_orphan(fill.block_number, fill.id),
@@ -122,7 +122,7 @@ impl Engine {
 
     /// The only thing that moves the cursor. A sweep that does not fit what is known now (a push came in between, or
     /// it was planned on an older view) is dropped whole and read again; the view says that one was.
-    pub(super) fn sweep(&mut self, sweep: Sweep, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn sweep(&mut self, sweep: Sweep, out: &mut StepOutput) -> Result<(), Stop> {
         if !self.fits(&sweep)? {
             self.chain.drop_sweep();
             out.effects.push(Effect::Sweep);
@@ -217,7 +217,7 @@ impl Engine {
         }))
     }
 
-    pub(super) fn swept(&mut self, fill: Fill, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn swept(&mut self, fill: Fill, out: &mut StepOutput) -> Result<(), Stop> {
         let Some(known) = self.fills.get(fill.id) else {
             if self.backlog.holds(&fill, out) {
                 return Ok(());
@@ -243,7 +243,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn enter(&mut self, fill: Fill, source: Source, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn enter(&mut self, fill: Fill, source: Source, out: &mut StepOutput) -> Result<(), Stop> {
         let id = fill.id;
         self.exposure.traded(&fill);
         self.note_traded(&fill);
@@ -253,14 +253,14 @@ impl Engine {
         if self.policy.confirmations == 0 { self.count(id, out) } else { self.count_confirmed(out) }
     }
 
-    fn count(&mut self, id: FillId, out: &mut Out) -> Result<(), Stop> {
+    fn count(&mut self, id: FillId, out: &mut StepOutput) -> Result<(), Stop> {
         let Some((n, moved)) = self.fills.count(id) else { return Ok(()) };
         out.writes.push(Write::Count { id, n });
         self.exposure.move_fills(&moved.symbol, moved.shares)
     }
 
     /// With `CONFIRMATIONS` an entry counts once it was swept (it is at or below the cursor, and stands) deep enough.
-    fn count_confirmed(&mut self, out: &mut Out) -> Result<(), Stop> {
+    fn count_confirmed(&mut self, out: &mut StepOutput) -> Result<(), Stop> {
         let deep =
             self.chain.cursor().and_then(|cursor| cursor.number.checked_sub(self.policy.confirmations));
         let Some(deep) = deep else { return Ok(()) };
@@ -268,7 +268,7 @@ impl Engine {
     }
 
     /// A fill that left the chain is followed by its opposite; one that had not counted moves nothing.
-    fn reverse(&mut self, id: FillId, out: &mut Out) -> Result<(), Stop> {
+    fn reverse(&mut self, id: FillId, out: &mut StepOutput) -> Result<(), Stop> {
         #[cfg(feature = "mutants")]
         if crate::mutants::is(crate::mutants::Sabotage::DropReversal) {
             return Ok(());

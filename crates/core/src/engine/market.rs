@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::broker_link::Read;
 use super::sums::{Entry, Within};
-use super::{Engine, Out};
+use super::{Engine, StepOutput};
 use crate::fills::Fill;
 use crate::hedges::HaltKind;
 use crate::ports::broker::{Quote, ReadError};
-use crate::ports::records::Recent;
+use crate::ports::records::RecentFill;
 use crate::units::{Cash, FillId, Millis, Price, Shares, Side, Symbol};
 
 /// A quote older than this says nothing.
@@ -44,9 +44,9 @@ pub(super) struct Market {
 
 impl Market {
     /// From the ledger's fills of the last hour.
-    pub(super) fn new(recent: Vec<Recent>) -> Self {
+    pub(super) fn new(recent: Vec<RecentFill>) -> Self {
         let mut market = Self::default();
-        for (id, symbol, at, cash, shares) in recent {
+        for RecentFill { id, symbol, at, cash, shares } in recent {
             market.note_traded(id, &symbol, at, cash, shares);
         }
         market
@@ -132,7 +132,7 @@ impl Engine {
     }
 
     /// Whether the ticker may be ordered at the market's price; if not, why.
-    pub(super) fn priced(&mut self, symbol: &Symbol, side: Side, out: &mut Out) -> Result<(), String> {
+    pub(super) fn priced(&mut self, symbol: &Symbol, side: Side, out: &mut StepOutput) -> Result<(), String> {
         if !self.policy.profile.quotes {
             return Ok(());
         }

@@ -39,8 +39,10 @@ mod unhedged;
 mod wait;
 
 pub use broker_link::CLOCKS_MS_MAX;
-pub use snapshot::Durable;
-pub use types::{Command, Effect, Facts, Input, Out, Question, Stop, TickerFacts};
+pub use snapshot::{HeldTicker, MovedTicker, RestartState};
+pub use types::{
+    Command, Effect, EngineSnapshot, Input, LiveIntent, Question, StepOutput, Stop, TickerSnapshot,
+};
 
 pub use crate::hedges::{Choice, Decision, Similar, Unsettled};
 
@@ -182,10 +184,10 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stop`], with its exit code.
-    pub fn step(&mut self, now: Millis, inputs: impl IntoIterator<Item = Input>) -> Result<Out, Stop> {
+    pub fn step(&mut self, now: Millis, inputs: impl IntoIterator<Item = Input>) -> Result<StepOutput, Stop> {
         self.now = now;
         self.orders.move_to(now);
-        let mut out = Out::default();
+        let mut out = StepOutput::default();
         for input in inputs {
             self.take(input, &mut out)?;
         }
@@ -199,7 +201,7 @@ impl Engine {
         Ok(out)
     }
 
-    fn take(&mut self, input: Input, out: &mut Out) -> Result<(), Stop> {
+    fn take(&mut self, input: Input, out: &mut StepOutput) -> Result<(), Stop> {
         self.chain_inputs += u64::from(input.is_of_the_chain());
         match input {
             Input::Connected { head } => self.chain.connected(head.number),
@@ -227,7 +229,7 @@ impl Engine {
     }
 
     /// What must hold on the way out, in production too: a wrong ledger is worse than a stopped bot.
-    fn check(&self, out: &Out) -> Result<(), Stop> {
+    fn check(&self, out: &StepOutput) -> Result<(), Stop> {
         let places = out.effects.iter().filter(|effect| matches!(effect, Effect::Place(_))).count();
         if places > 1 {
             return Err(Stop::Bug(format!("{places} orders in one step; at most one may be on its way")));

@@ -8,7 +8,7 @@
 
 use super::broker_link::CLOCKS_MS_MAX;
 use super::halts::scope;
-use super::{Command, Effect, Engine, Out, Stop};
+use super::{Command, Effect, Engine, StepOutput, Stop};
 use crate::hedges::{Choice, Decision, HaltKind, Intent, IntentState, OrderEvent, Similar, Unsettled};
 use crate::ports::broker::{BrokerOrder, OrderStatus};
 use crate::ports::records::Write;
@@ -18,7 +18,7 @@ use crate::units::{IntentId, OrderId, Symbol};
 const NAMED_MAX: usize = 20;
 
 impl Engine {
-    pub(super) fn command(&mut self, command: Command, reply: u64, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn command(&mut self, command: Command, reply: u64, out: &mut StepOutput) -> Result<(), Stop> {
         let answer = match command {
             Command::Halt { symbol, reason, who } => {
                 let told = format!("{} halted", scope(symbol.as_ref()));
@@ -46,7 +46,7 @@ impl Engine {
         choice: Option<Choice>,
         reason: String,
         who: String,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<Result<String, String>, Stop> {
         if let Err(why) = self.may_resume(symbol.as_ref(), kind) {
             return Ok(Err(why));
@@ -133,7 +133,7 @@ impl Engine {
         decision: Decision,
         reason: &str,
         who: &str,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<Result<String, String>, Stop> {
         let Some(intent) = self.orders.get(target).cloned() else {
             return Ok(Err(format!(
@@ -248,7 +248,7 @@ impl Engine {
         intent: &Intent,
         order: &OrderId,
         settled: &OrderEvent,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let Some(found) = self.listed_order(order).cloned() else {
             return Err(Stop::Bug(format!("order {order} was in the list a moment ago")));
@@ -264,7 +264,12 @@ impl Engine {
     }
 
     /// Its executions are booked already, and go on being; from here on it comes to its normal end.
-    fn book_by_hand(&mut self, intent: &Intent, settled: &OrderEvent, out: &mut Out) -> Result<(), Stop> {
+    fn book_by_hand(
+        &mut self,
+        intent: &Intent,
+        settled: &OrderEvent,
+        out: &mut StepOutput,
+    ) -> Result<(), Stop> {
         self.happen(&intent.id, settled, out)?;
         let listed = intent.order_id.as_ref().and_then(|order| self.listed_order(order)).cloned();
         match listed {
@@ -275,7 +280,7 @@ impl Engine {
     }
 
     /// Its executions stay in the ledger, as facts about the account, and leave the exposure.
-    fn ignore(&mut self, intent: &Intent, settled: &OrderEvent, out: &mut Out) -> Result<(), Stop> {
+    fn ignore(&mut self, intent: &Intent, settled: &OrderEvent, out: &mut StepOutput) -> Result<(), Stop> {
         self.happen_with(&intent.id, settled, out, |intent| intent.ignored = true)?;
         let left =
             self.exposure.move_executions(&intent.symbol, intent.side.signed(intent.executed).negated());

@@ -17,6 +17,24 @@ use crate::units::{Cash, IntentId, Millis, OrderId, Side, Symbol};
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 3_600_000;
 
+/// Where an intent stands in the indexes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Keys {
+    live: bool,
+    ended: Option<Millis>,
+    planned: Option<Millis>,
+    sent: Option<(Millis, Entry)>,
+    last_sent: Option<Millis>,
+}
+
+fn take_out<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    let Some(values) = index.get_mut(key) else { return };
+    values.remove(value);
+    if values.is_empty() {
+        index.remove(key);
+    }
+}
+
 /// The intents, by everything that is asked for.
 #[derive(Debug)]
 pub(super) struct OrderBook {
@@ -182,16 +200,20 @@ impl OrderBook {
 
     /// A new intent.
     pub(super) fn insert(&mut self, intent: Intent) {
-        self.enter_indexes(&intent);
+        let keys = self.keys(&intent);
+        self.note_changed(&intent.id, &intent.symbol);
+        self.move_keys(&intent, Keys::default(), keys);
         self.intents.insert(intent.id.clone(), intent);
     }
 
     /// The one place where an intent changes; none where there is no such intent.
     pub(super) fn change<T>(&mut self, id: &IntentId, change: impl FnOnce(&mut Intent) -> T) -> Option<T> {
         let (name, mut intent) = self.intents.remove_entry(id)?;
-        self.leave_indexes(&intent);
+        let before = self.keys(&intent);
         let changed = change(&mut intent);
-        self.enter_indexes(&intent);
+        let after = self.keys(&intent);
+        self.note_changed(id, &intent.symbol);
+        self.move_keys(&intent, before, after);
         self.intents.insert(name, intent);
         Some(changed)
     }
@@ -211,10 +233,12 @@ impl OrderBook {
         if self.entered.get(id) == Some(&at) {
             return;
         }
-        let Some(intent) = self.intents.get(id).cloned() else { return };
-        self.leave_indexes(&intent);
+        let Some((name, intent)) = self.intents.remove_entry(id) else { return };
+        let before = self.keys(&intent);
         self.entered.insert(id.clone(), at);
-        self.enter_indexes(&intent);
+        let after = self.keys(&intent);
+        self.move_keys(&intent, before, after);
+        self.intents.insert(name, intent);
     }
 
     /// Its bytes are about to leave.
@@ -227,7 +251,9 @@ impl OrderBook {
         let was = self.in_flight.as_ref() == Some(id);
         if was {
             self.in_flight = None;
-            self.note_changed(id);
+            if let Some(symbol) = self.intents.get(id).map(|intent| intent.symbol.clone()) {
+                self.note_changed(id, &symbol);
+            }
         }
         was
     }
@@ -235,7 +261,8 @@ impl OrderBook {
     /// An ended intent is not needed any more.
     pub(super) fn forget(&mut self, id: &IntentId) {
         let Some(intent) = self.intents.remove(id) else { return };
-        self.leave_indexes(&intent);
+        let keys = self.keys(&intent);
+        self.move_keys(&intent, keys, Keys::default());
         self.entered.remove(id);
         if let Some(order) = &intent.order_id {
             self.release(order);
@@ -257,65 +284,62 @@ impl OrderBook {
         std::mem::replace(&mut self.unbound, false)
     }
 
-    fn note_changed(&mut self, id: &IntentId) {
-        self.changed.insert(id.clone());
-        if let Some(intent) = self.intents.get(id) {
-            self.changed_tickers.insert(intent.symbol.clone());
-        }
-    }
-
-    fn enter_indexes(&mut self, intent: &Intent) {
-        let (id, symbol) = (&intent.id, &intent.symbol);
+    fn note_changed(&mut self, id: &IntentId, symbol: &Symbol) {
         self.changed.insert(id.clone());
         self.changed_tickers.insert(symbol.clone());
-        if intent.state.is_live() {
-            self.live.insert(id.clone());
-            self.live_of.entry(symbol.clone()).or_default().insert(id.clone());
-        } else {
-            self.ended.insert((self.last_heard(intent), id.clone()));
-        }
-        if intent.state == IntentState::Planned {
-            self.planned.insert((intent.created_at, symbol.clone()));
-        }
-        if let Some(sent) = intent.sent_at.filter(|_| !intent.adopted) {
-            let notional = intent.reference.and_then(|reference| reference.times(intent.quantity));
-            let counts = intent.state != IntentState::Refused;
-            let entry = Entry { amounts: [notional.map_or(0, Cash::atoms), 0], counts };
-            self.minute.insert(sent, id.clone(), entry);
-            self.day.insert(sent, id.clone(), entry);
-        }
-        if let Some(at) = self.last_sent(intent) {
-            self.recent.entry((symbol.clone(), intent.side)).or_default().insert((at, id.clone()));
+    }
+
+    fn keys(&self, intent: &Intent) -> Keys {
+        let live = intent.state.is_live();
+        let notional = intent.reference.and_then(|reference| reference.times(intent.quantity));
+        let counts = intent.state != IntentState::Refused;
+        let entry = Entry { amounts: [notional.map_or(0, Cash::atoms), 0], counts };
+        Keys {
+            live,
+            ended: (!live).then(|| self.last_heard(intent)),
+            planned: (intent.state == IntentState::Planned).then_some(intent.created_at),
+            sent: intent.sent_at.filter(|_| !intent.adopted).map(|at| (at, entry)),
+            last_sent: self.last_sent(intent),
         }
     }
 
-    fn leave_indexes(&mut self, intent: &Intent) {
+    /// Moves an intent in the indexes, as far as its keys differ.
+    fn move_keys(&mut self, intent: &Intent, before: Keys, after: Keys) {
         let (id, symbol) = (&intent.id, &intent.symbol);
-        if intent.state.is_live() {
-            self.live.remove(id);
-            if let Some(ids) = self.live_of.get_mut(symbol) {
-                ids.remove(id);
-                if ids.is_empty() {
-                    self.live_of.remove(symbol);
+        if before.live != after.live {
+            if after.live {
+                self.live.insert(id.clone());
+                self.live_of.entry(symbol.clone()).or_default().insert(id.clone());
+            } else {
+                self.live.remove(id);
+                take_out(&mut self.live_of, symbol, id);
+            }
+        }
+        if before.ended != after.ended {
+            before.ended.map(|at| self.ended.remove(&(at, id.clone())));
+            after.ended.map(|at| self.ended.insert((at, id.clone())));
+        }
+        if before.planned != after.planned {
+            before.planned.map(|at| self.planned.remove(&(at, symbol.clone())));
+            after.planned.map(|at| self.planned.insert((at, symbol.clone())));
+        }
+        if before.sent != after.sent {
+            for sums in [&mut self.minute, &mut self.day] {
+                if let Some((at, _)) = before.sent {
+                    sums.remove(at, id);
+                }
+                if let Some((at, entry)) = after.sent {
+                    sums.insert(at, id.clone(), entry);
                 }
             }
-        } else {
-            self.ended.remove(&(self.last_heard(intent), id.clone()));
         }
-        if intent.state == IntentState::Planned {
-            self.planned.remove(&(intent.created_at, symbol.clone()));
-        }
-        if let Some(sent) = intent.sent_at.filter(|_| !intent.adopted) {
-            self.minute.remove(sent, id);
-            self.day.remove(sent, id);
-        }
-        if let Some(at) = self.last_sent(intent) {
+        if before.last_sent != after.last_sent {
             let key = (symbol.clone(), intent.side);
-            if let Some(sent) = self.recent.get_mut(&key) {
-                sent.remove(&(at, id.clone()));
-                if sent.is_empty() {
-                    self.recent.remove(&key);
-                }
+            if let Some(at) = before.last_sent {
+                take_out(&mut self.recent, &key, &(at, id.clone()));
+            }
+            if let Some(at) = after.last_sent {
+                self.recent.entry(key).or_default().insert((at, id.clone()));
             }
         }
     }

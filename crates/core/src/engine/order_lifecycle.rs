@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::attempts::{FAILURES_MAX, pause_ms};
 use super::broker_book::ENDED_KEPT_MS;
 use super::broker_link::Read;
-use super::{Engine, Out, Stop};
+use super::{Engine, StepOutput, Stop};
 use crate::hedges::{End, HaltKind, Intent, IntentState, OrderEvent, Transition, transition};
 use crate::ports::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
 use crate::ports::records::Write;
@@ -34,7 +34,12 @@ fn another(intent: &Intent, order: &BrokerOrder) -> String {
 }
 
 impl Engine {
-    pub(super) fn placed(&mut self, id: &IntentId, outcome: Placed, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn placed(
+        &mut self,
+        id: &IntentId,
+        outcome: Placed,
+        out: &mut StepOutput,
+    ) -> Result<(), Stop> {
         if !self.orders.land(id) {
             return Err(Stop::Bug(format!("an answer for {id}, which was not on its way")));
         }
@@ -97,13 +102,13 @@ impl Engine {
     }
 
     /// Refused for what is not the order's: the attempt does not count against the ticker (`protocol.md` 3.7).
-    fn uncounted(&mut self, id: &IntentId, event: &OrderEvent, out: &mut Out) -> Result<(), Stop> {
+    fn uncounted(&mut self, id: &IntentId, event: &OrderEvent, out: &mut StepOutput) -> Result<(), Stop> {
         self.happen_with(id, event, out, |intent| intent.counted = false)
     }
 
     /// A refusal that is the account's, by what the client says of it or by what other tickers were told, is
     /// [`Placed::Barred`] from here on.
-    fn whose_refusal(&mut self, id: &IntentId, outcome: Placed, out: &mut Out) -> Placed {
+    fn whose_refusal(&mut self, id: &IntentId, outcome: Placed, out: &mut StepOutput) -> Placed {
         let (words, told) = match &outcome {
             Placed::Refused { reason, gate_ms: None } => (reason.clone(), false),
             Placed::Barred(reason) => (reason.clone(), true),
@@ -123,7 +128,7 @@ impl Engine {
         id: &IntentId,
         order: &OrderId,
         answer: Result<Option<BrokerOrder>, ReadError>,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let number = self.watch.answered(id);
         let Some(answer) = self.link.heard(Read::Order, number, answer) else { return Ok(()) };
@@ -146,7 +151,7 @@ impl Engine {
         &mut self,
         id: &IntentId,
         answer: Result<Option<BrokerOrder>, ReadError>,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let number = self.watch.answered(id);
         let Some(answer) = self.link.heard(Read::Order, number, answer) else { return Ok(()) };
@@ -164,7 +169,12 @@ impl Engine {
     }
 
     /// An order of ours as the broker has it: verify, book, end.
-    pub(super) fn settle(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn settle(
+        &mut self,
+        id: &IntentId,
+        order: &BrokerOrder,
+        out: &mut StepOutput,
+    ) -> Result<(), Stop> {
         #[cfg(feature = "mutants")]
         let order = &crate::mutants::partial_forgotten(order);
         let Some(intent) = self.orders.get(id) else { return Ok(()) };
@@ -239,7 +249,7 @@ impl Engine {
 
     /// The number in the broker's yes is another order's: our own is there, and the list may show it. Until then the intent
     /// is `Stuck`, from where nothing sends it again and no time makes it absent.
-    fn misnamed(&mut self, id: &IntentId, why: String, out: &mut Out) -> Result<(), Stop> {
+    fn misnamed(&mut self, id: &IntentId, why: String, out: &mut StepOutput) -> Result<(), Stop> {
         let named_by_id = self.policy.profile.client_ids;
         if !named_by_id && self.lost.is_sought(id) {
             return Ok(());
@@ -265,7 +275,7 @@ impl Engine {
     }
 
     /// Books what the order's cumulative says beyond what is booked, in every state of the intent.
-    fn book(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
+    fn book(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut StepOutput) -> Result<(), Stop> {
         let out_of_range = || Stop::Bug(format!("the executions of {id} leave the range"));
         let Some(intent) = self.orders.get(id) else { return Ok(()) };
         let change = order.executed.checked_sub(intent.executed).ok_or_else(out_of_range)?;
@@ -302,7 +312,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn session(&mut self, answer: Result<Session, ReadError>, out: &mut Out) {
+    pub(super) fn session(&mut self, answer: Result<Session, ReadError>, out: &mut StepOutput) {
         let number = self.link.session_poll.answered();
         // A broker that can not say is closed; the broker's own implementation falls back to its table.
         let told = self.link.heard(Read::Session, number, answer);
@@ -315,7 +325,12 @@ impl Engine {
     }
 
     /// Something happens to an intent.
-    pub(super) fn happen(&mut self, id: &IntentId, event: &OrderEvent, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn happen(
+        &mut self,
+        id: &IntentId,
+        event: &OrderEvent,
+        out: &mut StepOutput,
+    ) -> Result<(), Stop> {
         self.happen_with(id, event, out, |_| {})
     }
 
@@ -324,7 +339,7 @@ impl Engine {
         &mut self,
         id: &IntentId,
         event: &OrderEvent,
-        out: &mut Out,
+        out: &mut StepOutput,
         change: impl FnOnce(&mut Intent),
     ) -> Result<(), Stop> {
         let now = self.now;
@@ -353,7 +368,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn stuck(&mut self, id: &IntentId, why: String, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn stuck(&mut self, id: &IntentId, why: String, out: &mut StepOutput) -> Result<(), Stop> {
         // An answer may come after the intent ended, or find it stuck already: the ticker halts all the same.
         let event = OrderEvent::Contradicted(why.clone());
         if self.orders.get(id).is_some_and(|intent| transition(intent.state, &event).is_some()) {
@@ -364,7 +379,7 @@ impl Engine {
         Ok(())
     }
 
-    fn failed(&mut self, id: &IntentId, out: &mut Out) {
+    fn failed(&mut self, id: &IntentId, out: &mut StepOutput) {
         let Some((symbol, reason)) = self.orders.get(id).map(|i| (i.symbol.clone(), i.reason.clone())) else {
             return;
         };

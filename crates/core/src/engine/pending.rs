@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::wait::Wait;
-use super::{Effect, Engine, Out, Stop};
+use super::{Effect, Engine, StepOutput, Stop};
 use crate::fills::{Event, PendingFill};
 use crate::ports::chain::Push;
 use crate::ports::records::{Source, Write};
@@ -23,7 +23,12 @@ impl Pending {
     }
 
     /// The fills that wait among `in_reach` and that `events` do not name as waiting any more: they were told, or are gone.
-    pub(super) fn end(&mut self, events: &[Event], in_reach: impl Fn(&PendingFill) -> bool, out: &mut Out) {
+    pub(super) fn end(
+        &mut self,
+        events: &[Event],
+        in_reach: impl Fn(&PendingFill) -> bool,
+        out: &mut StepOutput,
+    ) {
         if self.fills.is_empty() {
             return;
         }
@@ -45,7 +50,7 @@ impl Pending {
         }
     }
 
-    fn end_one(&mut self, id: FillId, out: &mut Out) {
+    fn end_one(&mut self, id: FillId, out: &mut StepOutput) {
         let Some(pending) = self.fills.remove(&id) else { return };
         out.writes.push(Write::PendingOver(id));
         if !self.waits_with(&pending) {
@@ -103,7 +108,7 @@ impl Pending {
 impl Engine {
     /// A sweep met a trade whose amount is not to be had now. What is known of it already needs no answer: the same name
     /// is the same content.
-    pub(super) fn swept_pending(&mut self, pending: PendingFill, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn swept_pending(&mut self, pending: PendingFill, out: &mut StepOutput) -> Result<(), Stop> {
         if let Some(known) = self.fills.get(pending.id) {
             let fill = known.fill.clone();
             return self.swept(fill, out);
@@ -128,7 +133,7 @@ impl Engine {
     }
 
     /// Fills that wait were asked for again; everything else in `push` is known.
-    pub(super) fn asked_again(&mut self, push: Push, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn asked_again(&mut self, push: Push, out: &mut StepOutput) -> Result<(), Stop> {
         let told: Vec<Event> =
             push.events.into_iter().filter(|event| self.pending.waits_at(event.log())).collect();
         if told.iter().any(|event| match event {

@@ -9,7 +9,7 @@
 use super::account::Reading;
 use super::broker_link::Read;
 use super::wait::Wait;
-use super::{Engine, Out, Stop};
+use super::{Engine, StepOutput, Stop};
 use crate::hedges::{HaltKind, IntentState};
 use crate::ports::broker::ReadError;
 use crate::units::{Millis, Shares, Side, Symbol};
@@ -24,7 +24,7 @@ impl Engine {
         &mut self,
         begun_at: Millis,
         answer: Result<Vec<(Symbol, Shares)>, ReadError>,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let number = self.link.positions.answered();
         let Some(held) = self.link.heard(Read::Positions, number, answer) else { return Ok(()) };
@@ -40,7 +40,7 @@ impl Engine {
         self.orders.live_of(symbol).all(|intent| intent.state == IntentState::Planned)
     }
 
-    fn compare_position(&mut self, symbol: &Symbol, out: &mut Out) -> Result<(), Stop> {
+    fn compare_position(&mut self, symbol: &Symbol, out: &mut StepOutput) -> Result<(), Stop> {
         let clean = self.account.clean_position(symbol).filter(|_| self.is_quiet(symbol));
         let Some((held, begun_at)) = clean else {
             self.account.no_drift(symbol);
@@ -75,7 +75,7 @@ impl Engine {
         change: Option<Shares>,
         reason: &str,
         who: &str,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let rebased = change.and_then(|change| self.account.rebase(symbol, change, reason, who, out));
         rebased.ok_or_else(|| Stop::Bug(format!("the position of {symbol} leaves the range")))
@@ -87,7 +87,7 @@ impl Engine {
         symbol: &Symbol,
         reason: &str,
         who: &str,
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<Result<(), String>, Stop> {
         let clean = self.account.clean_position(symbol).filter(|_| self.is_quiet(symbol));
         let (Some((held, _)), Some(expected)) = (clean, self.account.expected(symbol)) else {

@@ -2,7 +2,7 @@
 
 use super::broker_book::LIST_BACK_MS_MAX;
 use super::poller::doubled;
-use super::{Effect, Engine, Out, Question, Stop};
+use super::{Effect, Engine, Question, StepOutput, Stop};
 use crate::hedges::{HaltKind, Intent, IntentState, OrderEvent};
 use crate::ports::broker::Session;
 use crate::units::{IntentId, Millis};
@@ -35,7 +35,7 @@ const OLD_ORDER_MS: i64 = 5 * 60_000;
 
 impl Engine {
     /// The questions that are due.
-    pub(super) fn ask(&mut self, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn ask(&mut self, out: &mut StepOutput) -> Result<(), Stop> {
         let session = self.link.session();
         let over = matches!(session, Some(Session::Open { until: Some(until) }) if self.now >= *until);
         let every = if over || session.is_none() { NEEDED_MS } else { SESSION_MS };
@@ -50,7 +50,7 @@ impl Engine {
         Ok(())
     }
 
-    fn ask_list(&mut self, out: &mut Out) {
+    fn ask_list(&mut self, out: &mut StepOutput) {
         let compared = self.book.compared();
         let needed = !compared
             || self.link.must_read()
@@ -107,7 +107,7 @@ impl Engine {
 
     /// Positions and quotes are read in the background, so that no order waits for them: of a new ticker at once, and then
     /// as time goes by.
-    fn ask_account(&mut self, out: &mut Out) {
+    fn ask_account(&mut self, out: &mut StepOutput) {
         let tickers = self.exposure.len();
         let quotes_every = if self.market.lacks(tickers) { 0 } else { QUOTES_MS };
         let quotes = self.link.quotes.is_due(self.now, quotes_every);
@@ -134,7 +134,7 @@ impl Engine {
         due(POSITIONS_NEEDED_MS) || (due(POSITIONS_WANTED_MS) && wanted())
     }
 
-    fn ask_orders(&mut self, out: &mut Out) -> Result<(), Stop> {
+    fn ask_orders(&mut self, out: &mut StepOutput) -> Result<(), Stop> {
         let changed = self.orders.take_changed();
         for id in self.watch.take_due(self.now, changed, self.orders.live_ids()) {
             if self.orders.in_flight() == Some(&id) {
@@ -151,7 +151,7 @@ impl Engine {
     }
 
     /// Asks what is to be asked of an intent now, and notes when it is to be looked at again.
-    fn ask_order(&mut self, id: &IntentId, out: &mut Out) {
+    fn ask_order(&mut self, id: &IntentId, out: &mut StepOutput) {
         let Some(intent) = self.orders.get(id) else { return };
         let Some((every, question)) = self.question(intent) else { return };
         if self.watch.poll(id).is_due(self.now, every) {
@@ -181,7 +181,7 @@ impl Engine {
     }
 
     /// Tells a person of an order that is old in an open session; from when on that is to be looked at, if it is to be.
-    fn alert_if_old(&mut self, id: &IntentId, out: &mut Out) -> Option<Millis> {
+    fn alert_if_old(&mut self, id: &IntentId, out: &mut StepOutput) -> Option<Millis> {
         let intent = self.orders.get(id).filter(|_| !self.watch.was_told_old(id))?;
         let sent = intent.sent_at?;
         let open = matches!(self.link.session(), Some(Session::Open { .. }));

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Engine, Out, Stop};
+use super::{Engine, StepOutput, Stop};
 use crate::hedges::{HaltKind, Intent, IntentState, OrderEvent, Snapshot};
 use crate::ports::broker::BrokerOrder;
 use crate::units::{IntentId, Millis, OrderId, Side, Symbol};
@@ -174,7 +174,7 @@ impl Engine {
         number: u64,
         begun_at: Millis,
         orders: &[BrokerOrder],
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let searched: Vec<IntentId> =
             self.orders.live_ids().iter().filter(|id| self.needs_list(id)).cloned().collect();
@@ -202,7 +202,7 @@ impl Engine {
         number: u64,
         begun_at: Millis,
         orders: &[BrokerOrder],
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         let Some(intent) = self.orders.get(id).cloned() else { return Ok(()) };
         let similar: Vec<&BrokerOrder> =
@@ -242,7 +242,12 @@ impl Engine {
     }
 
     /// Our own order, where the broker's yes had named another one.
-    fn adopt_misnamed(&mut self, intent: &Intent, order: &BrokerOrder, out: &mut Out) -> Result<(), Stop> {
+    fn adopt_misnamed(
+        &mut self,
+        intent: &Intent,
+        order: &BrokerOrder,
+        out: &mut StepOutput,
+    ) -> Result<(), Stop> {
         let id = &intent.id;
         if let Some(named) = &intent.order_id {
             self.orders.release(named);
@@ -270,7 +275,7 @@ impl Engine {
         &mut self,
         id: &IntentId,
         similar: &[&BrokerOrder],
-        out: &mut Out,
+        out: &mut StepOutput,
     ) -> Result<(), Stop> {
         if self.lost.told_of_similar.insert(id.clone()) {
             let ids: Vec<&str> = similar.iter().map(|order| order.id.as_str()).collect();
@@ -283,7 +288,7 @@ impl Engine {
 
     /// `ABSENT_AFTER`: an order that no complete list showed for that long, while the ticker's position did not move,
     /// nothing of ours is on its way and no order of ours is without an intent.
-    pub(super) fn prove_absence(&mut self, out: &mut Out) -> Result<(), Stop> {
+    pub(super) fn prove_absence(&mut self, out: &mut StepOutput) -> Result<(), Stop> {
         if self.policy.absent_after_ms.is_none() || self.orders.in_flight().is_some() || !self.book.compared()
         {
             return Ok(());
@@ -330,7 +335,7 @@ impl Engine {
     }
 
     /// An order that was read under an id the broker gave us for it carries our tag.
-    pub(super) fn learn_tag(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut Out) {
+    pub(super) fn learn_tag(&mut self, id: &IntentId, order: &BrokerOrder, out: &mut StepOutput) {
         let stuck = self.orders.get(id).is_none_or(|intent| intent.state == IntentState::Stuck);
         if stuck || !self.book.is_claimed(id) {
             return;

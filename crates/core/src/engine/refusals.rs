@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::poller::{Pause, doubled};
-use super::{Engine, Out};
+use super::{Engine, StepOutput};
 use crate::units::{Millis, Symbol};
 
 /// First pause after a refusal that is the account's, doubling to [`BAR_MS_MAX`].
@@ -98,7 +98,7 @@ impl Refusals {
 
 impl Engine {
     /// The account was refused: nothing leaves for a while, and then one order tries again.
-    pub(super) fn bar(&mut self, why: &str, out: &mut Out) {
+    pub(super) fn bar(&mut self, why: &str, out: &mut StepOutput) {
         let count = self.link.refusals.barred(self.now).map_or(1, |bar| bar.count.saturating_add(1));
         if count == 1 {
             let text = format!(
@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// An order of this ticker was taken.
-    pub(super) fn taken(&mut self, symbol: &Symbol, out: &mut Out) {
+    pub(super) fn taken(&mut self, symbol: &Symbol, out: &mut StepOutput) {
         if self.link.refusals.taken(symbol) {
             out.effects.push(super::Effect::Alert("the broker takes orders of this account again".into()));
         }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Engine, Facts, TickerFacts};
-use crate::hedges::{HaltKind, Intent};
+use super::{Engine, EngineSnapshot, LiveIntent, TickerSnapshot};
+use crate::hedges::{Halt, Intent};
 use crate::ports::chain::ChainView;
 use crate::ports::records::FillState;
 use crate::positions::Position;
@@ -13,29 +13,55 @@ use crate::units::{FillId, LogId, Shares, Symbol};
 
 /// What the ledger alone decides of an engine: a restart must find again exactly what the process knew.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Durable {
+pub struct RestartState {
     /// What the chain side is told.
     pub view: ChainView,
     /// Every fill in memory.
     pub fills: Vec<FillState>,
-    /// Fills, reversals and dead events ever stored.
-    pub totals: (u64, u64, u64),
-    /// Per ticker that ever moved: counting fills and executions.
-    pub positions: Vec<(Symbol, Shares, Shares)>,
+    /// Fills ever stored.
+    pub fills_total: u64,
+    /// Reversals ever stored.
+    pub reversals_total: u64,
+    /// Dead events ever stored.
+    pub dead_total: u64,
+    /// The tickers that ever moved.
+    pub positions: Vec<MovedTicker>,
     /// Every live intent.
     pub live: Vec<Intent>,
     /// Halts in force.
-    pub halts: Vec<(Option<Symbol>, HaltKind, String)>,
+    pub halts: Vec<Halt>,
     /// Per ticker: attempts in a row without an execution.
     pub failures: Vec<(Symbol, u32)>,
-    /// Per ticker: what the account holds beyond our orders, and what they did to it.
-    pub account: Vec<(Symbol, Option<Shares>, Shares)>,
+    /// What the account holds, by ticker.
+    pub account: Vec<HeldTicker>,
     /// What our orders carry, as learnt.
     pub tag: Option<String>,
     /// Whether the first backfill on real money is over.
     pub begun: bool,
     /// Trades that were passed over before their ticker was listed, and whether a person said that they stay so.
     pub passed_over: Vec<(FillId, bool)>,
+}
+
+/// A ticker's sums, as the ledger alone decides them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedTicker {
+    /// Ticker.
+    pub symbol: Symbol,
+    /// Σ over counting fills, signed.
+    pub fills: Shares,
+    /// Σ over executions, BUY positive.
+    pub executions: Shares,
+}
+
+/// What an account holds of a ticker, as the ledger alone decides it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldTicker {
+    /// Ticker.
+    pub symbol: Symbol,
+    /// What it holds beyond our orders; none where it was never read.
+    pub baseline: Option<Shares>,
+    /// What they did to it.
+    pub executed: Shares,
 }
 
 impl Engine {
@@ -74,13 +100,13 @@ impl Engine {
 
     /// What a restart must find again.
     #[must_use]
-    pub fn durable(&self) -> Durable {
+    pub fn restart_state(&self) -> RestartState {
         let moved = |(_, position): &(&Symbol, &Position)| {
             !position.fills.is_zero() || !position.executions.is_zero()
         };
         let positions = self.exposure.iter().filter(moved);
         let account = self.account.tickers().into_iter();
-        Durable {
+        RestartState {
             // Which fills the sweep must look for again: after a start, all that it could still find.
             view: ChainView {
                 late_from: None,
@@ -89,15 +115,25 @@ impl Engine {
                 ..self.view()
             },
             fills: self.fills.iter().cloned().collect(),
-            totals: (self.fills.fills_total(), self.fills.reversals_total(), self.chain.dead_total()),
+            fills_total: self.fills.fills_total(),
+            reversals_total: self.fills.reversals_total(),
+            dead_total: self.chain.dead_total(),
             positions: positions
-                .map(|(symbol, position)| (symbol.clone(), position.fills, position.executions))
+                .map(|(symbol, position)| MovedTicker {
+                    symbol: symbol.clone(),
+                    fills: position.fills,
+                    executions: position.executions,
+                })
                 .collect(),
             live: self.orders.live().cloned().collect(),
-            halts: self.halts_told(),
+            halts: self.halts.told(),
             failures: self.attempts.failures().map(|(symbol, count)| (symbol.clone(), count)).collect(),
             account: account
-                .map(|symbol| (symbol.clone(), self.account.baseline(symbol), self.account.executed(symbol)))
+                .map(|symbol| HeldTicker {
+                    symbol: symbol.clone(),
+                    baseline: self.account.baseline(symbol),
+                    executed: self.account.executed(symbol),
+                })
                 .collect(),
             tag: self.book.learnt_tag().cloned(),
             begun: self.begun,
@@ -105,15 +141,11 @@ impl Engine {
         }
     }
 
-    fn halts_told(&self) -> Vec<(Option<Symbol>, HaltKind, String)> {
-        self.halts.iter().map(|(symbol, kind, why)| (symbol.cloned(), kind, why.to_owned())).collect()
-    }
-
     /// What health, metrics and `bot status` may know.
     #[must_use]
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self) -> EngineSnapshot {
         let waiting = self.not_deciding();
-        Facts {
+        EngineSnapshot {
             at: self.now,
             deciding: waiting.is_empty(),
             waiting,
@@ -122,7 +154,7 @@ impl Engine {
             reversals_total: self.fills.reversals_total(),
             dead_total: self.chain.dead_total(),
             tickers: self.exposure.iter().map(|(symbol, position)| self.ticker(symbol, position)).collect(),
-            halts: self.halts_told(),
+            halts: self.halts.told(),
             gate: self.link.gate_closed(self.now).or_else(|| self.link.refusals.bar_words(self.now)),
             broker_answers: self.link.answers(),
             session: self.link.session().cloned(),
@@ -131,13 +163,17 @@ impl Engine {
         }
     }
 
-    fn ticker(&self, symbol: &Symbol, position: &Position) -> TickerFacts {
+    fn ticker(&self, symbol: &Symbol, position: &Position) -> TickerSnapshot {
         let wait = self.shown_wait(symbol);
         let live = self.orders.live_of(symbol).next();
-        TickerFacts {
+        TickerSnapshot {
             symbol: symbol.clone(),
             exposure: position.exposure().unwrap_or_default(),
-            live: live.map(|intent| (intent.id.clone(), intent.state, intent.changed_at)),
+            live: live.map(|intent| LiveIntent {
+                id: intent.id.clone(),
+                state: intent.state,
+                changed_at: intent.changed_at,
+            }),
             unhedged_since: self.unhedged.since(symbol),
             overdue: self.unhedged.overdue(symbol, self.now, self.policy.unhedged_alert_ms),
             waiting: wait.as_ref().map(|wait| wait.why.clone()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::hedges::{Choice, Decision, HaltKind, IntentState, Unsettled};
+use crate::hedges::{Choice, Decision, Halt, HaltKind, IntentState, Unsettled};
 use crate::ports::broker::{BrokerOrder, Placed, Quote, ReadError, Session, Ticket};
 use crate::ports::chain::{Push, Sweep};
 use crate::ports::records::{FillState, Write};
@@ -245,7 +245,7 @@ impl Stop {
 
 /// What a step, or a batch of steps, leads to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Out {
+pub struct StepOutput {
     /// To be committed, in this order, in one transaction.
     pub writes: Vec<Write>,
     /// To be performed after the commit, in this order.
@@ -254,7 +254,7 @@ pub struct Out {
 
 /// What the engine knows, for health, metrics and `bot status`; published after every commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct EngineSnapshot {
     /// When this was true.
     pub at: Millis,
     /// Whether orders may be decided; if not, `waiting` says what for.
@@ -270,9 +270,9 @@ pub struct Facts {
     /// Dead events ever stored.
     pub dead_total: u64,
     /// One row per ticker, ascending.
-    pub tickers: Vec<TickerFacts>,
+    pub tickers: Vec<TickerSnapshot>,
     /// Halts in force.
-    pub halts: Vec<(Option<Symbol>, HaltKind, String)>,
+    pub halts: Vec<Halt>,
     /// Why no order may go to the broker now, for all tickers (unreachable, session, rate); none when it may.
     pub gate: Option<String>,
     /// Whether the last broker read succeeded; none before the first.
@@ -286,15 +286,26 @@ pub struct Facts {
     pub unsettled: Vec<Unsettled>,
 }
 
-/// One ticker's row of [`Facts`].
+/// A live intent, as far as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TickerFacts {
+pub struct LiveIntent {
+    /// Its name.
+    pub id: IntentId,
+    /// Where it stands.
+    pub state: IntentState,
+    /// Since when.
+    pub changed_at: Millis,
+}
+
+/// One ticker's row of [`EngineSnapshot`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TickerSnapshot {
     /// Ticker.
     pub symbol: Symbol,
     /// Signed; positive is long.
     pub exposure: Shares,
-    /// The live intent, if any: id, state, when it last changed.
-    pub live: Option<(IntentId, IntentState, Millis)>,
+    /// The live intent, if any.
+    pub live: Option<LiveIntent>,
     /// Since when a lot or more has been wanted without an order at work; none where that is not so.
     pub unhedged_since: Option<Millis>,
     /// Whether that has lasted for `UNHEDGED_ALERT_AFTER` in which orders could have gone.

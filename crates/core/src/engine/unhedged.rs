@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::broker_link::CLOSING_MS;
 use super::wait::Wait;
-use super::{Effect, Engine, Out};
+use super::{Effect, Engine, StepOutput};
 use crate::hedges::IntentState;
 use crate::ports::broker::Session;
 use crate::positions::Position;
@@ -64,7 +64,7 @@ impl Unhedged {
 
 impl Engine {
     /// Notes which tickers are without the order they want, whatever holds it back, and tells a person in time.
-    pub(super) fn watch_unhedged(&mut self, out: &mut Out) {
+    pub(super) fn watch_unhedged(&mut self, out: &mut StepOutput) {
         self.watch_session(out);
         // Before the sweep has come to the head, what the ledger holds is not what is open; the chain's checks say so.
         let known = self.chain.is_caught_up() && !self.stopping;
@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// A session that can not be read is the one that it was; at a start, an open one.
-    fn watch_session(&mut self, out: &mut Out) {
+    fn watch_session(&mut self, out: &mut StepOutput) {
         let (closed, over) = match self.link.session() {
             None => return,
             Some(Session::Closed { .. }) => (true, true),
@@ -125,7 +125,7 @@ impl Engine {
         self.unhedged.in_session |= !over && matches!(self.link.session(), Some(Session::Open { .. }));
     }
 
-    fn tell_of_night(&self, out: &mut Out) {
+    fn tell_of_night(&self, out: &mut StepOutput) {
         let open = self.all_wanted().filter_map(|(symbol, ..)| {
             Some(format!("{symbol} {}", self.worth(self.exposure.get(symbol)?, symbol)))
         });
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// Why the ticker waits, if a person is to be told now.
-    fn watch_ticker(&mut self, symbol: &Symbol, out: &mut Out) -> Option<Wait> {
+    fn watch_ticker(&mut self, symbol: &Symbol, out: &mut StepOutput) -> Option<Wait> {
         let position = self.exposure.get(symbol).copied()?;
         let now = self.now;
         let order = self.orders.live_of(symbol).find(|intent| intent.state == IntentState::Working);
@@ -172,7 +172,7 @@ impl Engine {
         Some(self.waits_for(symbol))
     }
 
-    fn tell_of_open(&self, Wait { why, remedy }: Wait, symbols: &[Symbol], out: &mut Out) {
+    fn tell_of_open(&self, Wait { why, remedy }: Wait, symbols: &[Symbol], out: &mut StepOutput) {
         let since = symbols.iter().filter_map(|symbol| self.unhedged.since(symbol)).min().unwrap_or(self.now);
         let worth = |symbol: &Symbol| self.exposure.get(symbol).map(|position| self.worth(position, symbol));
         let what = match symbols {

@@ -5,7 +5,7 @@
 
 use super::chain::ChainView;
 use crate::fills::{DeadEvent, Fill, PendingFill, Skipped, TokenFact};
-use crate::hedges::{Decision, HaltKind, Intent, IntentState};
+use crate::hedges::{Decision, Halt, HaltKind, Intent, IntentState};
 use crate::units::{BlockRef, Cash, FillId, IntentId, LogId, Millis, OrderId, Price, Shares, Symbol};
 
 /// How we came to know of a fill.
@@ -185,8 +185,42 @@ pub struct PassedOver {
     pub ignored: bool,
 }
 
-/// A standing fill as far as its price matters: its name, ticker, when it was traded, dollars and shares.
-pub type Recent = (FillId, Symbol, Millis, Cash, Shares);
+/// A standing fill as far as its price matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentFill {
+    /// Its name.
+    pub id: FillId,
+    /// Ticker.
+    pub symbol: Symbol,
+    /// When it was traded.
+    pub at: Millis,
+    /// Dollars.
+    pub cash: Cash,
+    /// Shares.
+    pub shares: Shares,
+}
+
+/// What a fill paid, for the reference price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traded {
+    /// Ticker.
+    pub symbol: Symbol,
+    /// Dollars.
+    pub cash: Cash,
+    /// Shares.
+    pub shares: Shares,
+}
+
+/// A ticker's attempts that ended without an execution since the last one that had one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedAttempts {
+    /// Ticker.
+    pub symbol: Symbol,
+    /// How many.
+    pub count: u32,
+    /// When the last ended.
+    pub ended_at: Millis,
+}
 
 /// Everything the engine starts from, read in one transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -213,15 +247,15 @@ pub struct Loaded {
     pub begun: bool,
     /// Standing fills that were seen in the last hour before the last write, ascending by birth, and when: for the
     /// price that a quote is held against.
-    pub recent: Vec<Recent>,
+    pub recent: Vec<RecentFill>,
     /// Per ticker the newest fills that make up 100 shares (or all there are), ascending, for the reference price.
-    pub traded: Vec<(Symbol, Cash, Shares)>,
+    pub traded: Vec<Traded>,
     /// Every live intent, and every terminal one that was sent or changed in the last 25 h before `compared_at`.
     pub intents: Vec<Intent>,
-    /// Per ticker: attempts that ended without an execution since the last one that had one, and when the last ended.
-    pub failures: Vec<(Symbol, u32, Millis)>,
+    /// The tickers whose last attempts brought no execution.
+    pub failures: Vec<FailedAttempts>,
     /// Halts in force.
-    pub halts: Vec<(Option<Symbol>, HaltKind, String)>,
+    pub halts: Vec<Halt>,
     /// Fills ever stored (skipped ones not counted).
     pub fills_total: u64,
     /// Reversals ever stored.

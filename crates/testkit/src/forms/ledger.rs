@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags};
 use self::world::World;
 use super::Bytes;
 use counterfill::broker::Profile;
-use counterfill::engine::{Durable, Engine, Policy};
+use counterfill::engine::{Engine, Policy, RestartState};
 use counterfill::hedges::Limits;
 use counterfill::ledger::{Ledger, LedgerError, Stamp, Volume, migrations};
 use counterfill::units::{Millis, Shares};
@@ -67,7 +67,7 @@ struct Bot {
     world: World,
     starts: u32,
     /// What a restart may find: more than one thing only after a commit that failed.
-    possible: Vec<Durable>,
+    possible: Vec<RestartState>,
     /// Faults that have struck by the last good commit.
     struck: u64,
 }
@@ -78,7 +78,7 @@ impl Bot {
         let ledger = open(&disk);
         assert!(ledger.is_ok(), "a ledger that was just born opens: {ledger:?}");
         let (engine, ledger) = engine_of(ledger.ok(), 0);
-        let possible = vec![engine.durable()];
+        let possible = vec![engine.restart_state()];
         Self { disk, ledger, engine, world: World::default(), starts: 0, possible, struck: 0 }
     }
 
@@ -92,7 +92,7 @@ impl Bot {
         };
         let Some(ledger) = &mut self.ledger else { return };
         let committed = ledger.commit(now, &out.writes);
-        let after = self.engine.durable();
+        let after = self.engine.restart_state();
         let trouble = self.disk.is_off() || self.disk.struck() > self.struck;
         match committed {
             Ok(()) => {
@@ -148,7 +148,7 @@ impl Bot {
         self.struck = self.disk.struck();
         assert!(opened.is_ok(), "a sound disk, and still {opened:?}");
         (self.engine, self.ledger) = engine_of(opened.ok(), self.starts);
-        let found = self.engine.durable();
+        let found = self.engine.restart_state();
         assert!(
             self.possible.contains(&found),
             "a restart found {found:#?}, possible was {:#?}",
@@ -166,11 +166,11 @@ fn engine_of(ledger: Option<Ledger>, starts: u32) -> (Engine, Option<Ledger>) {
     (Engine::new(policy(starts), loaded), ledger)
 }
 
-fn must_know(ledger: &Ledger, starts: u32, possible: &[Durable]) {
+fn must_know(ledger: &Ledger, starts: u32, possible: &[RestartState]) {
     let loaded = ledger.load();
     assert!(loaded.is_ok(), "what was committed can be read: {loaded:?}");
     if let Ok(loaded) = loaded {
-        let found = Engine::new(policy(starts), loaded).durable();
+        let found = Engine::new(policy(starts), loaded).restart_state();
         assert!(possible.contains(&found), "the ledger says {found:#?}, the engine knows {possible:#?}");
     }
 }

@@ -41,9 +41,9 @@ fn whole() -> &'static Whole {
     WHOLE.get_or_init(|| {
         let mut bot = run(Bytes::of(HISTORY), false);
         bot.restart(Crash::ProcessKilled);
-        let knew = bot.engine.durable();
+        let knew = bot.engine.restart_state();
         assert!(
-            knew.totals.0 > 0 && !knew.positions.is_empty(),
+            knew.fills_total > 0 && !knew.positions.is_empty(),
             "a history in which something happened: {knew:?}"
         );
         let killed = bot.disk.snapshot();
@@ -70,7 +70,7 @@ pub(super) fn check(mut bytes: Bytes<'_>) {
                 Ok(loaded) => loaded,
                 Err(error) => return must_be_clear(&error),
             };
-            let knows = Engine::new(policy(1), loaded).durable();
+            let knows = Engine::new(policy(1), loaded).restart_state();
             assert!(!takes_pages, "damage was taken for a whole ledger: {knows:#?}");
             let (symbol, kind) = (None, HaltKind::Operator);
             let halt = Write::Halt { symbol, kind, reason: "after".into(), who: "fuzz".into() };
