@@ -451,8 +451,9 @@ fn halts(_: &Scene<'_>, facts: &EngineSnapshot) -> Finding {
     let text: Vec<String> = facts
         .halts
         .iter()
-        .map(|(symbol, kind, _)| {
-            format!("{} ({})", symbol.as_ref().map_or("all tickers", |s| s.as_str()), kind.as_str())
+        .map(|halt| {
+            let whom = halt.symbol.as_ref().map_or("all tickers", |symbol| symbol.as_str());
+            format!("{whom} ({})", halt.kind.as_str())
         })
         .collect();
     let reasons: Vec<&str> = facts.halts.iter().map(|halt| halt.reason.as_str()).collect();

@@ -5,7 +5,7 @@ use crate::world;
 
 use counterfill::broker::{BrokerOrder, OrderStatus};
 use counterfill::engine::{Choice, Command, Effect, Engine, Input, StepOutput};
-use counterfill::hedges::HaltKind;
+use counterfill::hedges::{Halt, HaltKind};
 use counterfill::ledger::Write;
 use counterfill::units::{Millis, Shares, Side};
 

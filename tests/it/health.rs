@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use alloy::primitives::B256;
 use counterfill::broker::{Mend, Session};
 use counterfill::chain::{Backfill, ChainFacts};
-use counterfill::engine::{EngineSnapshot, TickerSnapshot};
-use counterfill::hedges::{HaltKind, IntentState};
+use counterfill::engine::{EngineSnapshot, LiveIntent, TickerSnapshot};
+use counterfill::hedges::{Halt, HaltKind, IntentState};
 use counterfill::serve::health::{CriticalFor, Health, Limits, ProcessFacts, health};
 use counterfill::units::{BlockRef, Millis, Shares};
 

@@ -54,7 +54,7 @@ fn posts(world: &World) -> u32 {
 }
 
 fn halts(world: &World) -> Vec<HaltKind> {
-    world.engine.facts().halts.into_iter().map(|(_, kind, _)| kind).collect()
+    world.engine.facts().halts.into_iter().map(|halt| halt.kind).collect()
 }
 
 fn reconcile(world: &mut World, decision: Decision) -> Result<String, String> {
@@ -459,7 +459,7 @@ fn a_ledger_from_before_it_knew_our_tag_asks_whose_the_orders_are() {
     // Put back, it knows neither the order, nor its ticker, nor the tag.
     world.restore(0);
     world.perform(None);
-    let why = world.engine.facts().halts.remove(0).2;
+    let why = world.engine.facts().halts.remove(0).reason;
     assert!(why.contains("order 1000 in TSLA has the tag ours") && why.contains("set APP_TAG=ours"), "{why}");
     world.settle();
     assert_eq!((halts(&world), posts(&world)), (vec![HaltKind::ForeignOrder], 1), "nothing is hedged again");

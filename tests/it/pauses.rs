@@ -227,7 +227,7 @@ fn a_ticker_that_alone_is_refused_is_halted_after_all() {
         }
         let facts = world.engine.facts();
         assert_eq!(facts.halts.len(), 1, "{said:?}: {:?}", facts.halts);
-        assert_eq!(facts.halts[0].0, Some(symbol(0)));
+        assert_eq!(facts.halts[0].symbol, Some(symbol(0)));
         assert_eq!(gate(&world), "");
         assert!(world.desk.committed(&symbol(1)) != 0);
         // Another ticker that is refused in the same words shows that it was the account's.

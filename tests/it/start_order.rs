@@ -7,7 +7,7 @@ use counterfill::broker::{BrokerOrder, OrderStatus};
 use counterfill::chain::{Push, Sweep};
 use counterfill::engine::{Choice, Command, Effect, Input};
 use counterfill::fills::{Event, PendingFill};
-use counterfill::hedges::HaltKind;
+use counterfill::hedges::{Halt, HaltKind};
 use counterfill::units::{ONE, Shares, Side};
 use world::{Block, Deal, Mood, World, symbol, verdict};
 

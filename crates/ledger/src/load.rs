@@ -16,15 +16,9 @@ use super::{FailedAttempts, FillState, Loaded, PassedOver, RecentFill, Traded, r
 use crate::fills::{Listing, PendingFill, TokenFact, TokenKind};
 use crate::hedges::{Intent, Snapshot};
 use crate::ports::chain::ChainView;
+use crate::ports::records::{ENDED_KEPT_MS, RECENT_MS};
 use crate::positions::TRADED_SHARES_MAX;
 use crate::units::{BlockRef, Cash, FillId, LogId, Millis, OrderId, Shares, Symbol};
-
-/// Terminal intents younger than this before the ledger last knew the broker's orders are read too: the list at start
-/// begins there, terminal orders are asked again for a day, and an hour is for clocks that differ.
-const TERMINAL_MS: i64 = 25 * 60 * 60 * 1000;
-
-/// How long a fill is recent: the price of the last hour is what a quote is held against (`protocol.md` 4).
-const RECENT_MS: i64 = 3_600_000;
 
 impl Ledger {
     /// Reads what the engine starts from.
@@ -344,7 +338,7 @@ fn recent(conn: &Connection, last_commit: Option<Millis>) -> rusqlite::Result<Ve
 }
 
 fn intents(conn: &Connection, compared_at: Option<Millis>) -> rusqlite::Result<Vec<Intent>> {
-    let since = compared_at.map_or(i64::MIN, |at| at.plus(-TERMINAL_MS).0);
+    let since = compared_at.map_or(i64::MIN, |at| at.plus(-ENDED_KEPT_MS).0);
     intents_where(conn, "live = 1 OR max(changed_at, coalesce(sent_at, changed_at)) >= ?1", [since])
 }
 

@@ -824,7 +824,8 @@ mod tests {
         assert_eq!(error.exit_code(), 78);
         assert!(error.to_string().contains("Make room"), "{error}");
         let halts = ledger.load().unwrap().halts;
-        let first = crate::hedges::Halt { symbol: None, kind: HaltKind::Operator, reason: "first".to_owned() };
+        let first =
+            crate::hedges::Halt { symbol: None, kind: HaltKind::Operator, reason: "first".to_owned() };
         assert_eq!(halts, vec![first]);
         ledger.commit(Millis(3), &[halt("third".into())]).unwrap();
         assert_eq!(ledger.load().unwrap().last_commit, Some(Millis(3)));

@@ -29,7 +29,7 @@ use super::trace::Trace;
 use counterfill_broker::{Placed, Ticket};
 use counterfill_chain::by_hand::Ground;
 use counterfill_core::engine::Input;
-use counterfill_core::hedges::{HaltKind, IntentState};
+use counterfill_core::hedges::{Halt, HaltKind, IntentState};
 use counterfill_core::units::{BlockRef, IntentId, Millis, Symbol};
 use counterfill_ledger::migrations;
 
@@ -461,7 +461,7 @@ impl World {
         let now = self.now;
         let halts = process.turn.engine.facts().halts;
         let mut seen = BTreeMap::new();
-        for (symbol, kind, _) in halts {
+        for Halt { symbol, kind, .. } in halts {
             let since = self.halts_seen.get(&(symbol.clone(), kind)).copied().unwrap_or(now);
             seen.insert((symbol, kind), since);
         }

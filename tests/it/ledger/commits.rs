@@ -2,8 +2,11 @@
 
 use counterfill::chain::ChainView;
 use counterfill::fills::{Listing, SkipReason, TokenFact, TokenKind};
-use counterfill::hedges::{HaltKind, IntentState};
-use counterfill::ledger::{FillState, Ledger, LedgerError, Loaded, PassedOver, Reader, Source, Write};
+use counterfill::hedges::{Halt, HaltKind, IntentState};
+use counterfill::ledger::{
+    FailedAttempts, FillState, Ledger, LedgerError, Loaded, PassedOver, Reader, RecentFill, Source, Traded,
+    Write,
+};
 use counterfill::units::{Millis, Shares, Side, Symbol};
 use proptest::prelude::*;
 
@@ -82,14 +85,23 @@ fn every_write_is_read_back_also_after_a_restart() {
         tag: None,
         begun: false,
         recent: [&old, &seen, &reinstated]
-            .map(|fill| (fill.id, fill.symbol.clone(), fill.traded_at(at(5)), fill.cash, fill.shares))
+            .map(|fill| RecentFill {
+                id: fill.id,
+                symbol: fill.symbol.clone(),
+                at: fill.traded_at(at(5)),
+                cash: fill.cash,
+                shares: fill.shares,
+            })
             .to_vec(),
         traded: [&old, &reversed, &seen, &reinstated]
-            .map(|fill| (fill.symbol.clone(), fill.cash, fill.shares))
+            .map(|fill| Traded { symbol: fill.symbol.clone(), cash: fill.cash, shares: fill.shares })
             .to_vec(),
         intents: vec![sold, planned],
         failures: vec![],
-        halts: vec![(None, HaltKind::Operator, "lunch".into()), (tsla, HaltKind::Rejects, "five".into())],
+        halts: vec![
+            Halt { symbol: None, kind: HaltKind::Operator, reason: "lunch".into() },
+            Halt { symbol: tsla, kind: HaltKind::Rejects, reason: "five".into() },
+        ],
         fills_total: 4,
         reversals_total: 2,
         dead_total: 1,
@@ -132,7 +144,8 @@ fn the_reference_price_is_loaded_from_a_hundred_shares_and_dust_does_not_push_th
         writes.extend(counting(&fill(n, "TSLA", Side::Buy, shares, "1")));
     }
     ledger.commit(at(1), &writes).unwrap();
-    let traded: Vec<String> = ledger.load().unwrap().traded.iter().map(|row| row.2.to_string()).collect();
+    let traded: Vec<String> =
+        ledger.load().unwrap().traded.iter().map(|row| row.shares.to_string()).collect();
     assert_eq!(traded, ["60", "60", "0.000000000000000001", "0.000000000000000001"]);
 }
 
@@ -354,8 +367,10 @@ fn failures_are_counted_since_the_last_execution() {
         writes.extend(executed.map(|quantity| execute(&mut tried, quantity, "200")));
         writes.push(step(&mut tried, end, seconds, reason));
         ledger.commit(at(seconds), &writes).unwrap();
-        let expected: Vec<_> =
-            expected.into_iter().map(|(n, ended)| (symbol("TSLA"), n, at(ended))).collect();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(count, ended)| FailedAttempts { symbol: symbol("TSLA"), count, ended_at: at(ended) })
+            .collect();
         assert_eq!(ledger.load().unwrap().failures, expected, "after {end} {reason}");
     }
 }

@@ -6,8 +6,10 @@ use std::path::Path;
 
 use alloy::primitives::Address;
 use counterfill::fills::Fill;
-use counterfill::hedges::{HaltKind, IntentState};
-use counterfill::ledger::{Closed, Filter, Ledger, LedgerError, Reader, Stamp, Write, migrations};
+use counterfill::hedges::{Halt, HaltKind, IntentState};
+use counterfill::ledger::{
+    Closed, FailedAttempts, Filter, Ledger, LedgerError, Reader, Stamp, Write, migrations,
+};
 use counterfill::units::{Millis, Shares, Side};
 use refinery::Migration;
 

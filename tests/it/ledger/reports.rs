@@ -3,8 +3,8 @@
 use std::io;
 
 use counterfill::chain::ChainFacts;
-use counterfill::engine::{EngineSnapshot, TickerSnapshot};
-use counterfill::hedges::{HaltKind, Intent, IntentState};
+use counterfill::engine::{EngineSnapshot, LiveIntent, TickerSnapshot};
+use counterfill::hedges::{Halt, HaltKind, Intent, IntentState};
 use counterfill::ledger::{Filter, Reader, Write};
 use counterfill::report::{self, Form};
 use counterfill::serve::health::{Limits, ProcessFacts, health};
@@ -258,7 +258,7 @@ fn status_has_one_shape_with_and_without_a_bot() {
             waiting: None,
             remedy: None,
         }],
-        halts: vec![(None, HaltKind::Operator, "lunch".into())],
+        halts: vec![Halt { symbol: None, kind: HaltKind::Operator, reason: "lunch".into() }],
         gate: None,
         broker_answers: Some(true),
         session: None,

@@ -11,8 +11,8 @@ use counterfill::broker::{BrokerOrder, OrderStatus, Placed, Profile, Quote, Read
 use counterfill::chain::{ChainView, Push, Sweep};
 use counterfill::engine::{Command, Decision, Effect, Engine, Input, Policy, Question, Stop};
 use counterfill::fills::{Event, Fill, PendingFill};
-use counterfill::hedges::{HaltKind, Intent, IntentState, Limits};
-use counterfill::ledger::{FillState, Ledger, Loaded, PassedOver, Stamp, Write};
+use counterfill::hedges::{Halt, HaltKind, Intent, IntentState, Limits};
+use counterfill::ledger::{FillState, Ledger, Loaded, PassedOver, RecentFill, Stamp, Traded, Write};
 use counterfill::units::{BlockRef, Cash, FillId, LogId, Millis, ONE, Price, Shares, Side, Symbol};
 
 pub const CHAIN_ID: u64 = 8453;

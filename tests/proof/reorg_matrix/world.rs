@@ -304,7 +304,7 @@ impl World {
         self.node.mine_empty(case.depth - 1);
         let is = |state: IntentState| {
             move |ticker: &counterfill::engine::TickerSnapshot| {
-                ticker.live.as_ref().is_some_and(|(_, live, _)| *live == state)
+                ticker.live.as_ref().is_some_and(|live| live.state == state)
             }
         };
         let name = |ticker: usize| SHARES[ticker].0;

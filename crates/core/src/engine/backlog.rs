@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::B256;
 
-use super::{Effect, Engine, StepOutput, Stop};
+use super::operator::Declined;
+use super::{Effect, Engine, StepOutput};
 use crate::fills::{Event, Fill, Skipped};
 use crate::hedges::HaltKind;
 use crate::ports::chain::Push;
@@ -135,7 +136,7 @@ impl Engine {
     }
 
     /// A person says that they count: `push` is what the chain has of their transactions now, `known` what the ledger
-    /// has of those fills. On `Err` in the inner result nothing has changed.
+    /// has of those fills. On [`Declined::No`] nothing has changed.
     pub(super) fn count_skipped(
         &mut self,
         symbol: &Symbol,
@@ -143,14 +144,12 @@ impl Engine {
         (push, known): (Push, Vec<FillState>),
         (reason, who): (String, String),
         out: &mut StepOutput,
-    ) -> Result<Result<String, String>, Stop> {
-        if let Err(why) = self.may_resume(Some(symbol), HaltKind::Skipped) {
-            return Ok(Err(why));
-        }
+    ) -> Result<String, Declined> {
+        self.may_resume(Some(symbol), HaltKind::Skipped)?;
         let ids = self.backlog.unanswered(symbol);
         if ids != *asked {
             // A fork moved one while the chain was read: it would have its answer, and never be a fill.
-            return Ok(Err("the chain moved meanwhile; nothing has changed, try again in a minute".into()));
+            return Err("the chain moved meanwhile; nothing has changed, try again in a minute".into());
         }
         let mut fills = Vec::new();
         for event in push.events {
@@ -159,18 +158,20 @@ impl Engine {
                 Event::Dead(dead)
                     if ids.iter().any(|id| (id.tx_hash, id.log_index) == (dead.tx_hash, dead.log_index)) =>
                 {
-                    return Ok(Err(format!(
+                    return Err(format!(
                         "the node's answer about {} can not be understood ({}); nothing has changed",
                         dead.tx_hash, dead.reason
-                    )));
+                    )
+                    .into());
                 }
                 Event::Pending(pending)
                     if ids.iter().any(|id| id.log_at(pending.block_number) == pending.log()) =>
                 {
-                    return Ok(Err(format!(
+                    return Err(format!(
                         "the amount of {} is not to be had now: {} (this needs an archive node); nothing has changed",
                         pending.id.tx_hash, pending.reason
-                    )));
+                    )
+                    .into());
                 }
                 Event::Fill(_) | Event::Pending(_) | Event::Skipped(_) | Event::Dead(_) => {}
             }
@@ -181,9 +182,7 @@ impl Engine {
         });
         if hidden || moved {
             out.effects.push(Effect::Sweep);
-            return Ok(
-                Err("the chain is about to settle; nothing has changed, try again in a minute".into()),
-            );
+            return Err("the chain is about to settle; nothing has changed, try again in a minute".into());
         }
         self.chain.learn(push.tokens, out)?;
         self.fills.remember(known);
@@ -202,7 +201,7 @@ impl Engine {
             0 => String::new(),
             rest => format!(", {rest} are fills already or not on the chain any more"),
         };
-        Ok(Ok(format!("{symbol} resumed; {added} trades count from now on{rest}")))
+        Ok(format!("{symbol} resumed; {added} trades count from now on{rest}"))
     }
 
     /// Whether a trade that waits is in a block of the window, and yet the node did not show it.

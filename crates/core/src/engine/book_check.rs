@@ -5,6 +5,7 @@
 
 use super::broker_book::LIST_BACK_MS_MAX;
 use super::broker_link::{CLOCKS_MS_MAX, Read};
+use super::operator::Declined;
 use super::{Effect, Engine, StepOutput, Stop};
 use crate::hedges::{HaltKind, Intent, IntentState, OrderEvent};
 use crate::ports::broker::{BrokerOrder, OrderStatus, ReadError};
@@ -171,18 +172,14 @@ impl Engine {
 
     /// A person says that the orders of an earlier ledger are this one's (`protocol.md` 5.2). What they executed before
     /// this ledger's birth is in the position it was born with, and is taken off it.
-    pub(super) fn adopt_earlier(
-        &mut self,
-        who: &str,
-        out: &mut StepOutput,
-    ) -> Result<Result<u32, String>, Stop> {
+    pub(super) fn adopt_earlier(&mut self, who: &str, out: &mut StepOutput) -> Result<u32, Declined> {
         if self.book.tag().is_none() {
-            return Ok(Err("nobody can tell which orders are ours before APP_TAG is set".into()));
+            return Err("nobody can tell which orders are ours before APP_TAG is set".into());
         }
         if !self.book.is_listed_whole() {
-            return Ok(Err(
-                "the broker's list was not read yet; type it again in a moment, while the bot runs".into(),
-            ));
+            return Err(
+                "the broker's list was not read yet; type it again in a moment, while the bot runs".into()
+            );
         }
         let earlier: Vec<BrokerOrder> = self
             .book
@@ -202,7 +199,7 @@ impl Engine {
                 self.rebase(&order.symbol, Some(change), &why, who, out)?;
             }
         }
-        Ok(Ok(adopted))
+        Ok(adopted)
     }
 
     /// Outside the start, an order of ours that nobody knows must be seen by two lists asked for after its ticker's last

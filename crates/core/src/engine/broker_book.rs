@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::StepOutput;
 use crate::ports::broker::BrokerOrder;
-use crate::ports::records::Write;
+use crate::ports::records::{ENDED_KEPT_MS, Write};
 use crate::units::{IntentId, Millis, OrderId, Symbol};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// The furthest any list looks back: with the day that Schwab's reaches ahead it is a day below the brokers' own limit.
 pub(super) const LIST_BACK_MS_MAX: i64 = 58 * DAY_MS;
-/// Ended intents are kept in memory this long, because a broker may change an execution within a day.
-pub(super) const ENDED_KEPT_MS: i64 = 25 * 3_600_000;
 
 /// The broker's book.
 #[derive(Debug, Default)]

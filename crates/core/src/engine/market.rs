@@ -12,13 +12,11 @@ use super::{Engine, StepOutput};
 use crate::fills::Fill;
 use crate::hedges::HaltKind;
 use crate::ports::broker::{Quote, ReadError};
-use crate::ports::records::RecentFill;
+use crate::ports::records::{RECENT_MS, RecentFill};
 use crate::units::{Cash, FillId, Millis, Price, Shares, Side, Symbol};
 
 /// A quote older than this says nothing.
 const QUOTE_MS_MAX: i64 = 30_000;
-/// Fills older than this say nothing of a price.
-const RECENT_MS: i64 = 3_600_000;
 /// After so long a person looks.
 const FAR_MS_MAX: i64 = 5 * 60_000;
 /// 10,000 basis points are the whole.

@@ -17,26 +17,62 @@ use crate::units::{IntentId, OrderId, Symbol};
 /// Tickers named in one answer; more are counted.
 const NAMED_MAX: usize = 20;
 
+/// Why a person's word did nothing.
+#[derive(Debug)]
+pub(super) enum Declined {
+    /// It can not be done, and nothing has changed; in words.
+    No(String),
+    /// The process must end.
+    Stop(Stop),
+}
+
+impl From<Stop> for Declined {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+impl From<String> for Declined {
+    fn from(why: String) -> Self {
+        Self::No(why)
+    }
+}
+
+impl From<&str> for Declined {
+    fn from(why: &str) -> Self {
+        Self::No(why.to_owned())
+    }
+}
+
 impl Engine {
     pub(super) fn command(&mut self, command: Command, reply: u64, out: &mut StepOutput) -> Result<(), Stop> {
-        let answer = match command {
+        let answer = match self.obey(command, out) {
+            Ok(told) => Ok(told),
+            Err(Declined::No(why)) => Err(why),
+            Err(Declined::Stop(stop)) => return Err(stop),
+        };
+        out.effects.push(Effect::Reply(reply, answer));
+        Ok(())
+    }
+
+    /// Does what a person says; what to answer.
+    fn obey(&mut self, command: Command, out: &mut StepOutput) -> Result<String, Declined> {
+        match command {
             Command::Halt { symbol, reason, who } => {
                 let told = format!("{} halted", scope(symbol.as_ref()));
                 self.halts.raise(symbol, HaltKind::Operator, reason, who, out);
                 Ok(told)
             }
             Command::Resume { symbol, kind, choice, reason, who } => {
-                self.resume(symbol, kind, choice, reason, who, out)?
+                self.resume(symbol, kind, choice, reason, who, out)
             }
             Command::CountSkipped { symbol, asked, push, known, reason, who } => {
-                self.count_skipped(&symbol, &asked, (push, known), (reason, who), out)?
+                self.count_skipped(&symbol, &asked, (push, known), (reason, who), out)
             }
             Command::Reconcile { target, decision, reason, who } => {
-                self.reconcile(&target, decision, &reason, &who, out)?
+                self.reconcile(&target, decision, &reason, &who, out)
             }
-        };
-        out.effects.push(Effect::Reply(reply, answer));
-        Ok(())
+        }
     }
 
     fn resume(
@@ -47,15 +83,14 @@ impl Engine {
         reason: String,
         who: String,
         out: &mut StepOutput,
-    ) -> Result<Result<String, String>, Stop> {
-        if let Err(why) = self.may_resume(symbol.as_ref(), kind) {
-            return Ok(Err(why));
-        }
+    ) -> Result<String, Declined> {
+        self.may_resume(symbol.as_ref(), kind)?;
         let asked = kind.choices();
         if choice.map_or(!asked.is_empty(), |choice| !asked.contains(&choice)) {
-            return Ok(Err(format!("this halt is lifted by `{}`", kind.lifted_by(symbol.as_ref()))));
+            return Err(format!("this halt is lifted by `{}`", kind.lifted_by(symbol.as_ref())).into());
         }
         let mut told = format!("{} resumed", scope(symbol.as_ref()));
+        let named = || symbol.as_ref().ok_or_else(|| Declined::from("name the ticker"));
         match choice {
             None | Some(Choice::IgnoreOrders) => {}
             Some(Choice::AcceptBackfill) => {
@@ -63,31 +98,23 @@ impl Engine {
                 out.writes.push(Write::Begun);
             }
             Some(Choice::IgnoreSkipped) => {
-                let Some(symbol) = &symbol else { return Ok(Err("name the ticker".into())) };
-                let ignored = self.ignore_skipped(symbol, &reason, &who, out);
+                let ignored = self.ignore_skipped(named()?, &reason, &who, out);
                 told = format!("{told}; {ignored} trades stay passed over");
             }
             Some(Choice::CountSkipped) => {
-                return Ok(Err(
-                    "trades are counted by a bot that runs, for they are read from the chain".into()
-                ));
+                return Err("trades are counted by a bot that runs, for they are read from the chain".into());
             }
-            Some(Choice::AdoptOrders) => match self.adopt_earlier(&who, out)? {
-                Ok(adopted) => told = format!("{told}; {adopted} orders adopted"),
-                Err(why) => return Ok(Err(why)),
-            },
-            Some(Choice::AcceptPosition) => {
-                let Some(symbol) = &symbol else { return Ok(Err("name the ticker".into())) };
-                if let Err(why) = self.accept_position(symbol, &reason, &who, out)? {
-                    return Ok(Err(why));
-                }
+            Some(Choice::AdoptOrders) => {
+                let adopted = self.adopt_earlier(&who, out)?;
+                told = format!("{told}; {adopted} orders adopted");
             }
+            Some(Choice::AcceptPosition) => self.accept_position(named()?, &reason, &who, out)?,
         }
         if let (HaltKind::Rejects, Some(symbol)) = (kind, &symbol) {
             self.attempts.forget(symbol);
         }
         self.halts.lift(symbol, kind, reason, who, out);
-        Ok(Ok(told))
+        Ok(told)
     }
 
     /// Whether there is such a halt, and no intent that must be settled first; in words why not.
@@ -126,7 +153,7 @@ impl Engine {
         })
     }
 
-    /// A person says what became of an intent. On `Err` in the inner result nothing has changed.
+    /// A person says what became of an intent. On [`Declined::No`] nothing has changed.
     fn reconcile(
         &mut self,
         target: &IntentId,
@@ -134,24 +161,24 @@ impl Engine {
         reason: &str,
         who: &str,
         out: &mut StepOutput,
-    ) -> Result<Result<String, String>, Stop> {
+    ) -> Result<String, Declined> {
         let Some(intent) = self.orders.get(target).cloned() else {
-            return Ok(Err(format!(
+            return Err(format!(
                 "no intent {target} waits for a person; `bot reconcile` lists those that do"
-            )));
+            )
+            .into());
         };
         if !matches!(intent.state, IntentState::Unknown | IntentState::Stuck) {
-            return Ok(Err(format!("intent {target} is {}: there is nothing to settle", intent.state)));
+            return Err(format!("intent {target} is {}: there is nothing to settle", intent.state).into());
         }
         if self.policy.profile.client_ids && intent.state == IntentState::Unknown {
-            return Ok(Err(format!(
+            return Err(format!(
                 "the broker is asked for {target} by its name, and sends it again if it does not have it; there is \
                  nothing to decide"
-            )));
+            )
+            .into());
         }
-        if let Err(why) = self.may_decide(&intent, &decision) {
-            return Ok(Err(why));
-        }
+        self.may_decide(&intent, &decision)?;
         out.writes.push(Write::Decision {
             intent: target.clone(),
             decision: decision.clone(),
@@ -181,7 +208,7 @@ impl Engine {
             );
         }
         let state = self.orders.get(target).map_or(intent.state, |intent| intent.state);
-        Ok(Ok(format!("{target} is {state}")))
+        Ok(format!("{target} is {state}"))
     }
 
     fn may_decide(&self, intent: &Intent, decision: &Decision) -> Result<(), String> {

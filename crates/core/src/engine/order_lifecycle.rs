@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::attempts::{FAILURES_MAX, pause_ms};
-use super::broker_book::ENDED_KEPT_MS;
 use super::broker_link::Read;
 use super::{Engine, StepOutput, Stop};
 use crate::hedges::{End, HaltKind, Intent, IntentState, OrderEvent, Transition, transition};
 use crate::ports::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session};
-use crate::ports::records::Write;
+use crate::ports::records::{ENDED_KEPT_MS, Write};
 use crate::units::{IntentId, Millis, OrderId, Symbol};
 
 /// A 404 within this time of the POST means "not visible yet" (`protocol.md` 3.3).

@@ -8,6 +8,7 @@
 
 use super::account::Reading;
 use super::broker_link::Read;
+use super::operator::Declined;
 use super::wait::Wait;
 use super::{Engine, StepOutput, Stop};
 use crate::hedges::{HaltKind, IntentState};
@@ -88,16 +89,16 @@ impl Engine {
         reason: &str,
         who: &str,
         out: &mut StepOutput,
-    ) -> Result<Result<(), String>, Stop> {
+    ) -> Result<(), Declined> {
         let clean = self.account.clean_position(symbol).filter(|_| self.is_quiet(symbol));
         let (Some((held, _)), Some(expected)) = (clean, self.account.expected(symbol)) else {
-            return Ok(Err(format!(
+            return Err(format!(
                 "the position of {symbol} was not read since its last order moved; type it again in a moment, while \
                  the bot runs"
-            )));
+            )
+            .into());
         };
-        self.rebase(symbol, held.checked_sub(expected), reason, who, out)?;
-        Ok(Ok(()))
+        Ok(self.rebase(symbol, held.checked_sub(expected), reason, who, out)?)
     }
 
     /// An execution was booked: a reading that began before may not have it yet.

@@ -185,6 +185,12 @@ pub struct PassedOver {
     pub ignored: bool,
 }
 
+/// Ended intents are kept in memory this long, and younger ones are loaded at a start: the broker may change an execution
+/// for a day, the list at a start begins when the ledger last knew its orders, and an hour is for clocks that differ.
+pub const ENDED_KEPT_MS: i64 = 25 * 3_600_000;
+/// Fills older than this say nothing of a price, and are not loaded for it.
+pub const RECENT_MS: i64 = 3_600_000;
+
 /// A standing fill as far as its price matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecentFill {
