@@ -13,6 +13,15 @@ for (const folder of [".", "test"]) {
   }
 }
 
+// What a source imports comes from npm, pinned by the lock file.
+const imported = (path) => {
+  try {
+    return { contents: readFileSync(join(here, "node_modules", path), "utf8") };
+  } catch (error) {
+    return { error: error.message };
+  }
+};
+
 const outputs = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "evm.methodIdentifiers"];
 const input = {
   language: "Solidity",
@@ -24,10 +33,12 @@ const input = {
     outputSelection: { "*": { "*": outputs, "": ["ast"] } },
   },
 };
-const output = JSON.parse(solc.compile(JSON.stringify(input)));
+const output = JSON.parse(solc.compile(JSON.stringify(input), { import: imported }));
 
 const errors = (output.errors ?? []).filter(({ severity }) => severity === "error");
-for (const { formattedMessage } of output.errors ?? []) console.error(formattedMessage);
+// What the compiler warns of in a library from npm is not ours to mend.
+const ours = ({ severity, sourceLocation }) => severity === "error" || sourceLocation?.file in sources;
+for (const { formattedMessage } of (output.errors ?? []).filter(ours)) console.error(formattedMessage);
 if (errors.length > 0) process.exit(1);
 
 const topicsOf = (path, name) => {
@@ -38,7 +49,7 @@ const topicsOf = (path, name) => {
 
 // Written beside and renamed at the end: a stopped run leaves no half of an out/.
 const fresh = join(here, `out.${process.pid}`);
-for (const [path, contracts] of Object.entries(output.contracts)) {
+for (const [path, contracts] of Object.entries(output.contracts).filter(([path]) => path in sources)) {
   const folder = join(fresh, basename(path));
   mkdirSync(folder, { recursive: true });
   for (const [name, { abi, evm }] of Object.entries(contracts)) {

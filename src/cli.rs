@@ -108,6 +108,7 @@ pub fn bot() -> Command {
             reading("fills", "List the fills", LEDGER).arg(symbol()),
             reading("positions", "List the exposure of each ticker", LEDGER).arg(symbol()),
             reading("hedges", "List the hedges and what became of them", LEDGER).arg(symbol()),
+            reading("tokens", "Say what each token is worth in shares, as its contract says it now", TOKENS),
             reading("trace", "Follow one transaction: its fills, positions, hedges", LEDGER).arg(tx()),
             settings_of(Command::new("replay"), LEDGER)
                 .about("Have the running bot read one transaction again; nothing is hedged twice")
@@ -125,6 +126,9 @@ pub fn bot() -> Command {
 
 /// All that a verb needs that only looks into the ledger.
 const LEDGER: &[&str] = &["DATABASE_URL"];
+
+/// What a look at the tokens needs.
+const TOKENS: &[&str] = &["WS_RPC_URL", "SSL_CERT_FILE", "EQUITIES", "CASH", "DATABASE_URL"];
 
 fn demo() -> Command {
     settings_of(Command::new("demo"), &["DATABASE_URL", "RUST_LOG", "LOG_FORMAT"])
@@ -426,6 +430,7 @@ fn verb(matches: &ArgMatches) -> Verb {
         "status" => Verb::Status { json: json() },
         "fills" => Verb::Fills(reading()),
         "positions" => Verb::Positions(reading()),
+        "tokens" => Verb::Tokens { json: json() },
         "hedges" => Verb::Hedges(reading()),
         "trace" => Verb::Trace { tx: tx(), json: json() },
         "replay" => Verb::Replay { tx: tx() },

@@ -7,6 +7,7 @@
 mod at_rest;
 mod story;
 mod table;
+mod tokens;
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 
@@ -20,6 +21,7 @@ use crate::ledger::{FillRow, Filter, HaltRow, HedgeRow, LedgerError, PositionRow
 use crate::serve::identity::Mode;
 use crate::units::{Millis, OrderId, Shares, Symbol};
 use table::{Align, Table};
+pub use tokens::{TokenLine, tokens};
 
 /// What is written at once of a long report.
 const PIECE_BYTES: usize = 64 * 1024;

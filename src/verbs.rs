@@ -12,6 +12,7 @@ mod reading;
 #[cfg(feature = "trials")]
 mod sim;
 pub mod terms;
+mod tokens;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -120,6 +121,7 @@ pub fn perform(verb: &Verb, sources: &dyn Sources, out: &mut dyn Write) -> Ended
         Verb::Fills(reading) => reading::fills(&config::database(sources)?, reading, out),
         Verb::Positions(reading) => reading::positions(&config::database(sources)?, reading, out),
         Verb::Hedges(reading) => reading::hedges(&config::database(sources)?, reading, out),
+        Verb::Tokens { json } => tokens::list(&config::token_settings(sources)?, *json, out),
         Verb::Trace { tx, json } => reading::trace(&config::database(sources)?, *tx, *json, out),
         Verb::Replay { tx } => operate::replay(&config::database(sources)?, *tx, out),
         Verb::Halt(halting) => {

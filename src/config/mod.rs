@@ -38,12 +38,12 @@ pub use values::span;
 pub use webhook::{WebhookUrl, WebhookUrlError};
 pub use words::{BrokerKind, LogFormat, MarketHours, PaperSessions, QuoteFeed, TradingMode};
 
-use crate::fills::Listing;
+use crate::fills::{Listing, Ratio};
 use crate::hedges::Limits;
 use crate::units::{Shares, Symbol};
 use reader::{Reader, Reported};
 use real::Real;
-use values::{Database, File, LogFilter, Tag};
+use values::{Database, Equities, File, LogFilter, Tag};
 
 /// Longest file of certificate authorities; the usual one has 230 kB.
 const CERTIFICATES_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -63,6 +63,10 @@ pub struct Config {
     pub chain_id: Option<u64>,
     /// Which token is which share; empty where symbols decide. Never holds `cash`.
     pub equities: BTreeMap<Address, Symbol>,
+    /// `EQUITIES`: shares a token, where a person says so.
+    pub ratios: BTreeMap<Address, Ratio>,
+    /// `UNIT_JUMP_MAX`, in percent.
+    pub unit_jump_max_percent: u32,
     /// The token that is the dollar; where none, the symbol decides.
     pub cash: Option<Address>,
     /// Blocks on top of a fill before it counts; 0 to 64.
@@ -135,7 +139,8 @@ impl Config {
         let owners = reader.value("ORDER_OWNER");
         let deployment_block = reader.value("DEPLOYMENT_BLOCK");
         let chain_id = reader.optional("CHAIN_ID");
-        let equities = reader.optional("EQUITIES").map(Option::unwrap_or_default);
+        let equities = reader.optional::<Equities>("EQUITIES").map(Option::unwrap_or_default);
+        let unit_jump_max_percent = reader.value("UNIT_JUMP_MAX");
         let cash = reader.optional("CASH");
         let confirmations = reader.value("CONFIRMATIONS");
         let log_range_blocks = reader.value("LOG_RANGE_BLOCKS");
@@ -163,18 +168,21 @@ impl Config {
         real::must_name_its_broker(reader);
 
         if let (Ok(equities), Ok(Some(cash))) = (&equities, &cash)
-            && let Some(symbol) = BTreeMap::get(equities, cash)
+            && let Some(symbol) = equities.tickers.get(cash)
         {
             reader.refuse("CASH", &format!("is listed in EQUITIES too, as {symbol}"));
         }
         let logs = logs?;
+        let equities = equities?;
         Ok(Self {
             ws_rpc_url: ws_rpc_url?,
             orderbooks: orderbooks?,
             owners: owners?,
             deployment_block: deployment_block?,
             chain_id: chain_id?,
-            equities: equities?,
+            equities: equities.tickers,
+            ratios: equities.ratios,
+            unit_jump_max_percent: unit_jump_max_percent?,
             cash: cash?,
             confirmations: confirmations?,
             log_range_blocks: log_range_blocks?,
@@ -313,9 +321,49 @@ pub fn database(sources: &dyn Sources) -> Result<PathBuf, ConfigErrors> {
 /// What `SYMBOLS` and `EQUITIES` list, for a verb that must not fail because one of them is wrong: that lists nothing.
 pub fn listed(sources: &dyn Sources) -> Listing {
     let symbols = Reader::of(sources, |reader| reader.optional("SYMBOLS"));
-    let equities = Reader::of(sources, |reader| reader.optional("EQUITIES"));
-    let (symbols, equities) = (symbols.unwrap_or_default(), equities.unwrap_or_default().unwrap_or_default());
-    Listing { symbols, equities, ..Listing::default() }
+    let equities = Reader::of(sources, |reader| reader.optional::<Equities>("EQUITIES"));
+    let equities = equities.unwrap_or_default().unwrap_or_default().tickers;
+    Listing { symbols: symbols.unwrap_or_default(), equities, ..Listing::default() }
+}
+
+/// What a look at the tokens needs.
+#[derive(Debug)]
+pub struct TokenSettings {
+    /// `WS_RPC_URL`.
+    pub ws_rpc_url: SecretUrl,
+    /// `SSL_CERT_FILE`.
+    pub ssl_cert_file: Option<PathBuf>,
+    /// `EQUITIES`.
+    pub equities: BTreeMap<Address, Symbol>,
+    /// `EQUITIES`: shares a token, where a person says so.
+    pub ratios: BTreeMap<Address, Ratio>,
+    /// `CASH`.
+    pub cash: Option<Address>,
+    /// `DATABASE_URL`, which may not be there yet.
+    pub database: PathBuf,
+}
+
+/// Reads only what `bot tokens` needs.
+///
+/// # Errors
+/// Everything of it that is missing or wrong.
+pub fn token_settings(sources: &dyn Sources) -> Result<TokenSettings, ConfigErrors> {
+    Reader::of(sources, |reader| {
+        let ws_rpc_url = reader.value("WS_RPC_URL");
+        let equities = reader.optional::<Equities>("EQUITIES").map(Option::unwrap_or_default);
+        let cash = reader.optional("CASH");
+        let database = database_file(reader);
+        let ssl_cert_file = certificates(reader);
+        let Equities { tickers, ratios } = equities?;
+        Ok(TokenSettings {
+            ws_rpc_url: ws_rpc_url?,
+            ssl_cert_file: ssl_cert_file?,
+            equities: tickers,
+            ratios,
+            cash: cash?,
+            database: database?,
+        })
+    })
 }
 
 /// Reads only `LISTEN`: all that `bot health` needs.

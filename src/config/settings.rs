@@ -65,7 +65,13 @@ pub static GROUPS: [Group; 4] = [
                 "EQUITIES",
                 Form::Listing,
                 "TSLA=0x1111111111111111111111111111111111111111",
-                "Which token is which share; without it each token's own symbol() decides",
+                "Which token is which share, with *10 where a token is ten and its contract does not say so; without it each token's own symbol() decides",
+            ),
+            defaulted(
+                "UNIT_JUMP_MAX",
+                "20",
+                Form::Whole { min: 1, max: 100_000 },
+                "How far a vault's answers before and after a fill's block may differ, in percent; beyond it the ticker halts",
             ),
             optional(
                 "CASH",
@@ -441,7 +447,7 @@ impl fmt::Display for Form {
             Self::LastDigits => f.write_str("the last four characters of an account number"),
             Self::Address => f.write_str("an address (0x and 40 hex digits)"),
             Self::Addresses => f.write_str("a comma-separated list of addresses"),
-            Self::Listing => f.write_str("a comma-separated list of TICKER=address"),
+            Self::Listing => f.write_str("a comma-separated list of TICKER=address[*ratio]"),
             Self::Tickers => f.write_str("a comma-separated list of tickers"),
             Self::Whole { min, max: NUMBER_MAX } => write!(f, "a whole number, {min} or more"),
             Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),

@@ -17,12 +17,14 @@ use super::settings::Form;
 use super::webhook::WebhookUrl;
 use super::{BrokerKind, LogFormat, MarketHours, PaperSessions, QuoteFeed, TradingMode};
 use crate::broker::LIVE_ACCOUNT_DIGITS;
+use crate::fills::Ratio;
 use crate::units::{Cash, Shares, Symbol};
 
 /// Longest list: a node takes that many addresses in one filter, and no shop lists more shares.
 const LIST_ENTRIES_MAX: usize = 1_000;
 
 const NOT_ADDRESS: &str = "is not an address (0x and 40 hex digits)";
+const NOT_RATIO: &str = "is no ratio of shares a token (10, 0.1 or 3/2)";
 const NOT_TICKER: &str =
     "is not a ticker (1 to 12 capital letters, digits, '.', '-' or '/', beginning with a letter)";
 
@@ -104,25 +106,40 @@ impl Value for BTreeSet<Symbol> {
     }
 }
 
-/// Several tokens may stand for one share (a plain and a wrapped one), but a token stands for one share only.
-impl Value for BTreeMap<Address, Symbol> {
+/// `EQUITIES`: which token is which share, and how many of them where a person says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Equities {
+    /// Each listed token's share. Several tokens may stand for one share; a token stands for one share only.
+    pub(super) tickers: BTreeMap<Address, Symbol>,
+    /// Shares a token, of those that are listed with a ratio.
+    pub(super) ratios: BTreeMap<Address, Ratio>,
+}
+
+impl Value for Equities {
     fn read(text: &str, _: Form) -> Result<Self, Wrongs> {
-        let pairs = list(text, |part| {
-            let (ticker, token) =
-                part.split_once('=').ok_or_else(|| Wrong::part(part, "is not of the form TICKER=address"))?;
+        let listed = list(text, |part| {
+            let (ticker, token) = part.split_once('=').ok_or_else(|| {
+                Wrong::part(part, "is not of the form TICKER=address or TICKER=address*ratio")
+            })?;
             let symbol: Symbol = ticker.trim().parse().map_err(|_| Wrong::part(ticker, NOT_TICKER))?;
+            let (token, ratio) =
+                token.split_once('*').map_or((token, None), |(token, ratio)| (token, Some(ratio)));
             let token = token.trim();
             let address = address(token).map_err(|why| Wrong::part(token, why))?;
-            Ok((address, symbol))
+            let ratio = ratio
+                .map(str::trim)
+                .map(|ratio| ratio.parse::<Ratio>().map_err(|_| Wrong::part(ratio, NOT_RATIO)));
+            Ok((address, symbol, ratio.transpose()?))
         })?;
-        let (mut listing, mut wrongs) = (Self::new(), Vec::new());
-        for (address, symbol) in pairs {
-            if let Some(other) = listing.insert(address, symbol.clone()) {
+        let (mut equities, mut wrongs) = (Self::default(), Vec::new());
+        for (address, symbol, ratio) in listed {
+            if let Some(other) = equities.tickers.insert(address, symbol.clone()) {
                 let why = format!("is listed both as {other} and as {symbol}");
                 wrongs.push(Wrong::part(&address.to_string(), why));
             }
+            equities.ratios.extend(ratio.map(|ratio| (address, ratio)));
         }
-        if wrongs.is_empty() { Ok(listing) } else { Err(wrongs) }
+        if wrongs.is_empty() { Ok(equities) } else { Err(wrongs) }
     }
 }
 

@@ -98,7 +98,7 @@ pub struct Check {
 }
 
 /// Every check, in the order of the answer. Those of `order book` come once for each.
-pub const NAMES: [&str; 29] = [
+pub const NAMES: [&str; 30] = [
     "disk",
     "ledger",
     "time zone",
@@ -114,6 +114,7 @@ pub const NAMES: [&str; 29] = [
     "old state",
     "trades",
     "tokens",
+    "units",
     "pushes",
     "order book",
     "calls",

@@ -19,8 +19,9 @@ use crate::chain::abi::TOPICS;
 use crate::chain::abi::token::IToken::{assetCall, convertToAssetsCall};
 use crate::chain::beginning::{self, Beginning};
 use crate::chain::rpc::{At, Rpc, RpcError, is_revert};
+use crate::chain::tokens::Tokens;
 use crate::chain::wire::Header;
-use crate::units::Symbol;
+use crate::units::{Shares, Symbol};
 
 const ARCHIVE: &str = "Take a node that keeps all logs (an archive node) for WS_RPC_URL; a higher DEPLOYMENT_BLOCK, if no \
                        fill below it is to be hedged";
@@ -131,6 +132,40 @@ pub(super) async fn tokens(rpc: &Rpc, equities: &BTreeMap<Address, Symbol>) -> F
         ),
         Err(error) => refused(&error),
     }
+}
+
+/// What each listed token is worth in shares, by its own contract.
+pub(super) async fn units(rpc: &Rpc, chain: &ChainConfig) -> Finding {
+    let tokens = Tokens::new(chain);
+    let (mut worths, mut ahead, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    for (token, symbol) in &chain.equities {
+        let surveyed = match within(|| tokens.survey(rpc, *token)).await {
+            Ok(surveyed) => surveyed,
+            Err(error) => return refused(&error),
+        };
+        ahead.extend(surveyed.announced);
+        match surveyed.worth {
+            Ok(shares) if shares == Shares::whole(1) => {}
+            Ok(shares) => worths.push(format!("{symbol} {token} is {shares} shares a token")),
+            Err(why) => unknown.push(format!("{symbol}: {why}")),
+        }
+    }
+    if !unknown.is_empty() {
+        return Finding::failed(
+            format!("what a token is worth in shares is not known: {}", unknown.join("; ")),
+            "Look at EQUITIES and at the contract; `bot tokens` shows all of them. Fills of it wait, and are not hedged",
+        );
+    }
+    if !ahead.is_empty() {
+        return Finding::warning(
+            ahead.join("; "),
+            "Nothing must be done: fills from then on count with the new one; what is left of before stays as it is",
+        );
+    }
+    if worths.is_empty() {
+        return Finding::ok(format!("each of the {} listed tokens is one share", chain.equities.len()));
+    }
+    Finding::ok(format!("{}; the others are one share", worths.join("; ")))
 }
 
 /// Whether the node can say what a wrapped share was worth in an old block.

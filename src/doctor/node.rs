@@ -113,7 +113,8 @@ async fn ask(chain: &ChainConfig, standing: (u64, bool), node: &mut Node) {
 }
 
 /// What is asked of blocks, and depends on a head.
-const OF_BLOCKS: [&str; 7] = ["logs", "block logs", "receipts", "history", "old state", "trades", "tokens"];
+const OF_BLOCKS: [&str; 8] =
+    ["logs", "block logs", "receipts", "history", "old state", "trades", "tokens", "units"];
 
 async fn of_blocks(
     rpc: &Rpc,
@@ -155,6 +156,8 @@ async fn of_blocks(
     told("trades", begun, found);
     let begun = Instant::now();
     told("tokens", begun, needs::tokens(rpc, &chain.equities).await);
+    let begun = Instant::now();
+    told("units", begun, needs::units(rpc, chain).await);
 }
 
 /// Asks until there is an answer; a node that wants to be asked later is asked later, for its rate has a row of its own.

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use super::table::plain;
-use crate::ledger::{EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow};
+use crate::ledger::{
+    EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow, UnitRow,
+};
 
 /// Writes the story, or says that there is none.
 pub(super) fn tell(story: &Story, out: &mut dyn Write) -> io::Result<()> {
@@ -49,6 +51,15 @@ fn tell_fill(traced: &TracedFill, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  log {} in block {} ({})", fill.log_index, fill.block_number, fill.block_hash)?;
     if let Some(block_time) = fill.block_time {
         writeln!(out, "  {block_time}  traded on the chain")?;
+    }
+    if let Some(unit) = &traced.unit {
+        let UnitRow { token, amount, decimals, assets, asset_decimals, multiplier } = unit;
+        let times =
+            multiplier.as_ref().map_or(String::new(), |by| format!(", by the multiplier {by} of 1e18"));
+        writeln!(
+            out,
+            "  {amount} base units of {token} ({decimals} decimals) are {assets} of a share with {asset_decimals}{times}"
+        )?;
     }
     if traced.entries.is_empty() {
         writeln!(out, "  {}  stored as skipped", fill.seen_at)?;

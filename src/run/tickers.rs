@@ -32,7 +32,7 @@ pub(crate) fn known(
     }
     known.extend(listing.equities.values().cloned());
     known.extend(tokens.iter().filter_map(|token| match &token.kind {
-        TokenKind::Share(symbol) | TokenKind::WrappedShare(symbol) => Some(symbol.clone()),
+        TokenKind::Share(symbol, _) => Some(symbol.clone()),
         TokenKind::Cash | TokenKind::Foreign => None,
     }));
     known
@@ -66,6 +66,7 @@ mod tests {
     use alloy::primitives::Address;
 
     use super::*;
+    use crate::fills::Unit;
 
     fn symbol(text: &str) -> Symbol {
         text.parse().unwrap()
@@ -79,7 +80,7 @@ mod tests {
             decimals: 18,
             kind,
         };
-        let tokens = [token(1, TokenKind::Share(symbol("TSLA"))), token(2, TokenKind::Foreign)];
+        let tokens = [token(1, TokenKind::Share(symbol("TSLA"), Unit::One)), token(2, TokenKind::Foreign)];
         let equities = [(Address::repeat_byte(3), symbol("AAPL"))].into();
         let mut listing = Listing { equities, ..Listing::default() };
         let names = |listing: &Listing| {

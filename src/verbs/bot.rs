@@ -250,6 +250,8 @@ pub(super) fn chain(config: &Config) -> ChainConfig {
         hedge_from_block: config.hedge_from_block,
         symbols: config.symbols.clone(),
         equities: config.equities.clone(),
+        ratios: config.ratios.clone(),
+        unit_jump_max_percent: config.unit_jump_max_percent,
         cash: config.cash,
         log_range_blocks: config.log_range_blocks,
         head_age_max: config.head_age_max,

@@ -204,6 +204,8 @@ fn chain(story: &Story) -> ChainConfig {
         hedge_from_block: None,
         symbols: None,
         equities: story.equities().into_iter().map(|(symbol, token)| (token, symbol)).collect(),
+        ratios: BTreeMap::new(),
+        unit_jump_max_percent: crate::chain::tokens::UNIT_JUMP_MAX_PERCENT,
         cash: Some(story.cash()),
         log_range_blocks: 1_000,
         head_age_max: Duration::from_secs(30),

@@ -33,6 +33,11 @@ pub enum Verb {
     Fills(Reading),
     /// Exposure per ticker.
     Positions(Reading),
+    /// What each token is worth in shares.
+    Tokens {
+        /// One JSON object a line.
+        json: bool,
+    },
     /// Intents and what became of them.
     Hedges(Reading),
     /// Everything that one transaction led to.

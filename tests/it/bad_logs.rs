@@ -8,7 +8,7 @@ use alloy::sol_types::SolEvent;
 use counterfill::chain::abi::v4::{self, IOrderBookV4};
 use counterfill::chain::abi::v5::{self, IOrderBookV5};
 use counterfill::chain::abi::{self, Amount, Leg, RawLog, Trade};
-use counterfill::fills::{self, Book, Event, TokenFact, TokenFacts, TokenKind, Trades};
+use counterfill::fills::{self, Book, Event, Hold, TokenFact, TokenFacts, TokenKind, Trades, Unit};
 use counterfill::units::Millis;
 
 const BOOK: Address = Address::repeat_byte(0xb0);
@@ -33,8 +33,11 @@ fn book() -> Book {
 }
 
 fn facts() -> TokenFacts {
-    let share = TokenKind::Share("TSLA".parse().unwrap());
-    let wrapped = TokenKind::WrappedShare("AAPL".parse().unwrap());
+    let share = TokenKind::Share("TSLA".parse().unwrap(), Unit::One);
+    let wrapped = TokenKind::Share(
+        "AAPL".parse().unwrap(),
+        Unit::Asked { holds: vec![Hold::Vault(TSLA)], multiplied: false },
+    );
     let rows = [
         (USDC, 6, TokenKind::Cash),
         (TSLA, 18, share.clone()),
@@ -287,7 +290,7 @@ fn pairs_of_tokens_and_what_they_are() {
     let fine =
         format!("log 0 dead: token {FINE} has 19 decimals, more than the 18 that can be counted exactly");
     let ratio = format!(
-        "log 0 dead: no convertToAssets(1000000000000000000) of wrapped token {WRAPPED} is known at block {}",
+        "log 0 dead: what 1000000000000000000 base units of token {WRAPPED} are worth at block {} was not asked",
         B256::repeat_byte(0xaa)
     );
     let unknown = format!("log 0 dead: nothing is known of token {STRANGER}");

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Log, U256};
 use counterfill::chain::abi::{self, LogKind};
+use counterfill::chain::tokens::UNIT_JUMP_MAX_PERCENT;
 use counterfill::chain::{
     self, ChainConfig, ChainFacts, ChainStop, ChainView, Sweep, TransactionError, WINDOW_BLOCKS_MAX, window,
 };
@@ -81,6 +82,8 @@ fn config(node: &SimNode) -> ChainConfig {
             (SHARE.address, "TSLA".parse().unwrap()),
             (WRAPPED.address, "TSLA".parse().unwrap()),
         ]),
+        ratios: BTreeMap::new(),
+        unit_jump_max_percent: UNIT_JUMP_MAX_PERCENT,
         cash: Some(USDC.address),
         log_range_blocks: 1_000,
         head_age_max: PATIENCE,
@@ -743,7 +746,14 @@ async fn two_backends(old: SimChain, new: Arc<Mutex<SimChain>>, height: u64) -> 
                     _ if stale => sim::rpc::answer(&old, &mut Faults::default(), method, params),
                     _ => sim::rpc::answer(&new.lock().unwrap(), &mut Faults::default(), method, params),
                 };
-                let reply = json!({ "jsonrpc": "2.0", "id": call["id"], "result": answer.unwrap() });
+                let id = &call["id"];
+                let reply = match answer {
+                    Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+                    Err(error) => {
+                        let error = json!({ "code": error.code, "message": error.message });
+                        json!({ "jsonrpc": "2.0", "id": id, "error": error })
+                    }
+                };
                 if socket.send(Message::text(reply.to_string())).await.is_err() {
                     break;
                 }

@@ -227,7 +227,13 @@ const WRONG: &[(&str, &str, &str)] = &[
         "`99999999999999999999999` is not a whole number, 1 or more",
     ),
     ("CHAIN_ID", "base", "`base` is not a whole number, 1 or more"),
-    ("EQUITIES", "TSLA", "`TSLA` is not of the form TICKER=address"),
+    ("EQUITIES", "TSLA", "`TSLA` is not of the form TICKER=address or TICKER=address*ratio"),
+    (
+        "EQUITIES",
+        "TSLA=0x1111111111111111111111111111111111111111*0",
+        "`0` is no ratio of shares a token (10, 0.1 or 3/2)",
+    ),
+    ("UNIT_JUMP_MAX", "0", "`0` is not a whole number from 1 to 100000"),
     (
         "EQUITIES",
         "tsla=0x1111111111111111111111111111111111111111",

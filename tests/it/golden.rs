@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use alloy::primitives::{Address, U256, b256};
 use counterfill::chain::abi::{Amount, RawLog};
-use counterfill::fills::{self, Event, TokenKind};
+use counterfill::fills::{self, Conversion, Event, TokenKind, Unit, Worth};
 use counterfill::units::{Cash, Shares, Side};
 use recorded::{Recording, Scenario};
 use serde_json::Value;
@@ -230,7 +230,7 @@ fn a_wrapped_share_without_its_ratio_is_dead_and_with_it_is_that_many_shares() {
     let Event::Dead(dead) = fills::event(&recording.book, &trade, &recording.facts) else {
         panic!("not dead")
     };
-    assert!(dead.reason.contains("no convertToAssets(9000000000000000000)"), "{}", dead.reason);
+    assert!(dead.reason.contains("what 9000000000000000000 base units of token"), "{}", dead.reason);
     assert_eq!((dead.log_index, &dead.data), (trade.log.log_index, &trade.log.data));
 
     let asked = fills::questions(&recording.book, std::slice::from_ref(&trade), &recording.facts);
@@ -238,11 +238,16 @@ fn a_wrapped_share_without_its_ratio_is_dead_and_with_it_is_that_many_shares() {
     let conversion = asked.conversions.first().copied().unwrap();
     assert_eq!(
         conversion,
-        (trade.output_token, trade.log.block_hash, U256::from(9_000_000_000_000_000_000_u64))
+        Conversion {
+            token: trade.output_token,
+            block: trade.log.block_hash,
+            amount: U256::from(9_000_000_000_000_000_000_u64)
+        }
     );
 
     // 9.27 of an asset with 6 decimals: the ratio has moved to 1.03.
-    recording.facts.assets.insert(conversion, (U256::from(9_270_000), 6));
+    let worth = Worth { assets: U256::from(9_270_000), decimals: 6, multiplier: None, jump: None };
+    recording.facts.worths.insert(conversion, worth);
     assert!(fills::questions(&recording.book, std::slice::from_ref(&trade), &recording.facts).is_empty());
     let Event::Fill(fill) = fills::event(&recording.book, &trade, &recording.facts) else {
         panic!("no fill")
@@ -288,12 +293,12 @@ fn the_recordings_hold_the_kinds_of_token_that_matter() {
         .flat_map(|(_, recording)| recording.facts.tokens.values())
         .map(|fact| (fact.symbol.clone(), fact.kind.clone()))
         .collect();
-    let share = |ticker: &str| TokenKind::Share(ticker.parse().unwrap());
+    let share = |ticker: &str| TokenKind::Share(ticker.parse().unwrap(), Unit::One);
     for (symbol, kind) in [
         ("AAPLs1", share("AAPL")),
         ("TSLA0x", share("TSLA")),
         ("tGME", share("GME")),
-        ("wtAAPL", TokenKind::WrappedShare("AAPL".parse().unwrap())),
+        ("wtAAPL", TokenKind::Share("AAPL".parse().unwrap(), recorded::unit("wtAAPL"))),
         ("USDC", TokenKind::Cash),
     ] {
         assert!(kinds.contains(&(symbol.to_owned(), kind)), "{symbol}");

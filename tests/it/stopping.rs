@@ -97,6 +97,8 @@ async fn run_until_an_order(
             hedge_from_block: None,
             symbols: None,
             equities: story.equities().into_iter().map(|(symbol, token)| (token, symbol)).collect(),
+            ratios: std::collections::BTreeMap::new(),
+            unit_jump_max_percent: counterfill::chain::tokens::UNIT_JUMP_MAX_PERCENT,
             cash: Some(story.cash()),
             log_range_blocks: 1_000,
             head_age_max: Duration::from_secs(30),

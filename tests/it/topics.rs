@@ -87,6 +87,9 @@ fn solc_hashes_the_interfaces_as_the_table_says() {
     assert_eq!(of_solc, expected);
 }
 
+/// What the test token answers; the vaults' tests have tokens that answer the others.
+const ANSWERED: [&str; 4] = ["symbol", "decimals", "convertToAssets", "asset"];
+
 #[test]
 fn solc_selects_the_token_calls_as_we_do() {
     let of_solc: BTreeMap<String, String> =
@@ -96,12 +99,24 @@ fn solc_selects_the_token_calls_as_we_do() {
         (IToken::decimalsCall::SIGNATURE, hex::encode(IToken::decimalsCall::SELECTOR)),
         (IToken::convertToAssetsCall::SIGNATURE, hex::encode(IToken::convertToAssetsCall::SELECTOR)),
         (IToken::assetCall::SIGNATURE, hex::encode(IToken::assetCall::SELECTOR)),
+        (IToken::totalSupplyCall::SIGNATURE, hex::encode(IToken::totalSupplyCall::SELECTOR)),
+        (IToken::underlyingCall::SIGNATURE, hex::encode(IToken::underlyingCall::SELECTOR)),
+        (IToken::uiMultiplierCall::SIGNATURE, hex::encode(IToken::uiMultiplierCall::SELECTOR)),
+        (IToken::multiplierCall::SIGNATURE, hex::encode(IToken::multiplierCall::SELECTOR)),
+        (IToken::newUIMultiplierCall::SIGNATURE, hex::encode(IToken::newUIMultiplierCall::SELECTOR)),
+        (IToken::effectiveAtCall::SIGNATURE, hex::encode(IToken::effectiveAtCall::SELECTOR)),
     ]);
+    // By the standards' own texts: ERC-4626, ERC-8056, and what plain wrappers and Base's B20 answer.
+    for (name, id) in
+        [("uiMultiplier()", "a60bf13d"), ("multiplier()", "1b3ed722"), ("underlying()", "6f307dc3")]
+    {
+        assert_eq!(ours[name], id, "{name}");
+    }
     let ours: BTreeMap<String, String> = ours.into_iter().map(|(name, id)| (name.to_owned(), id)).collect();
     assert_eq!(of_solc, ours);
     let of_test_token: BTreeMap<String, String> =
         serde_json::from_value(artifact("Token.sol", "Token")["methodIdentifiers"].clone()).unwrap();
-    for (name, id) in &ours {
+    for (name, id) in ours.iter().filter(|(name, _)| ANSWERED.iter().any(|known| name.starts_with(known))) {
         assert_eq!(of_test_token.get(name), Some(id), "the test token must answer {name}");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use alloy::primitives::{Address, B256, U256};
 use counterfill::chain::abi::{Amount, RawLog};
-use counterfill::fills::{self, Book, TokenFact, TokenFacts};
+use counterfill::fills::{self, Book, Hold, TokenFact, TokenFacts, Unit, Worth};
 use serde_json::Value;
 
 /// One file of recordings.
@@ -50,7 +50,7 @@ pub fn recording(text: &str) -> Recording {
         let symbol = token["symbol"].as_str().unwrap().to_owned();
         let fact = TokenFact {
             address: key.parse().unwrap(),
-            kind: fills::kind_of(&symbol),
+            kind: fills::kind_of(&symbol, unit(&symbol)),
             symbol,
             decimals: u8::try_from(token["decimals"].as_u64().unwrap()).unwrap(),
         };
@@ -103,7 +103,8 @@ impl Recording {
     pub fn wrapped_one_for_one(&mut self) {
         let found = fills::trades(&self.book, &self.logs());
         for conversion in fills::questions(&self.book, &found.trades, &self.facts).conversions {
-            self.facts.assets.insert(conversion, (conversion.2, 18));
+            let worth = Worth { assets: conversion.amount, decimals: 18, multiplier: None, jump: None };
+            self.facts.worths.insert(conversion, worth);
         }
     }
 }
@@ -119,5 +120,13 @@ pub fn amount(value: &Value) -> Amount {
             word[..4].copy_from_slice(&exponent.to_be_bytes());
             Amount::Float(B256::from(word))
         }
+    }
+}
+
+/// What a recorded token is worth: `wt` was a vault, and its asset was not recorded.
+pub fn unit(symbol: &str) -> Unit {
+    match symbol.strip_prefix("wt") {
+        Some(_) => Unit::Asked { holds: vec![Hold::Vault(Address::repeat_byte(0xa5))], multiplied: false },
+        None => Unit::One,
     }
 }

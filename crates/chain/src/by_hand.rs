@@ -132,7 +132,7 @@ pub async fn connect(
         greet(&rpc, &ground.config, &mut remembered.memory, &known).await
     };
     match opened.await {
-        Ok(Greeting { head, code_seen }) => {
+        Ok(Greeting { head, code_seen, .. }) => {
             let tokens = || Tokens::new(&ground.config);
             let ear = Ear {
                 ground: Arc::clone(&ground),

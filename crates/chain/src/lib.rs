@@ -40,9 +40,12 @@ mod sweep;
 mod sweep_tests;
 pub mod tokens;
 mod trouble;
+mod unit_watch;
 mod upgrade;
+mod views;
 pub mod window;
 pub mod wire;
+mod worth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -57,7 +60,7 @@ pub use self::beginning::at_start;
 pub use self::link::{identify, run};
 pub use self::secrets::shown;
 pub use crate::fills::abi;
-use crate::fills::{Book, Listing};
+use crate::fills::{Book, Listing, Ratio};
 pub use crate::ports::chain::{ChainView, Push, Sweep, WINDOW_BLOCKS_MAX};
 use crate::units::{Millis, Symbol};
 
@@ -87,6 +90,10 @@ pub struct ChainConfig {
     pub symbols: Option<BTreeSet<Symbol>>,
     /// `EQUITIES`: which address is which share. Empty: shares are known by their symbols.
     pub equities: BTreeMap<Address, Symbol>,
+    /// `EQUITIES`: how many shares a token is, where a person says so.
+    pub ratios: BTreeMap<Address, Ratio>,
+    /// `UNIT_JUMP_MAX`: how far a vault's answers before and after a fill's block may lie apart, in percent.
+    pub unit_jump_max_percent: u32,
     /// `CASH`. None: cash is known by its symbol.
     pub cash: Option<Address>,
     /// `LOG_RANGE_BLOCKS`: the largest range asked for at once, in blocks.

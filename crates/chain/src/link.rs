@@ -4,7 +4,8 @@
 //! falls between the two. Invariant: [`run`] ends only by a [`ChainStop`]; a node that is away is waited for, with
 //! pauses that grow.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -17,7 +18,8 @@ use super::rpc::Rpc;
 use super::secrets::shown;
 use super::sweep::{Memory, Survey, Sweeper};
 use super::tokens::Tokens;
-use super::{ChainConfig, ChainFacts, ChainStop, ChainView, abi};
+use super::unit_watch::{UnitWatch, tell};
+use super::{ChainConfig, ChainFacts, ChainStop, ChainView, Push, abi};
 use crate::engine::Input;
 use crate::fills::TokenFact;
 use crate::units::{BlockRef, Millis};
@@ -61,7 +63,16 @@ pub async fn run(
     facts: watch::Sender<ChainFacts>,
     bell: Arc<Notify>,
 ) -> ChainStop {
-    let link = Link { config: &config, chain_id, inputs: &inputs, view: &view, facts: &facts, bell: &bell };
+    let announced = Mutex::default();
+    let link = Link {
+        config: &config,
+        chain_id,
+        inputs: &inputs,
+        view: &view,
+        facts: &facts,
+        bell: &bell,
+        announced: &announced,
+    };
     let mut memory = Memory::new(&config);
     let mut connections: u64 = 0;
     let mut pause = PAUSE_MS_MIN;
@@ -89,6 +100,8 @@ struct Link<'a> {
     view: &'a watch::Receiver<ChainView>,
     facts: &'a watch::Sender<ChainFacts>,
     bell: &'a Notify,
+    /// Announcements of tokens that a person has heard.
+    announced: &'a Mutex<BTreeSet<String>>,
 }
 
 impl Link<'_> {
@@ -108,7 +121,7 @@ impl Link<'_> {
         let heads = rpc.subscribe_heads().await?;
         let logs = rpc.subscribe_logs(&config.orderbooks, &abi::TOPICS).await?;
         let tokens = self.view.borrow().tokens.clone();
-        let Greeting { head, code_seen } = greet(&rpc, config, memory, &tokens).await?;
+        let Greeting { head, code_seen, learnt } = greet(&rpc, config, memory, &tokens).await?;
         note(facts, |facts| {
             facts.connected = true;
             facts.error = None;
@@ -118,6 +131,7 @@ impl Link<'_> {
         *connections = connections.saturating_add(1);
         log::info!("connected to {}, head {}", shown(&config.ws_url), head.number);
         inputs.send(Input::Connected { head }).await.map_err(|_| End::Stop(ChainStop::EngineGone))?;
+        tell(inputs, Push { tokens: learnt, ..Push::default() }).await?;
         let book = config.book(self.chain_id);
         let listener = Listener {
             rpc: &rpc,
@@ -131,6 +145,8 @@ impl Link<'_> {
         let tokens = Tokens::new(config);
         let survey = Survey { rpc: &in_turn, config, book: &book, facts, memory, tokens, code_seen };
         let sweeper = Sweeper { survey, inputs, view: self.view.clone(), bell };
+        let watch =
+            UnitWatch { rpc: &in_turn, config, inputs, view: self.view.clone(), announced: self.announced };
         let pending = PendingFills { rpc: &in_turn, config, book: &book, inputs, view: self.view.clone() };
         Ok(tokio::select! {
             end = listener.run(logs, asker) => end,
@@ -138,16 +154,19 @@ impl Link<'_> {
             end = live::pulse(&rpc, facts, bell) => end,
             end = sweeper.run() => end,
             end = pending.run() => end,
+            end = watch.run() => end,
         })
     }
 }
 
 /// What a new connection is told first.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Greeting {
     pub(super) head: BlockRef,
     /// Whether every order book was seen to have code.
     pub(super) code_seen: bool,
+    /// What is new about tokens that the ledger knows.
+    pub(super) learnt: Vec<TokenFact>,
 }
 
 /// The node's head, its code at the order books, and, once a process, whether the ledger's tokens are still what it
@@ -158,6 +177,7 @@ pub(super) async fn greet(
     memory: &mut Memory,
     known: &[TokenFact],
 ) -> Result<Greeting, End> {
+    let mut learnt = Vec::new();
     memory.ways.another_connection();
     let head = rpc.head().await?;
     let code_seen = head.number >= config.deployment_block;
@@ -167,10 +187,9 @@ pub(super) async fn greet(
     if !memory.tokens_checked {
         let mut tokens = Tokens::new(config);
         tokens.learn(known);
-        if let Some(words) = tokens.changed(rpc).await? {
-            return Err(End::Stop(ChainStop::TokenChanged(words)));
-        }
+        learnt =
+            tokens.changed(rpc, None).await?.map_err(|words| End::Stop(ChainStop::TokenChanged(words)))?;
         memory.tokens_checked = true;
     }
-    Ok(Greeting { head: BlockRef { number: head.number, hash: head.hash }, code_seen })
+    Ok(Greeting { head: BlockRef { number: head.number, hash: head.hash }, code_seen, learnt })
 }

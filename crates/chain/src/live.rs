@@ -273,7 +273,7 @@ pub(super) async fn pulse(rpc: &Rpc, facts: &watch::Sender<ChainFacts>, bell: &N
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fills::{TokenFact, TokenKind};
+    use crate::fills::{Hold, TokenFact, TokenKind, Unit};
     use crate::units::ONE;
     use alloy::primitives::Address;
     use counterfill_sim::logs::{Asset, BookKind, Leg as SimLeg, OrderBook};
@@ -323,8 +323,14 @@ mod tests {
             decimals: asset.decimals,
             kind,
         };
-        let share = fact(SHARE, TokenKind::Share("TSLA".parse().unwrap()));
-        let wrapped = fact(SHARE, TokenKind::WrappedShare("TSLA".parse().unwrap()));
+        let share = fact(SHARE, TokenKind::Share("TSLA".parse().unwrap(), Unit::One));
+        let wrapped = fact(
+            SHARE,
+            TokenKind::Share(
+                "TSLA".parse().unwrap(),
+                Unit::Asked { holds: vec![Hold::Vault(USDC.address)], multiplied: false },
+            ),
+        );
         let cash = fact(USDC, TokenKind::Cash);
         let known = |facts: &[TokenFact]| {
             let mut tokens = Tokens::listing(BTreeMap::new(), None);

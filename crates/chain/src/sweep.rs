@@ -293,6 +293,7 @@ impl Survey<'_> {
         self.memory.answers.begin(view, &head);
         self.memory.needs.see(&head, view.cursor, now);
         self.check_code_once(&head).await?;
+        self.tokens.finish(self.rpc).await?;
         // Far behind, the window leaves what is due before there is nothing new to read.
         if view.cursor.is_some_and(|cursor| head.number.saturating_sub(cursor.number) > FAR_BLOCKS) {
             self.ask_again(view.cursor, now).await?;

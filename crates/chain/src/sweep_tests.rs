@@ -48,6 +48,8 @@ fn config() -> ChainConfig {
         hedge_from_block: None,
         symbols: None,
         equities: [].into(),
+        ratios: std::collections::BTreeMap::new(),
+        unit_jump_max_percent: crate::tokens::UNIT_JUMP_MAX_PERCENT,
         cash: None,
         log_range_blocks: RANGE,
         head_age_max: Duration::from_secs(60),

@@ -4,24 +4,32 @@
 //! the symbol, with a warning. What a contract does (a revert, a symbol that is no text) is an answer and is kept; what
 //! a node does (no answer, an error of its own) is infrastructure, ends the attempt, and is asked again.
 //!
-//! Invariant: a fact is asked once and never replaced, but that of a token listed since; a conversion is asked at the trade's own block or not at all.
+//! Invariant: a fact is asked once and never replaced but by one that may follow it; what an amount is worth is asked at
+//! the trade's own block or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256, U256};
-use alloy::sol_types::SolCall;
 use futures_util::{StreamExt, stream};
 
 use super::abi::Trade;
-use super::abi::token::IToken::{assetCall, convertToAssetsCall, decimalsCall, symbolCall};
-use super::rpc::{At, Rpc, RpcError, is_revert};
-use super::{CALLS_IN_FLIGHT_MAX, ChainConfig};
-use crate::fills::{self, Book, Conversion, Event, Questions, TokenFact, TokenFacts, TokenKind};
-use crate::units::Symbol;
+use super::abi::token::IToken::{decimalsCall, symbolCall};
+use super::rpc::{At, Rpc, RpcError};
+use super::views::Answers;
+use super::worth::Told;
+use super::{CALLS_IN_FLIGHT_MAX, ChainConfig, worth};
+use crate::fills::{
+    self, Book, Conversion, Event, FillUnit, NotKnown, Questions, Ratio, TokenFact, TokenFacts, TokenKind,
+    Unit, Worth,
+};
+use crate::units::{Shares, Symbol};
+
+/// `UNIT_JUMP_MAX`, where it is not set.
+pub const UNIT_JUMP_MAX_PERCENT: u32 = 20;
 
 /// How much of a symbol is kept.
 const SYMBOL_CHARS_MAX: usize = 64;
-/// Rounds of question and answer: tokens, then the conversions that wrapped ones need, then nothing.
+/// Rounds of question and answer: tokens, then the amounts of those that are not one share, then nothing.
 const ROUNDS_MAX: u32 = 3;
 
 /// Refusals of one question in a row after which its trade waits by itself: with pauses that double from 0.1 s to 2 s,
@@ -43,46 +51,73 @@ pub struct Weighed {
 #[derive(Debug)]
 pub struct Tokens {
     equities: BTreeMap<Address, Symbol>,
+    ratios: BTreeMap<Address, Ratio>,
     cash: Option<Address>,
+    jump_max_percent: u32,
     known: BTreeMap<Address, TokenFact>,
     committed: BTreeSet<Address>,
-    /// What the ledger knows as strangers' tokens, and is listed as shares now.
-    strangers: BTreeMap<Address, TokenFact>,
-    /// Decimals of what a wrapped token holds. A vault's asset never changes (ERC-4626).
-    asset_decimals: BTreeMap<Address, u8>,
+    /// What the ledger knows and must be asked again: strangers' tokens that are listed as shares now, and shares of
+    /// which an earlier version did not record what they hold.
+    outdated: BTreeMap<Address, TokenFact>,
     /// How often in a row the node refused a question: a token's, in the state of a block or the newest.
     refused: BTreeMap<(Address, Option<B256>), u32>,
+    /// The token that was asked about last, where that did not come to an end, the block it was asked at, and what was
+    /// answered before.
+    unfinished: Option<(Address, Option<B256>)>,
+    answers: Answers,
+    told: Told,
 }
 
 impl Tokens {
     /// Knows only what is listed.
     #[must_use]
     pub fn new(config: &ChainConfig) -> Self {
-        Self::listing(config.equities.clone(), config.cash)
+        Self {
+            ratios: config.ratios.clone(),
+            jump_max_percent: config.unit_jump_max_percent,
+            ..Self::listing(config.equities.clone(), config.cash)
+        }
+    }
+
+    /// Knows only this listing: for a look at tokens without a bot.
+    #[must_use]
+    pub fn listed(
+        equities: BTreeMap<Address, Symbol>,
+        ratios: BTreeMap<Address, Ratio>,
+        cash: Option<Address>,
+    ) -> Self {
+        Self { ratios, ..Self::listing(equities, cash) }
     }
 
     pub(super) const fn listing(equities: BTreeMap<Address, Symbol>, cash: Option<Address>) -> Self {
         Self {
             equities,
+            ratios: BTreeMap::new(),
             cash,
+            jump_max_percent: UNIT_JUMP_MAX_PERCENT,
             known: BTreeMap::new(),
             committed: BTreeSet::new(),
-            strangers: BTreeMap::new(),
-            asset_decimals: BTreeMap::new(),
+            outdated: BTreeMap::new(),
             refused: BTreeMap::new(),
+            unfinished: None,
+            answers: Answers::new(),
+            told: Told::new(),
         }
     }
 
-    /// Takes over what the ledger has; its word goes before ours. What it knows as a stranger's token and is listed as a
-    /// share now is asked again.
+    /// Takes over what the ledger has; its word goes before ours.
     pub fn learn(&mut self, committed: &[TokenFact]) {
         for fact in committed {
-            if fact.kind == TokenKind::Foreign && self.equities.contains_key(&fact.address) {
-                self.strangers.insert(fact.address, fact.clone());
-                continue;
-            }
-            if self.committed.insert(fact.address) {
+            let outdated = match &fact.kind {
+                TokenKind::Foreign => self.equities.contains_key(&fact.address),
+                TokenKind::Share(_, unit) => matches!(unit, Unit::Unrecorded { .. }),
+                TokenKind::Cash => false,
+            };
+            if outdated {
+                self.outdated.insert(fact.address, fact.clone());
+            } else if self.committed.insert(fact.address) || self.known.get(&fact.address) != Some(fact) {
                 self.known.insert(fact.address, fact.clone());
+                self.outdated.remove(&fact.address);
             }
         }
     }
@@ -113,8 +148,24 @@ impl Tokens {
                 break;
             }
             for token in missing.tokens {
-                let fact = match self.ask(rpc, token).await {
-                    Ok(fact) => fact,
+                // What was answered before a refusal is not asked again.
+                let mut answers = std::mem::take(&mut self.answers);
+                let of_it = |trade: &&Trade| [trade.input_token, trade.output_token].contains(&token);
+                let block = trades.iter().find(of_it).map(|trade| trade.log.block_hash);
+                let asked = self.ask(&mut answers, rpc, token, block).await;
+                if asked.is_err() {
+                    (self.answers, self.unfinished) = (answers, Some((token, block)));
+                }
+                let fact = match asked {
+                    Ok(Asked::Fact(fact)) => fact,
+                    Ok(Asked::Unclear(why)) => {
+                        facts.silent.insert(token, (self.equities.get(&token).cloned(), why));
+                        continue;
+                    }
+                    Ok(Asked::Unsaid) => {
+                        self.refused.remove(&(token, None));
+                        continue;
+                    }
                     Err(error) if self.gives_up((token, None), &error, false) => {
                         let ticker = self.equities.get(&token).cloned();
                         facts.silent.insert(token, (ticker, error.to_string()));
@@ -123,17 +174,19 @@ impl Tokens {
                     Err(error) => return Err(error),
                 };
                 self.refused.remove(&(token, None));
-                let Some(fact) = fact else { continue };
                 self.warn_of_names(&fact);
                 self.known.insert(token, fact.clone());
                 facts.tokens.insert(token, fact);
             }
-            for (conversion, answer) in self.convert(rpc, missing.conversions, &heights).await {
-                let (token, block, _) = conversion;
+            for (conversion, answer) in self.convert(rpc, &facts, missing.conversions, &heights).await {
+                let Conversion { token, block, .. } = conversion;
                 match answer {
-                    Ok(assets) => {
+                    Ok(worth) => {
                         self.refused.remove(&(token, Some(block)));
-                        facts.assets.extend(assets.map(|assets| (conversion, assets)));
+                        match worth {
+                            Ok(worth) => drop(facts.worths.insert(conversion, worth)),
+                            Err(why) => drop(facts.unavailable.insert(conversion, why.to_string())),
+                        }
                     }
                     Err(error) => {
                         let is_old = heights.get(&block).is_some_and(|height| *height <= old);
@@ -152,6 +205,29 @@ impl Tokens {
             events: trades.iter().map(|trade| fills::event(book, trade, &facts)).collect(),
             tokens: new.filter_map(|token| self.known.get(token).cloned()).collect(),
         })
+    }
+
+    /// Goes on with the token that the last attempt did not come to the end of, before anything else is asked: on a small
+    /// plan there would never be calls left for it after a range.
+    ///
+    /// # Errors
+    /// A lost connection or a limit; what else the node refuses is for the next weighing.
+    pub(super) async fn finish(&mut self, rpc: &Rpc) -> Result<(), RpcError> {
+        let Some((token, block)) = self.unfinished.take() else { return Ok(()) };
+        let mut answers = std::mem::take(&mut self.answers);
+        match self.ask(&mut answers, rpc, token, block).await {
+            Ok(Asked::Fact(fact)) => {
+                self.warn_of_names(&fact);
+                self.known.insert(token, fact);
+            }
+            Ok(Asked::Unclear(_) | Asked::Unsaid) => {}
+            Err(error @ (RpcError::Gone(_) | RpcError::Limited { .. })) => {
+                (self.answers, self.unfinished) = (answers, Some((token, block)));
+                return Err(error);
+            }
+            Err(_) => self.answers = answers,
+        }
+        Ok(())
     }
 
     /// Whether a question that failed is given up for now, so that only its own trade waits. A lost connection and a limit
@@ -181,31 +257,47 @@ impl Tokens {
         fills::questions(book, trades, &facts).is_empty().then(|| fills::event(book, trade, &facts))
     }
 
-    /// Asks every known token again that is a share or cash, or that is listed now; the first that is not what the
-    /// ledger says, in words. A stranger's token may rename itself as it likes.
+    /// Asks every known token again that is a share or cash, or that is listed now: what it calls itself, and `units`: what
+    /// it is worth too, in the state of that block. What is new about them and may be so is for the ledger; the first that
+    /// is not what the ledger says ends it, in words. A stranger's token may rename itself as it likes.
     ///
     /// # Errors
     /// The node's trouble.
-    pub async fn changed(&self, rpc: &Rpc) -> Result<Option<String>, RpcError> {
-        for fact in self.known.values().chain(self.strangers.values()) {
+    pub async fn changed(
+        &self,
+        rpc: &Rpc,
+        units: Option<B256>,
+    ) -> Result<Result<Vec<TokenFact>, String>, RpcError> {
+        let mut learnt = Vec::new();
+        for fact in self.known.values().chain(self.outdated.values()) {
             let address = fact.address;
             if fact.kind == TokenKind::Foreign && !self.is_listed(address) {
                 continue;
             }
-            let same = |now: &Option<TokenFact>| {
-                now.as_ref().is_some_and(|now| {
-                    (&now.kind, now.decimals) == (&fact.kind, fact.decimals)
-                        || now.lists(&fact.kind, fact.decimals)
-                })
-            };
+            let same = |now: &TokenFact| (&now.kind, now.decimals) == (&fact.kind, fact.decimals);
+            let fits = |now: &TokenFact| same(now) || now.may_follow(fact);
             // A second time, because stopping on one wrong answer would be worse than one more question.
-            let now = match self.ask(rpc, address).await {
-                Ok(now) if same(&now) => continue,
-                Ok(_) => self.ask(rpc, address).await,
+            let ask = || self.asked_again(rpc, fact, units);
+            let now = match ask().await {
+                Ok(Asked::Fact(now)) if fits(&now) => Ok(Asked::Fact(now)),
+                Ok(_) => ask().await,
                 refused => refused,
             };
             let now = match now {
-                Ok(now) => now,
+                Ok(Asked::Fact(now)) if same(&now) => continue,
+                // A fill of it says more, and until then it waits (a stranger's token becomes a share with its first).
+                Ok(Asked::Fact(now)) if now.may_follow(fact) => {
+                    if fact.kind != TokenKind::Foreign {
+                        learnt.push(now);
+                    }
+                    continue;
+                }
+                Ok(Asked::Unclear(why)) => {
+                    log::warn!("what token {address} is worth is not clear, and its fills wait: {why}");
+                    continue;
+                }
+                Ok(Asked::Fact(now)) => Some(now),
+                Ok(Asked::Unsaid) => None,
                 Err(error @ (RpcError::Gone(_) | RpcError::Limited { .. } | RpcError::Timeout(_))) => {
                     return Err(error);
                 }
@@ -215,16 +307,52 @@ impl Tokens {
                     continue;
                 }
             };
-            if !same(&now) {
-                let now = now.map_or_else(|| "something that can not be read".to_owned(), |now| words(&now));
-                return Ok(Some(format!(
-                    "token {address} is {} in the ledger, but the chain, read with EQUITIES and CASH as they are set, \
-                     says {now}; set EQUITIES and CASH as they were, or begin a new ledger (another DATABASE_URL)",
-                    words(fact)
-                )));
-            }
+            let now = now.map_or_else(|| "something that can not be read".to_owned(), |now| words(&now));
+            return Ok(Err(format!(
+                "token {address} is {} in the ledger, but the chain, read with EQUITIES and CASH as they are set, \
+                 says {now}; set EQUITIES and CASH as they were, or begin a new ledger (another DATABASE_URL)",
+                words(fact)
+            )));
         }
-        Ok(None)
+        Ok(Ok(learnt))
+    }
+
+    /// What one token is and what one of it is worth at the newest block, for a person.
+    ///
+    /// # Errors
+    /// The node's trouble.
+    pub async fn survey(&self, rpc: &Rpc, address: Address) -> Result<Surveyed, RpcError> {
+        let unknown = |why| Surveyed { fact: None, worth: Err(why), announced: None };
+        let head = rpc.head().await?;
+        let fact = match self.ask(&mut Answers::default(), rpc, address, Some(head.hash)).await? {
+            Asked::Fact(fact) => fact,
+            Asked::Unclear(why) => return Ok(unknown(why)),
+            Asked::Unsaid => return Ok(unknown(format!("{address} has no readable decimals()"))),
+        };
+        let one = Shares::whole(1);
+        let (worth, announced) = match &fact.kind {
+            TokenKind::Share(_, unit @ Unit::Asked { .. }) => {
+                let amount = U256::from(10).checked_pow(U256::from(fact.decimals)).unwrap_or_default();
+                let conversion = Conversion { token: address, block: head.hash, amount };
+                let state = worth::State::of(&self.told, rpc, head.hash, Some(head.number)).await?;
+                let told = worth::worth(rpc, unit, &conversion, &state, self.jump_max_percent).await?;
+                let shares = told.and_then(|worth| {
+                    FillUnit { token: address, amount, decimals: fact.decimals, worth }.shares()
+                });
+                let multiplied = unit.multiplied(address);
+                let announced = match multiplied {
+                    Some(last) => worth::announced(rpc, last).await?,
+                    None => None,
+                };
+                (shares.map_err(|why| why.to_string()), announced)
+            }
+            TokenKind::Share(_, Unit::Listed(ratio)) => {
+                (ratio.of(one).ok_or_else(|| "the ratio is too large".to_owned()), None)
+            }
+            TokenKind::Share(_, Unit::One | Unit::Unrecorded { .. }) => (Ok(one), None),
+            TokenKind::Cash | TokenKind::Foreign => (Err("it is no share".to_owned()), None),
+        };
+        Ok(Surveyed { fact: Some(fact), worth, announced })
     }
 
     /// Whether a token that is not listed may still be a share or cash, by what it calls itself.
@@ -236,47 +364,115 @@ impl Tokens {
         self.equities.contains_key(&address) || self.cash == Some(address)
     }
 
-    /// What the chain says of one token; none where it does not say what decides: a listed token's decimals, or the
-    /// name of one that only its name can place. What is none is asked again at its next trade.
-    async fn ask(&self, rpc: &Rpc, address: Address) -> Result<Option<TokenFact>, RpcError> {
-        let symbol = read(rpc, address, &symbolCall {}, At::Latest).await?;
+    /// What the chain says of a token that is known already; without `units` what it was worth is left as it was.
+    async fn asked_again(
+        &self,
+        rpc: &Rpc,
+        known: &TokenFact,
+        units: Option<B256>,
+    ) -> Result<Asked, RpcError> {
+        let mut answers = Answers::default();
+        match (&known.kind, units) {
+            (TokenKind::Share(_, unit), None) => self.named(&mut answers, rpc, known.address, unit).await,
+            (_, None) => self.named(&mut answers, rpc, known.address, &Unit::One).await,
+            (_, Some(block)) => self.ask(&mut answers, rpc, known.address, Some(block)).await,
+        }
+    }
+
+    /// What the chain says of one token, and what it is worth in the state of `block`; in the newest where none is told.
+    async fn ask(
+        &self,
+        answers: &mut Answers,
+        rpc: &Rpc,
+        address: Address,
+        block: Option<B256>,
+    ) -> Result<Asked, RpcError> {
+        let mut fact = match self.named(answers, rpc, address, &Unit::One).await? {
+            Asked::Fact(fact) => fact,
+            other => return Ok(other),
+        };
+        if let TokenKind::Share(_, unit) = &mut fact.kind {
+            match self.unit(answers, rpc, address, &fact.symbol, block).await? {
+                Ok(told) => *unit = told,
+                Err(why) => return Ok(Asked::Unclear(why)),
+            }
+        }
+        Ok(Asked::Fact(fact))
+    }
+
+    /// What the chain calls one token, taken to be worth `unit` where it is a share. What it does not say is asked again at
+    /// the token's next trade.
+    async fn named(
+        &self,
+        answers: &mut Answers,
+        rpc: &Rpc,
+        address: Address,
+        unit: &Unit,
+    ) -> Result<Asked, RpcError> {
+        let symbol = answers.value(rpc, address, &symbolCall {}, At::Latest).await?;
         let symbol = symbol.as_deref().and_then(sound).unwrap_or_default();
-        let decimals = read(rpc, address, &decimalsCall {}, At::Latest).await?;
+        let decimals = answers.value(rpc, address, &decimalsCall {}, At::Latest).await?;
         let Some(decimals) = decimals else {
             if self.is_listed(address) {
                 log::error!("token {address} is listed in EQUITIES or CASH but has no readable decimals()");
-                return Ok(None);
+                return Ok(Asked::Unsaid);
             }
             if self.names_decide() {
-                return Ok(None);
+                return Ok(Asked::Unsaid);
             }
-            return Ok(Some(TokenFact { address, symbol, decimals: 0, kind: TokenKind::Foreign }));
+            return Ok(Asked::Fact(TokenFact { address, symbol, decimals: 0, kind: TokenKind::Foreign }));
         };
         if symbol.is_empty() && !self.is_listed(address) && self.names_decide() {
             // A node's bad moment must not make a share a stranger's token for ever.
-            return Ok(None);
+            return Ok(Asked::Unsaid);
         }
-        // A listed token without a symbol is told from a wrapped one by what only a vault can answer.
-        let vault = symbol.is_empty()
-            && self.equities.contains_key(&address)
-            && read(rpc, address, &assetCall {}, At::Latest).await?.is_some();
-        let kind = self.kind(address, &symbol, vault);
-        Ok(Some(TokenFact { address, symbol, decimals, kind }))
+        let kind = self.kind(address, &symbol, unit.clone());
+        Ok(Asked::Fact(TokenFact { address, symbol, decimals, kind }))
+    }
+
+    /// What a token that is a share is worth, by what its contract says, else by `EQUITIES`; or what is unclear about it.
+    /// Asked in the state of a block by its hash, for a backend that does not know the contract yet answers "nothing"; in the
+    /// newest where the node has no such state: what a token holds does not change.
+    async fn unit(
+        &self,
+        answers: &mut Answers,
+        rpc: &Rpc,
+        address: Address,
+        symbol: &str,
+        block: Option<B256>,
+    ) -> Result<Result<Unit, String>, RpcError> {
+        let refused = |error: &RpcError| {
+            matches!(error, RpcError::Refused { .. } | RpcError::Malformed { .. } | RpcError::Behind { .. })
+        };
+        let at = block.map_or(At::Latest, At::Hash);
+        let told = match worth::unit(answers, rpc, address, at).await {
+            Err(error) if refused(&error) => worth::unit(answers, rpc, address, At::Latest).await?,
+            told => told?,
+        };
+        let wrapped = fills::ticker_of(symbol).is_some_and(|(_, wrapped)| wrapped);
+        Ok(match (told, self.ratios.get(&address)) {
+            (Ok(Unit::One), Some(ratio)) => Ok(Unit::Listed(*ratio)),
+            (Ok(unit), Some(_)) if unit.is_asked() => Err(format!(
+                "{address} says itself what it is worth ({unit}), and EQUITIES gives it a ratio too: leave that out"
+            )),
+            (Ok(Unit::One), None) if wrapped => Err(format!(
+                "{address} calls itself {symbol}, a wrapped share, and does not say what it holds"
+            )),
+            (told, _) => told,
+        })
     }
 
     /// What the token is to us: by its address where there is a list, else by its symbol.
-    fn kind(&self, address: Address, symbol: &str, vault: bool) -> TokenKind {
+    fn kind(&self, address: Address, symbol: &str, unit: Unit) -> TokenKind {
         if self.cash == Some(address) {
             return TokenKind::Cash;
         }
         if let Some(ticker) = self.equities.get(&address) {
-            let wrapped = vault || fills::ticker_of(symbol).is_some_and(|(_, wrapped)| wrapped);
-            let kind = if wrapped { TokenKind::WrappedShare } else { TokenKind::Share };
-            return kind(ticker.clone());
+            return TokenKind::Share(ticker.clone(), unit);
         }
-        match fills::kind_of(symbol) {
+        match fills::kind_of(symbol, unit) {
             TokenKind::Cash if self.cash.is_none() => TokenKind::Cash,
-            kind @ (TokenKind::Share(_) | TokenKind::WrappedShare(_)) if self.equities.is_empty() => kind,
+            kind @ TokenKind::Share(..) if self.equities.is_empty() => kind,
             _ => TokenKind::Foreign,
         }
     }
@@ -293,90 +489,55 @@ impl Tokens {
         );
     }
 
-    /// Each conversion's answer: base units of the asset with its decimals, none where the contract has none.
+    /// What each amount was worth at its block, or why that is not known.
     async fn convert(
-        &mut self,
+        &self,
         rpc: &Rpc,
+        facts: &TokenFacts,
         conversions: BTreeSet<Conversion>,
         heights: &BTreeMap<B256, u64>,
-    ) -> Vec<(Conversion, Result<Option<(U256, u8)>, RpcError>)> {
-        let mut troubles: BTreeMap<Address, RpcError> = BTreeMap::new();
-        for (token, _, _) in &conversions {
-            if self.asset_decimals.contains_key(token) || troubles.contains_key(token) {
-                continue;
-            }
-            match asset_decimals(rpc, *token).await {
-                Ok(decimals) => self.asset_decimals.extend(decimals.map(|decimals| (*token, decimals))),
-                Err(error) => drop(troubles.insert(*token, error)),
-            }
-        }
-        let calls: Vec<_> = conversions
-            .iter()
-            .map(|conversion| converted(rpc, *conversion, heights.get(&conversion.1).copied()))
-            .collect();
-        let assets: Vec<Result<Option<U256>, RpcError>> =
-            stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).collect().await;
-        let answers = conversions.into_iter().zip(assets).map(|(conversion, assets)| {
-            let decimals = self.asset_decimals.get(&conversion.0).copied();
-            let answer = match troubles.get(&conversion.0) {
-                Some(error) => Err(error.clone()),
-                None => assets.map(|assets| assets.zip(decimals)),
+    ) -> Vec<(Conversion, Result<Result<Worth, NotKnown>, RpcError>)> {
+        let calls = conversions.into_iter().map(|conversion| async move {
+            let unit = match facts.tokens.get(&conversion.token).map(|fact| &fact.kind) {
+                Some(TokenKind::Share(_, unit)) => unit,
+                _ => &Unit::One,
             };
-            (conversion, answer)
+            let height = heights.get(&conversion.block).copied();
+            let worth = match worth::State::of(&self.told, rpc, conversion.block, height).await {
+                Ok(state) => worth::worth(rpc, unit, &conversion, &state, self.jump_max_percent).await,
+                Err(error) => Err(error),
+            };
+            (conversion, worth)
         });
-        answers.collect()
+        stream::iter(calls).buffered(CALLS_IN_FLIGHT_MAX).collect().await
     }
+}
+
+/// What a look at one token found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    /// What the chain says of it; none where that is not clear.
+    pub fact: Option<TokenFact>,
+    /// Shares that one token is worth at the newest block, or why that is not known.
+    pub worth: Result<Shares, String>,
+    /// A change of its multiplier that lies ahead, in words.
+    pub announced: Option<String>,
+}
+
+/// What the chain says of one token.
+enum Asked {
+    Fact(TokenFact),
+    /// Not what decides: a listed token's decimals, or the name of one that only its name can place.
+    Unsaid,
+    /// What it is worth is not clear, in words: its fills wait.
+    Unclear(String),
 }
 
 /// What a token calls itself, and which share that is; none where its name is no share's.
 pub(super) async fn named(rpc: &Rpc, token: Address) -> Result<Option<(String, Symbol)>, RpcError> {
-    let symbol = read(rpc, token, &symbolCall {}, At::Latest).await?;
+    let symbol = Answers::default().value(rpc, token, &symbolCall {}, At::Latest).await?;
     let symbol = symbol.as_deref().and_then(sound).unwrap_or_default();
     Ok(fills::ticker_of(&symbol).map(|(ticker, _)| (symbol, ticker)))
-}
-
-/// `convertToAssets(amount)` in the state of that block. Where the node takes no hash, its height is asked, and counts
-/// while that block stands there.
-async fn converted(
-    rpc: &Rpc,
-    (token, block, amount): (Address, B256, U256),
-    height: Option<u64>,
-) -> Result<Option<U256>, RpcError> {
-    let call = convertToAssetsCall { shares: amount };
-    let refused = match read(rpc, token, &call, At::Hash(block)).await {
-        Err(error @ (RpcError::Refused { .. } | RpcError::Malformed { .. })) => error,
-        answer => return answer,
-    };
-    let Some(height) = height else { return Err(refused) };
-    let assets = read(rpc, token, &call, At::Number(height)).await.map_err(|_| refused.clone())?;
-    let stands = rpc.header(height).await?.is_some_and(|header| header.hash == block);
-    if stands { Ok(assets) } else { Err(refused) }
-}
-
-/// The decimals of what a vault holds.
-async fn asset_decimals(rpc: &Rpc, vault: Address) -> Result<Option<u8>, RpcError> {
-    match read(rpc, vault, &assetCall {}, At::Latest).await? {
-        Some(asset) => read(rpc, asset, &decimalsCall {}, At::Latest).await,
-        None => Ok(None),
-    }
-}
-
-/// One view call; none where the contract reverts or answers something else. A node behind its peers may not know the
-/// contract yet and answers nothing at all, so that "no" is asked a second time.
-async fn read<C: SolCall>(rpc: &Rpc, to: Address, call: &C, at: At) -> Result<Option<C::Return>, RpcError> {
-    let data = call.abi_encode();
-    for _ in 0..2 {
-        match rpc.eth_call(to, &data, at).await {
-            Ok(bytes) => {
-                if let Ok(answer) = C::abi_decode_returns_validate(&bytes) {
-                    return Ok(Some(answer));
-                }
-            }
-            Err(error) if is_revert(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }
 
 /// A symbol as it is kept: text without control characters, cut.
@@ -388,8 +549,16 @@ fn words(fact: &TokenFact) -> String {
     let decimals = fact.decimals;
     match &fact.kind {
         TokenKind::Cash => format!("cash with {decimals} decimals"),
-        TokenKind::Share(ticker) => format!("the share {ticker} with {decimals} decimals"),
-        TokenKind::WrappedShare(ticker) => format!("a wrapped share {ticker} with {decimals} decimals"),
+        TokenKind::Share(ticker, Unit::One | Unit::Unrecorded { wrapped: false }) => {
+            format!("the share {ticker} with {decimals} decimals")
+        }
+        TokenKind::Share(ticker, Unit::Unrecorded { wrapped: true }) => {
+            format!("a wrapped share {ticker} with {decimals} decimals")
+        }
+        TokenKind::Share(ticker, Unit::Listed(ratio)) => {
+            format!("{ratio} shares of {ticker} a token with {decimals} decimals")
+        }
+        TokenKind::Share(ticker, unit) => format!("a share of {ticker} by {unit} with {decimals} decimals"),
         TokenKind::Foreign => format!("neither a share nor cash ({decimals} decimals)"),
     }
 }
@@ -405,25 +574,28 @@ mod tests {
 
     #[test]
     fn addresses_go_before_names() {
-        let tsla: Symbol = "TSLA".parse().unwrap();
-        let (share, wrapped) = (TokenKind::Share(tsla.clone()), TokenKind::WrappedShare(tsla));
+        let share = TokenKind::Share("TSLA".parse().unwrap(), Unit::One);
         let listed = tokens(&[(1, "TSLA")], Some(9));
         let named = tokens(&[], None);
         let rows = [
             (&listed, 1, "tTSLA", share.clone()),
             (&listed, 1, "anything", share.clone()),
-            (&listed, 1, "wtTSLA", wrapped.clone()),
+            (&listed, 1, "wtTSLA", share.clone()),
             (&listed, 2, "tTSLA", TokenKind::Foreign),
             (&listed, 9, "anything", TokenKind::Cash),
             (&listed, 2, "USDC", TokenKind::Foreign),
-            (&named, 2, "tTSLA", share),
-            (&named, 2, "wtTSLA", wrapped),
+            (&named, 2, "tTSLA", share.clone()),
+            (&named, 2, "wtTSLA", share),
             (&named, 2, "USDC", TokenKind::Cash),
             (&named, 2, "TSLA", TokenKind::Foreign),
             (&named, 2, "", TokenKind::Foreign),
         ];
         for (tokens, address, symbol, kind) in rows {
-            assert_eq!(tokens.kind(Address::repeat_byte(address), symbol, false), kind, "{address} {symbol}");
+            assert_eq!(
+                tokens.kind(Address::repeat_byte(address), symbol, Unit::One),
+                kind,
+                "{address} {symbol}"
+            );
         }
     }
 

@@ -86,6 +86,7 @@ fn fill(number: u64, log_index: usize, symbol: Symbol) -> Event {
         shares: Shares::whole(1),
         cash: Cash::whole(100),
         price: Price::of(Cash::whole(100), Shares::whole(1)),
+        unit: None,
     })
 }
 

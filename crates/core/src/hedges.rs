@@ -224,11 +224,13 @@ pub enum HaltKind {
     Drift,
     /// The market's price was too far from the fills' price for too long.
     Price,
+    /// A vault said something too different before and after a fill's block (`UNIT_JUMP_MAX`).
+    Unit,
 }
 
 impl HaltKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Operator,
         Self::Stuck,
         Self::Rejects,
@@ -239,6 +241,7 @@ impl HaltKind {
         Self::Skipped,
         Self::Drift,
         Self::Price,
+        Self::Unit,
     ];
 
     /// The stable text in ledger and JSON.
@@ -255,6 +258,7 @@ impl HaltKind {
             Self::Skipped => "skipped",
             Self::Drift => "drift",
             Self::Price => "price",
+            Self::Unit => "unit",
         }
     }
 }
@@ -301,7 +305,8 @@ impl HaltKind {
             | Self::Rejects
             | Self::ExecutionChanged
             | Self::ForeignOrder
-            | Self::Price => &[],
+            | Self::Price
+            | Self::Unit => &[],
         }
     }
 }
@@ -451,6 +456,7 @@ mod tests {
             ("skipped", "--count-skipped|--ignore-skipped --reason …"),
             ("drift", "--accept-position --reason …"),
             ("price", "--kind price --reason …"),
+            ("unit", "--kind unit --reason …"),
         ];
         let tsla: Symbol = "TSLA".parse().unwrap();
         assert_eq!(rows.len(), HaltKind::ALL.len());

@@ -11,6 +11,9 @@ pub const TRADED_SHARES_MAX: Shares = Shares::from_atoms(100 * crate::units::ONE
 /// against one wei would be 1e18 dollars a share.
 const TRADED_SHARES_MIN: Shares = Shares::from_atoms(crate::units::ONE / 1_000);
 
+/// The slack is at most this part of a lot, however many fills there were.
+const SLACK_PART: i128 = 1_000;
+
 /// One ticker's sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
@@ -18,6 +21,8 @@ pub struct Position {
     pub fills: Shares,
     /// Σ over the broker's executions, BUY positive.
     pub executions: Shares,
+    /// Σ over counting fills of what each may be short of the truth (`Fill::slack`); zero or more.
+    pub slack: Shares,
     /// Dollars of the newest fills, against `traded_shares`.
     pub traded_cash: Cash,
     /// Shares of the newest fills.
@@ -53,10 +58,14 @@ impl Position {
         Price::of(self.traded_cash, self.traded_shares)
     }
 
-    /// The order that would bring the exposure below one lot: `truncate_toward_zero(-exposure / lot) × lot`.
+    /// The order that would bring the exposure below one lot: `truncate_toward_zero(-exposure / lot) × lot`. A lot
+    /// that lacks no more than the slack is full; the rest stays in the exposure.
     #[must_use]
     pub fn want(&self, lot: Shares) -> Option<(Side, Shares)> {
-        let want = self.exposure()?.negated().truncate_to(lot);
+        let wanted = self.exposure()?.negated();
+        let slack = self.slack.min(Shares::from_atoms(lot.atoms() / SLACK_PART));
+        let slack = if wanted.is_positive() { slack } else { slack.negated() };
+        let want = wanted.checked_add(slack)?.truncate_to(lot);
         match want {
             zero if zero.is_zero() => None,
             buy if buy.is_positive() => Some((Side::Buy, buy)),
@@ -93,6 +102,28 @@ mod tests {
         for (fills, executions, want) in rows {
             let want = want.map(|(side, shares): (Side, &str)| (side, shares.parse().unwrap()));
             assert_eq!(position(fills, executions).want(lot), want, "{fills} {executions}");
+        }
+    }
+
+    #[test]
+    fn a_lot_that_lacks_no_more_than_the_slack_is_full() {
+        let (lot, sell, buy) = (Shares::whole(1), Some(Side::Sell), Some(Side::Buy));
+        let rows = [
+            ("16.999999999999999998", 10, sell, "17"),
+            ("16.999999999999999998", 2, sell, "17"),
+            ("16.999999999999999998", 1, sell, "16"),
+            ("-16.999999999999999998", 2, buy, "17"),
+            ("17", 10, sell, "17"),
+            ("0", 10, None, "0"),
+            ("-0.000000000000000002", 10, None, "0"),
+            // Never more than a thousandth of a lot.
+            ("0.999", i128::MAX, sell, "1"),
+            ("0.998", i128::MAX, None, "0"),
+        ];
+        for (fills, slack, side, shares) in rows {
+            let position = Position { slack: Shares::from_atoms(slack), ..position(fills, "0") };
+            let want = side.map(|side| (side, shares.parse().unwrap()));
+            assert_eq!(position.want(lot), want, "{fills} with {slack}");
         }
     }
 

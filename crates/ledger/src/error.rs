@@ -216,6 +216,7 @@ impl LedgerError {
                     source,
                     rusqlite::Error::FromSqlConversionFailure(..)
                         | rusqlite::Error::InvalidColumnType(..)
+                        | rusqlite::Error::Utf8Error(..)
                         | rusqlite::Error::IntegralValueOutOfRange(..)
                         // Our statements are right for our schema: one that can not be prepared met another one, for
                         // the schema is text in the file, and damage there leaves every page in order.

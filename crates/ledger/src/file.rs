@@ -34,6 +34,7 @@ pub fn migrations() -> Result<Vec<Migration>, LedgerError> {
         ("V4__unsettled", include_str!("../../../migrations/V4__unsettled.sql")),
         ("V5__counted", include_str!("../../../migrations/V5__counted.sql")),
         ("V6__sums", include_str!("../../../migrations/V6__sums.sql")),
+        ("V7__units", include_str!("../../../migrations/V7__units.sql")),
     ];
     list.into_iter()
         .map(|(name, sql)| Migration::unapplied(name, sql))

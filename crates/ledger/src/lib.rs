@@ -37,9 +37,9 @@ pub use examine::{Examined, not_writable, suits};
 pub use file::migrations;
 pub use lock::Lock;
 pub use open::{Claim, Closed, Ledger, Volume};
-pub use read::{FillRow, Filter, HaltRow, HedgeRow, PositionRow, Reader, Summary};
+pub use read::{FillRow, Filter, HaltRow, HedgeRow, PositionRow, Reader, Summary, TokenRow};
 pub use trace::{
-    DeadRow, EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow,
+    DeadRow, EntryRow, ExecutionRow, Story, TracedFill, TracedHedge, TracedTicker, TransitionRow, UnitRow,
 };
 pub use turn::{Taken, Turn, TurnError};
 

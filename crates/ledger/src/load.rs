@@ -12,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use super::error::LedgerError;
 use super::held::{add, halts, sum};
 use super::open::Ledger;
-use super::{FailedAttempts, FillState, Loaded, PassedOver, RecentFill, Traded, row, sums};
-use crate::fills::{Listing, PendingFill, TokenFact, TokenKind};
+use super::{FailedAttempts, FillState, Loaded, PassedOver, RecentFill, TokenRow, Traded, row, sums};
+use crate::fills::{Fill, Listing, PendingFill, TokenFact, TokenKind};
 use crate::hedges::{Intent, Snapshot};
 use crate::ports::chain::ChainView;
 use crate::ports::records::{ENDED_KEPT_MS, RECENT_MS};
@@ -106,9 +106,11 @@ pub(super) fn fold(
         ),
     };
     let sql = format!(
-        "SELECT f.fill, {columns}, e.n, e.sign, c.n IS NOT NULL FROM fills f JOIN fill_entries e USING (fill) \
-         LEFT JOIN fill_counts c ON c.fill = e.fill AND c.n = e.n {filter} ORDER BY f.fill, e.n",
+        "SELECT f.fill, {columns}, e.n, e.sign, c.n IS NOT NULL, {unit} FROM fills f JOIN fill_entries e USING (fill) \
+         LEFT JOIN fill_counts c ON c.fill = e.fill AND c.n = e.n LEFT JOIN fill_units u ON u.fill = f.fill {filter} \
+         ORDER BY f.fill, e.n",
         columns = row::FILL_COLUMNS,
+        unit = row::UNIT_COLUMNS,
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(value))?;
@@ -119,7 +121,7 @@ pub(super) fn fold(
             if let Some((_, done)) = current.take() {
                 take(done)?;
             }
-            let fill = row::fill(r, 1)?;
+            let fill = Fill { unit: row::unit(r, 17)?.map(Box::new), ..row::fill(r, 1)? };
             current = Some((key, FillState { fill, n: 0, standing: false, counted: false }));
         }
         if let Some((_, state)) = &mut current {
@@ -129,6 +131,23 @@ pub(super) fn fold(
         }
     }
     current.map_or(Ok(()), |(_, last)| take(last))
+}
+
+/// Σ per ticker of what counting fills may be short of the truth. It reads the fills of tokens that are not one share.
+fn slack(conn: &Connection) -> rusqlite::Result<BTreeMap<Symbol, Shares>> {
+    let mut statement = conn.prepare(&format!(
+        "SELECT f.symbol, f.shares, {unit} FROM fill_units u CROSS JOIN fills f USING (fill) \
+         WHERE (SELECT sum(e.sign) FROM fill_counts c JOIN fill_entries e USING (fill, n) WHERE c.fill = u.fill) = 1",
+        unit = row::UNIT_COLUMNS
+    ))?;
+    let mut rows = statement.query([])?;
+    let mut sums = BTreeMap::new();
+    while let Some(r) = rows.next()? {
+        if let Some(unit) = row::unit(r, 2)? {
+            add(&mut sums, &row::parsed(r, 0)?, unit.slack(row::parsed(r, 1)?))?;
+        }
+    }
+    Ok(sums)
 }
 
 fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
@@ -166,6 +185,7 @@ fn loaded(conn: &Connection) -> rusqlite::Result<Loaded> {
         pending: pending(conn)?,
         fills,
         fill_sums: kept.each(|sums| sums.fills).into_iter().collect(),
+        fill_slack: slack(conn)?.into_iter().collect(),
         execution_sums: kept.each(|sums| sums.executions).into_iter().collect(),
         account_sums: kept.each(|sums| sums.account).into_iter().collect(),
         baselines: baselines(conn)?.into_iter().collect(),
@@ -277,14 +297,30 @@ fn pushed(conn: &Connection) -> rusqlite::Result<Vec<LogId>> {
     .collect()
 }
 
+/// Tokens, each with its last unit.
+pub(super) const TOKENS: &str = "SELECT address, symbol, decimals, kind, ticker, (SELECT unit FROM token_units u \
+                                 WHERE u.address = t.address ORDER BY n DESC LIMIT 1) FROM tokens t";
+
+/// The tokens, each with when what it is worth was recorded.
+pub(super) fn tokens_since(conn: &Connection) -> rusqlite::Result<Vec<TokenRow>> {
+    let mut statement = conn.prepare("SELECT max(at) FROM token_units WHERE address = ?1")?;
+    tokens(conn)?
+        .into_iter()
+        .map(|fact| {
+            let since = statement.query_row([row::address(&fact.address)], |r| r.get::<_, Option<i64>>(0))?;
+            Ok(TokenRow { fact, since: since.map(Millis) })
+        })
+        .collect()
+}
+
 fn tokens(conn: &Connection) -> rusqlite::Result<Vec<TokenFact>> {
-    conn.prepare("SELECT address, symbol, decimals, kind, ticker FROM tokens ORDER BY address")?
+    conn.prepare(&format!("{TOKENS} ORDER BY address"))?
         .query_map([], |r| {
             Ok(TokenFact {
                 address: row::parsed(r, 0)?,
                 symbol: r.get(1)?,
                 decimals: r.get(2)?,
-                kind: row::kind(r, 3, 4)?,
+                kind: row::kind(r, 3)?,
             })
         })?
         .collect()

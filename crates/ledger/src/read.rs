@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 
 use super::error::LedgerError;
 use super::{PassedOver, Stamp, connect, file, held, load, place, row, stamp, sums};
-use crate::fills::Listing;
+use crate::fills::{Listing, TokenFact};
 use crate::hedges::{Halt, HaltKind, IntentState, Unsettled};
 use crate::units::{BlockRef, Cash, IntentId, Millis, OrderId, Price, Shares, Side, Symbol};
 
@@ -127,6 +127,15 @@ pub struct PositionRow {
     pub executions: Shares,
     /// Halts in force on this ticker; those on all tickers are in [`Summary`].
     pub halts: Vec<HaltKind>,
+}
+
+/// A token that the ledger knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// What it is.
+    pub fact: TokenFact,
+    /// When what it is worth was recorded last; none of a token that is no share, or of an earlier version's.
+    pub since: Option<Millis>,
 }
 
 /// A halt in force.
@@ -277,6 +286,14 @@ impl Reader {
         let wanted = format!("live = 1 AND (state = 'Stuck' OR (state = 'Unknown' AND NOT {by_name}))");
         let found = load::intents_where(&self.conn, &wanted, []);
         Ok(found.map_err(|error| self.failed(error))?.iter().map(Unsettled::of).collect())
+    }
+
+    /// The tokens that the ledger knows, ascending by address.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn tokens(&self) -> Result<Vec<TokenRow>, LedgerError> {
+        load::tokens_since(&self.conn).map_err(|error| self.failed(error))
     }
 
     /// The trades that were passed over and would be fills by `listing`, ignored ones within the window among them.

@@ -11,7 +11,7 @@ use alloy::primitives::{Address, B256};
 use rusqlite::Row;
 use rusqlite::types::Type;
 
-use crate::fills::{Fill, SkipReason, Skipped, TokenKind};
+use crate::fills::{Fill, FillUnit, SkipReason, Skipped, TokenKind, Unit, Worth};
 use crate::units::{FillId, Side};
 
 /// A ticker's column as it is compared: an older ledger may hold another spelling of a class of shares (`BRK-B`), which is
@@ -102,7 +102,23 @@ pub(super) fn addresses(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<Ad
 pub(super) const FILL_COLUMNS: &str = "f.chain_id, f.block_hash, f.tx_hash, f.log_index, f.side, f.block_number, \
                                        f.block_time, f.orderbook, f.owner, f.symbol, f.shares, f.cash, f.price";
 
-/// A fill's content from [`FILL_COLUMNS`], the first of which is column `at`.
+/// How a fill's shares came of its token, from the columns of `fill_units u` that stand here; none where it has no row.
+pub(super) const UNIT_COLUMNS: &str =
+    "u.token, u.amount, u.decimals, u.assets, u.asset_decimals, u.multiplier";
+
+/// A fill's unit from [`UNIT_COLUMNS`], the first of which is column `at`.
+pub(super) fn unit(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<FillUnit>> {
+    let Some(token) = parsed_or_none(row, at)? else { return Ok(None) };
+    let worth = Worth {
+        assets: parsed(row, at + 3)?,
+        decimals: row.get(at + 4)?,
+        multiplier: parsed_or_none(row, at + 5)?,
+        jump: None,
+    };
+    Ok(Some(FillUnit { token, amount: parsed(row, at + 1)?, decimals: row.get(at + 2)?, worth }))
+}
+
+/// A fill's content from [`FILL_COLUMNS`], the first of which is column `at`; without its unit.
 pub(super) fn fill(row: &Row<'_>, at: usize) -> rusqlite::Result<Fill> {
     Ok(Fill {
         id: FillId {
@@ -120,6 +136,7 @@ pub(super) fn fill(row: &Row<'_>, at: usize) -> rusqlite::Result<Fill> {
         shares: parsed(row, at + 10)?,
         cash: parsed(row, at + 11)?,
         price: parsed_or_none(row, at + 12)?,
+        unit: None,
     })
 }
 
@@ -154,21 +171,26 @@ pub(super) fn skipped(row: &Row<'_>) -> rusqlite::Result<Skipped> {
 pub(super) fn kind_text(kind: &TokenKind) -> (&'static str, Option<&str>) {
     match kind {
         TokenKind::Cash => ("cash", None),
-        TokenKind::Share(ticker) => ("share", Some(ticker.as_str())),
-        TokenKind::WrappedShare(ticker) => ("wrapped_share", Some(ticker.as_str())),
+        TokenKind::Share(ticker, unit) => {
+            (if unit.holds_another() { "wrapped_share" } else { "share" }, Some(ticker.as_str()))
+        }
         TokenKind::Foreign => ("foreign", None),
     }
 }
 
-/// A token's kind from its kind and ticker columns.
-pub(super) fn kind(row: &Row<'_>, kind_at: usize, ticker_at: usize) -> rusqlite::Result<TokenKind> {
-    match row.get_ref(kind_at)?.as_str()? {
+/// A token's kind from its kind and ticker columns, and the unit beside them (NULL: of an earlier version).
+pub(super) fn kind(row: &Row<'_>, at: usize) -> rusqlite::Result<TokenKind> {
+    let share = |wrapped| {
+        let unit = parsed_or_none(row, at + 2)?.unwrap_or(Unit::Unrecorded { wrapped });
+        Ok(TokenKind::Share(parsed(row, at + 1)?, unit))
+    };
+    match row.get_ref(at)?.as_str()? {
         "cash" => Ok(TokenKind::Cash),
-        "share" => parsed(row, ticker_at).map(TokenKind::Share),
-        "wrapped_share" => parsed(row, ticker_at).map(TokenKind::WrappedShare),
+        "share" => share(false),
+        "wrapped_share" => share(true),
         "foreign" => Ok(TokenKind::Foreign),
         other => Err(damaged(
-            kind_at,
+            at,
             crate::units::ParseError::NotName(other.chars().take(32).collect(), "token kind"),
         )),
     }
@@ -197,7 +219,7 @@ mod tests {
     #[test]
     fn every_skip_reason_and_state_is_in_the_schema() {
         let schema = include_str!("../../../migrations/V1__ledger.sql");
-        let newer = include_str!("../../../migrations/V3__passed_over.sql");
+        let newer = include_str!("../../../migrations/V7__units.sql");
         for kind in HaltKind::ALL {
             assert!(newer.contains(&format!("'{}'", kind.as_str())), "{kind:?}");
         }

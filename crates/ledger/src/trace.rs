@@ -35,6 +35,25 @@ pub struct TracedFill {
     pub fill: FillRow,
     /// What became of it; none where it was skipped.
     pub entries: Vec<EntryRow>,
+    /// How its shares came of the token; none where a token is one share.
+    pub unit: Option<UnitRow>,
+}
+
+/// How a fill's shares came of its token (`protocol.md` 1.8).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnitRow {
+    /// The token.
+    pub token: String,
+    /// Base units of it that moved.
+    pub amount: String,
+    /// Its decimals.
+    pub decimals: u8,
+    /// Base units of the last token that it holds.
+    pub assets: String,
+    /// That token's decimals at the fill's block.
+    pub asset_decimals: u8,
+    /// That token's multiplier, 1e18 for one.
+    pub multiplier: Option<String>,
 }
 
 /// One entry of a fill.
@@ -163,7 +182,25 @@ impl Reader {
     fn traced_fills(&self, tx_hash: &str) -> Result<Vec<TracedFill>, LedgerError> {
         let sql = fills_where("tx_hash = ?1", "ORDER BY block_number, log_index, side");
         let found = self.all(&sql, [tx_hash], |r| Ok((r.get::<_, Option<i64>>(16)?, fill_row(r)?)))?;
-        found.into_iter().map(|(key, fill)| Ok(TracedFill { fill, entries: self.entries(key)? })).collect()
+        found
+            .into_iter()
+            .map(|(key, fill)| Ok(TracedFill { fill, entries: self.entries(key)?, unit: self.unit(key)? }))
+            .collect()
+    }
+
+    fn unit(&self, fill: Option<i64>) -> Result<Option<UnitRow>, LedgerError> {
+        let sql = format!("SELECT {} FROM fill_units u WHERE u.fill = ?1", row::UNIT_COLUMNS);
+        let found = self.all(&sql, [fill], |r| {
+            Ok(UnitRow {
+                token: r.get(0)?,
+                amount: r.get(1)?,
+                decimals: r.get(2)?,
+                assets: r.get(3)?,
+                asset_decimals: r.get(4)?,
+                multiplier: r.get(5)?,
+            })
+        })?;
+        Ok(found.into_iter().next())
     }
 
     fn entries(&self, fill: Option<i64>) -> Result<Vec<EntryRow>, LedgerError> {

@@ -14,7 +14,7 @@ use super::open::Ledger;
 use super::sums::{self, Changes};
 use super::{Source, Write, load, row};
 use crate::crash;
-use crate::fills::{DeadEvent, Fill, PendingFill, Skipped, TokenFact};
+use crate::fills::{DeadEvent, Fill, FillUnit, PendingFill, Skipped, TokenFact, TokenKind};
 use crate::hedges::{Decision, HaltKind, Intent, IntentState};
 use crate::units::{BlockRef, FillId, IntentId, LogId, Millis, OrderId, Price, Shares, Side, Symbol};
 
@@ -168,36 +168,37 @@ impl Batch<'_> {
     fn token(&self, fact: &TokenFact) -> Result<(), Refusal> {
         let address = row::address(&fact.address);
         let known = self
-            .statement("SELECT symbol, decimals, kind, ticker FROM tokens WHERE address = ?1")?
-            .query_row([&address], |r| Ok((r.get::<_, String>(0)?, r.get::<_, u8>(1)?, row::kind(r, 2, 3)?)))
+            .statement(&format!("{} WHERE address = ?1", load::TOKENS))?
+            .query_row([&address], |r| {
+                let (symbol, decimals, kind) = (r.get(1)?, r.get(2)?, row::kind(r, 3)?);
+                Ok(TokenFact { address: fact.address, symbol, decimals, kind })
+            })
             .optional()?;
+        let (kind, ticker) = row::kind_text(&fact.kind);
         match known {
-            Some((symbol, decimals, kind)) => {
-                if (&symbol, decimals, &kind) == (&fact.symbol, fact.decimals, &fact.kind) {
-                    return Ok(());
-                }
-                if fact.lists(&kind, decimals) {
-                    let (kind, ticker) = row::kind_text(&fact.kind);
-                    self.run(
-                        "UPDATE tokens SET symbol = ?2, kind = ?3, ticker = ?4 WHERE address = ?1",
-                        (address, &fact.symbol, kind, ticker),
-                    )?;
-                    return Ok(());
-                }
-                contradiction(format!(
-                    "token {address} was {symbol:?} {decimals} {kind:?} and is now {fact:?}"
-                ))
+            Some(known) if known == *fact => return Ok(()),
+            Some(known) if !fact.may_follow(&known) => {
+                return contradiction(format!("token {address} was {known:?} and is now {fact:?}"));
             }
-            None => {
-                let (kind, ticker) = row::kind_text(&fact.kind);
-                self.run(
-                    "INSERT INTO tokens (address, symbol, decimals, kind, ticker, seen_at) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    (address, &fact.symbol, fact.decimals, kind, ticker, self.at.0),
-                )?;
-                Ok(())
-            }
+            Some(known) if known.kind == TokenKind::Foreign => self.run(
+                "UPDATE tokens SET symbol = ?2, kind = ?3, ticker = ?4 WHERE address = ?1",
+                (&address, &fact.symbol, kind, ticker),
+            )?,
+            Some(_) => 0,
+            None => self.run(
+                "INSERT INTO tokens (address, symbol, decimals, kind, ticker, seen_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                (&address, &fact.symbol, fact.decimals, kind, ticker, self.at.0),
+            )?,
+        };
+        if let TokenKind::Share(_, unit) = &fact.kind {
+            self.run(
+                "INSERT INTO token_units (address, n, unit, at) \
+                 SELECT ?1, (SELECT count(*) FROM token_units WHERE address = ?1), ?2, ?3",
+                (&address, unit.to_string(), self.at.0),
+            )?;
         }
+        Ok(())
     }
 
     fn fill(&mut self, fill: &Fill) -> Result<(), Refusal> {
@@ -228,7 +229,27 @@ impl Batch<'_> {
         self.owed.entries.insert(row.fill);
         self.changes.counts.fills += 1;
         sums::add(&mut self.changes.of(&row.symbol).fills, Shares::ZERO)?;
+        if let Some(unit) = &fill.unit {
+            self.fill_unit(row.fill, unit)?;
+        }
         self.rows.insert(fill.id, row);
+        Ok(())
+    }
+
+    fn fill_unit(&self, fill: i64, unit: &FillUnit) -> Result<(), Refusal> {
+        self.run(
+            "INSERT INTO fill_units (fill, token, amount, decimals, assets, asset_decimals, multiplier) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (
+                fill,
+                row::address(&unit.token),
+                unit.amount.to_string(),
+                unit.decimals,
+                unit.worth.assets.to_string(),
+                unit.worth.decimals,
+                row::text_or_none(unit.worth.multiplier.as_ref()),
+            ),
+        )?;
         Ok(())
     }
 

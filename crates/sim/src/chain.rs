@@ -136,7 +136,7 @@ impl SimBlock {
     }
 }
 
-/// What `symbol()`, `decimals()`, `asset()` and `convertToAssets()` answer.
+/// What a token's contract answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// `symbol()`.
@@ -147,20 +147,34 @@ pub struct Token {
     pub asset: Option<Address>,
     /// Assets per 1e18 of the token, from each block on.
     pub assets_per_1e18: BTreeMap<u64, U256>,
+    /// `underlying()`, of a plain wrapper; reverts without it.
+    pub underlying: Option<Address>,
+    /// `uiMultiplier()` from each block on, 1e18 for one; reverts before the first.
+    pub multipliers: BTreeMap<u64, U256>,
+    /// `totalSupply()` from each block on; before the first more than any trade moves.
+    pub supplies: BTreeMap<u64, U256>,
 }
 
 impl Token {
     /// A plain token.
     #[must_use]
     pub fn plain(symbol: &str, decimals: u8) -> Self {
-        Self { symbol: symbol.to_owned(), decimals, asset: None, assets_per_1e18: BTreeMap::new() }
+        Self {
+            symbol: symbol.to_owned(),
+            decimals,
+            asset: None,
+            assets_per_1e18: BTreeMap::new(),
+            underlying: None,
+            multipliers: BTreeMap::new(),
+            supplies: BTreeMap::new(),
+        }
     }
 
     /// A vault over `asset` at this ratio from the first block on.
     #[must_use]
     pub fn wrapped(symbol: &str, decimals: u8, asset: Address, assets_per_1e18: U256) -> Self {
         let assets_per_1e18 = BTreeMap::from([(0, assets_per_1e18)]);
-        Self { symbol: symbol.to_owned(), decimals, asset: Some(asset), assets_per_1e18 }
+        Self { asset: Some(asset), assets_per_1e18, ..Self::plain(symbol, decimals) }
     }
 }
 

@@ -368,6 +368,11 @@ fn returned(token: &Token, input: &Bytes, number: u64) -> Option<Bytes> {
             (shares.checked_mul(*ratio)? / U256::from(counterfill_core::units::ONE.unsigned_abs()))
                 .abi_encode()
         }
+        IToken::underlyingCall::SELECTOR => token.underlying?.abi_encode(),
+        IToken::uiMultiplierCall::SELECTOR => token.multipliers.range(..=number).next_back()?.1.abi_encode(),
+        IToken::totalSupplyCall::SELECTOR => {
+            token.supplies.range(..=number).next_back().map_or(U256::MAX, |(_, supply)| *supply).abi_encode()
+        }
         _ => return None,
     };
     Some(encoded.into())

@@ -114,6 +114,8 @@ impl Market {
             hedge_from_block: None,
             symbols: None,
             equities: self.shares.iter().map(|share| share.address).zip(symbols).collect(),
+            ratios: BTreeMap::new(),
+            unit_jump_max_percent: counterfill_chain::tokens::UNIT_JUMP_MAX_PERCENT,
             cash: Some(self.cash.address),
             log_range_blocks: 50,
             head_age_max: Duration::from_secs(30),

@@ -155,8 +155,10 @@ fn columns(verb: &str, what: &str, exposure: &str, rest: &str) -> String {
 fn token(fact: &TokenFact) -> String {
     let what = match &fact.kind {
         TokenKind::Cash => format!("{} is the dollar", fact.symbol),
-        TokenKind::Share(ticker) => format!("{} is a share of {ticker}", fact.symbol),
-        TokenKind::WrappedShare(ticker) => format!("{} wraps shares of {ticker}", fact.symbol),
+        TokenKind::Share(ticker, unit) if unit.holds_another() => {
+            format!("{} wraps shares of {ticker}", fact.symbol)
+        }
+        TokenKind::Share(ticker, _) => format!("{} is a share of {ticker}", fact.symbol),
         TokenKind::Foreign => format!("{} is no share", fact.symbol),
     };
     columns("token", &what, "", &short(&fact.address))

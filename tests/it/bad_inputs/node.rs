@@ -94,6 +94,8 @@ pub(crate) fn honest(chain: &SimChain, method: &str, params: &Value) -> Reply {
         "eth_subscribe" => Reply::Says(json!(if params[0] == "logs" { "0x1" } else { "0x2" })),
         _ => match sim::rpc::answer(chain, &mut Faults::default(), method, params) {
             Ok(answer) => Reply::Says(answer),
+            // A contract's answer, and no refusal of the node's.
+            Err(error) if error.code == 3 => Reply::Refuses(3, "execution reverted"),
             Err(error) => panic!("an honest node refuses {method} {params}: {error:?}"),
         },
     }

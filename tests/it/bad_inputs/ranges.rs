@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
+use counterfill::chain::tokens::UNIT_JUMP_MAX_PERCENT;
 use counterfill::chain::{self, ChainConfig, ChainFacts, ChainView, WINDOW_BLOCKS_MAX};
 use counterfill::engine::Input;
 use counterfill::sim::logs::{Asset, BookKind, Leg, OrderBook};
@@ -75,6 +76,8 @@ fn config(url: String, deployment_block: u64) -> ChainConfig {
         hedge_from_block: None,
         symbols: None,
         equities: BTreeMap::from([(SHARE.address, "TSLA".parse().unwrap())]),
+        ratios: BTreeMap::new(),
+        unit_jump_max_percent: UNIT_JUMP_MAX_PERCENT,
         cash: Some(USDC.address),
         log_range_blocks: 1_000,
         head_age_max: PATIENCE,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use alloy::primitives::{Address, B256};
-use counterfill::fills::{DeadEvent, Fill, SkipReason, Skipped, TokenFact, TokenKind};
+use counterfill::fills::{DeadEvent, Fill, SkipReason, Skipped, TokenFact, TokenKind, Unit};
 use counterfill::hedges::{Intent, IntentState};
 use counterfill::ledger::{Ledger, Source, Stamp, Write};
 use counterfill::units::{BlockRef, FillId, Millis, Price, Side, Symbol};
@@ -89,6 +89,7 @@ pub(crate) fn fill(index: u8, ticker: &str, side: Side, shares: &str, cash: &str
         shares,
         cash,
         price: Price::of(cash, shares),
+        unit: None,
     }
 }
 
@@ -139,7 +140,7 @@ pub(crate) fn token() -> TokenFact {
         address: Address::repeat_byte(0xcd),
         symbol: "tTSLA".into(),
         decimals: 18,
-        kind: TokenKind::Share(symbol("TSLA")),
+        kind: TokenKind::Share(symbol("TSLA"), Unit::One),
     }
 }
 

@@ -79,6 +79,7 @@ fn every_write_is_read_back_also_after_a_restart() {
             (symbol("AAPL"), Shares::ZERO),
             (symbol("TSLA"), "2.000000000000000001".parse().unwrap()),
         ],
+        fill_slack: vec![],
         execution_sums: vec![(symbol("TSLA"), Shares::whole(-2))],
         account_sums: vec![(symbol("TSLA"), Shares::whole(-2))],
         baselines: vec![],

@@ -62,6 +62,7 @@ impl Block {
                     shares,
                     cash,
                     price: Price::of(cash, shares),
+                    unit: None,
                 }
             })
             .collect()
@@ -640,6 +641,7 @@ impl Shelf {
             pending: self.pending.values().cloned().collect(),
             fills: self.fills.values().filter(|state| state.fill.block_number > floor).cloned().collect(),
             fill_sums: sums(&self.sums),
+            fill_slack: vec![],
             execution_sums: sums(&self.executions),
             account_sums: sums(&self.account),
             baselines: sums(&self.baselines),

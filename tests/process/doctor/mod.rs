@@ -54,7 +54,7 @@ fn all_is_well_over_tls_and_nothing_is_ordered() {
     assert_eq!(code, 0, "{table}");
     assert!(table.contains("\nchain id      ok        8453, as CHAIN_ID says\n"), "{table}");
     let last = table.lines().last().unwrap();
-    assert!(last.starts_with("28 ok, 1 warning"), "{table}");
+    assert!(last.starts_with("29 ok, 1 warning"), "{table}");
     assert!(table.contains("→ Set ALERT_WEBHOOK_URL_FILE"), "{table}");
 }
 
@@ -138,7 +138,7 @@ fn a_node_that_is_not_there_and_a_name_that_is_none() {
     let told = ward.examine(&[]);
     let ill =
         ["node tls", "node", "chain id", "head", "logs", "block logs", "receipts", "history", "old state"];
-    let ill = ill.into_iter().chain(["trades", "tokens", "pushes", "order book", "calls", "clock"]);
+    let ill = ill.into_iter().chain(["trades", "tokens", "units", "pushes", "order book", "calls", "clock"]);
     assert_eq!(told.ill(), ill.collect(), "{}", told.text);
     let refused = "127.0.0.1:1 takes no connection: Connection refused (os error 111)";
     assert_eq!(told.row("node tls").1, refused);

@@ -9,6 +9,7 @@ use alloy::primitives::{Address, address};
 use broker_doubles::alpaca::{AlpacaDouble, KEY, SECRET};
 use broker_doubles::tls::Authority;
 use counterfill::broker::paper::PaperOptions;
+use counterfill::doctor::NAMES;
 use counterfill::hedges::HaltKind;
 use counterfill::ledger::{Ledger, Stamp, Write};
 use counterfill::sim::{SimChain, SimNode};
@@ -135,7 +136,7 @@ impl Ward {
         }
         let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let names: BTreeSet<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
-        assert_eq!(names.len(), 29, "every check is there whatever fails: {names:?} {errors}");
+        assert_eq!(names.len(), NAMES.len(), "every check is there whatever fails: {names:?} {errors}");
         for row in &rows {
             assert_eq!(row["verdict"] == "ok", row["next"].is_null(), "a remedy where it is needed: {row}");
         }

@@ -202,7 +202,8 @@ impl Bot {
 
     /// A reading verb, `--json`: its rows.
     pub fn read(&self, verb: &str) -> Vec<Value> {
-        process::rows(&self.command(&[verb, "--json"]).output().unwrap())
+        let words: Vec<&str> = verb.split(' ').chain(["--json"]).collect();
+        process::rows(&self.command(&words).output().unwrap())
     }
 }
 

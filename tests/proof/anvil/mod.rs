@@ -12,6 +12,7 @@ mod reorgs;
 mod restarts;
 mod stopping;
 mod storm;
+mod units;
 mod verdict;
 mod wire;
 mod world;

@@ -134,7 +134,12 @@ impl Node {
     }
 
     pub fn deploy(&self, name: &str, arguments: &[u8]) -> Address {
-        let path = contracts().join(format!("out/{name}.sol/{name}.json"));
+        self.deploy_of(name, name, arguments)
+    }
+
+    /// A contract of a file that holds several.
+    pub fn deploy_of(&self, file: &str, name: &str, arguments: &[u8]) -> Address {
+        let path = contracts().join(format!("out/{file}.sol/{name}.json"));
         let artifact = std::fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("run scripts/tools: {} can not be read: {error}", path.display()));
         let artifact: Value = serde_json::from_str(&artifact).unwrap();

@@ -48,6 +48,8 @@ fn chain_config(ws_url: String, deployment_block: u64) -> ChainConfig {
         hedge_from_block: None,
         symbols: None,
         equities: SHARES.iter().map(|share| (share.2.address, share.0.parse().unwrap())).collect(),
+        ratios: std::collections::BTreeMap::new(),
+        unit_jump_max_percent: counterfill::chain::tokens::UNIT_JUMP_MAX_PERCENT,
         cash: Some(USDC.address),
         log_range_blocks: 1_000,
         head_age_max: Duration::from_secs(300),

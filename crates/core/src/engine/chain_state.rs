@@ -164,12 +164,12 @@ impl ChainState {
         is_new
     }
 
-    /// Keeps what tokens are. What one means never changes in a ledger, but from a stranger's to a listed share.
+    /// Keeps what tokens are. What one means never changes in a ledger, but as [`TokenFact::may_follow`] says.
     pub(super) fn learn(&mut self, tokens: Vec<TokenFact>, out: &mut StepOutput) -> Result<(), Stop> {
         for fact in tokens {
             match self.tokens.get(&fact.address) {
                 Some(known) if *known == fact => continue,
-                Some(known) if !fact.lists(&known.kind, known.decimals) => {
+                Some(known) if !fact.may_follow(known) => {
                     return Err(Stop::Config(format!(
                         "token {} was {:?} with {} decimals and is now {:?} with {}; a token's meaning never changes \
                          in one ledger: correct EQUITIES or CASH, or start a new ledger",

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Stop;
+use super::fill_book::Moved;
 use crate::fills::Fill;
 use crate::ports::records::{Loaded, Traded};
 use crate::positions::Position;
@@ -28,6 +29,9 @@ impl Exposure {
         let positions = &mut exposure.positions;
         for (symbol, sum) in std::mem::take(&mut loaded.fill_sums) {
             positions.entry(symbol).or_default().fills = sum;
+        }
+        for (symbol, slack) in std::mem::take(&mut loaded.fill_slack) {
+            positions.entry(symbol).or_default().slack = slack;
         }
         for (symbol, sum) in std::mem::take(&mut loaded.execution_sums) {
             positions.entry(symbol).or_default().executions = sum;
@@ -86,10 +90,13 @@ impl Exposure {
         });
     }
 
-    /// Fills count for so much more.
-    pub(super) fn move_fills(&mut self, symbol: &Symbol, shares: Shares) -> Result<(), Stop> {
+    /// Fills count for so much more, and may be short of the truth by so much more.
+    pub(super) fn move_fills(&mut self, moved: &Moved) -> Result<(), Stop> {
+        let Moved { symbol, shares, slack } = moved;
         self.change(symbol, |position| {
-            position.fills = position.fills.checked_add(shares)?;
+            // A sum that does not fit is more than any lot forgives.
+            position.slack = position.slack.checked_add(*slack).unwrap_or(position.slack).max(Shares::ZERO);
+            position.fills = position.fills.checked_add(*shares)?;
             Some(())
         })
         .ok_or_else(|| Stop::Bug(format!("the sum of {symbol}'s fills leaves the range")))?;
@@ -139,7 +146,13 @@ mod tests {
             for (ticker, what, shares) in changes {
                 let symbol: Symbol = format!("T{ticker}").parse().unwrap();
                 match what {
-                    0 => exposure.move_fills(&symbol, Shares::whole(shares)).unwrap(),
+                    0 => exposure
+                        .move_fills(&Moved {
+                            symbol: symbol.clone(),
+                            shares: Shares::whole(shares),
+                            slack: Shares::from_atoms(i128::from(shares)),
+                        })
+                        .unwrap(),
                     _ => exposure.move_executions(&symbol, Shares::whole(shares)).unwrap(),
                 }
                 prop_assert!(exposure.take_changed().contains(&symbol));

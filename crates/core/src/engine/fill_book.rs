@@ -23,6 +23,8 @@ pub(super) struct Moved {
     pub(super) symbol: Symbol,
     /// Signed.
     pub(super) shares: Shares,
+    /// What those may be short of the truth (`Fill::slack`); less than zero where they are taken back.
+    pub(super) slack: Shares,
 }
 
 /// What a reversal leaves to be written.
@@ -119,8 +121,9 @@ impl FillBook {
     pub(super) fn count(&mut self, id: FillId) -> Option<(u32, Moved)> {
         self.change(id, |state| {
             state.counted = true;
-            let moved = Moved { symbol: state.fill.symbol.clone(), shares: state.fill.signed_shares() };
-            (state.n, moved)
+            let Fill { symbol, .. } = &state.fill;
+            let (shares, slack) = (state.fill.signed_shares(), state.fill.slack());
+            (state.n, Moved { symbol: symbol.clone(), shares, slack })
         })
     }
 
@@ -129,8 +132,8 @@ impl FillBook {
         let reversed = self.change(id, |state| {
             state.n += 1;
             state.standing = false;
-            let shares = state.fill.signed_shares().negated();
-            let moved = state.counted.then(|| Moved { symbol: state.fill.symbol.clone(), shares });
+            let (shares, slack) = (state.fill.signed_shares().negated(), state.fill.slack().negated());
+            let moved = state.counted.then(|| Moved { symbol: state.fill.symbol.clone(), shares, slack });
             Reversed { n: state.n, moved }
         })?;
         self.reversals_total += 1;
@@ -291,6 +294,7 @@ mod tests {
             shares: Shares::whole(1),
             cash: Cash::whole(1),
             price: None,
+            unit: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::fill_book::Reversed;
 use super::{Effect, Engine, StepOutput, Stop};
 use crate::fills::{Event, Fill};
+use crate::hedges::HaltKind;
 use crate::ports::chain::{Push, Sweep};
 use crate::ports::records::{FillState, Source, Write};
 use crate::units::{FillId, LogId};
@@ -13,6 +14,7 @@ impl Engine {
     /// A push is folded above the cursor, or at a height whose hash the window knows; everything else rings the bell.
     pub(super) fn push(&mut self, push: Push, out: &mut StepOutput) -> Result<(), Stop> {
         self.chain.learn(push.tokens, out)?;
+        out.effects.extend(push.notices.into_iter().map(Effect::Alert));
         for log in push.evidence {
             self.evidence.keep(log, &self.chain, out);
         }
@@ -245,6 +247,10 @@ impl Engine {
 
     pub(super) fn enter(&mut self, fill: Fill, source: Source, out: &mut StepOutput) -> Result<(), Stop> {
         let id = fill.id;
+        if let Some(jump) = fill.unit.as_ref().and_then(|unit| unit.worth.jump) {
+            let (symbol, why) = (Some(fill.symbol.clone()), jump.to_string());
+            self.halts.raise(symbol, HaltKind::Unit, why, "engine".into(), out);
+        }
         self.exposure.traded(&fill);
         self.note_traded(&fill);
         out.writes.push(Write::Fill(fill.clone()));
@@ -256,7 +262,7 @@ impl Engine {
     fn count(&mut self, id: FillId, out: &mut StepOutput) -> Result<(), Stop> {
         let Some((n, moved)) = self.fills.count(id) else { return Ok(()) };
         out.writes.push(Write::Count { id, n });
-        self.exposure.move_fills(&moved.symbol, moved.shares)
+        self.exposure.move_fills(&moved)
     }
 
     /// With `CONFIRMATIONS` an entry counts once it was swept (it is at or below the cursor, and stands) deep enough.
@@ -278,11 +284,13 @@ impl Engine {
         out.writes.push(Write::Entry { id, n, standing: false, source: Source::Sweep });
         let Some(moved) = moved else { return Ok(()) };
         out.writes.push(Write::Count { id, n });
-        self.exposure.move_fills(&moved.symbol, moved.shares)
+        self.exposure.move_fills(&moved)
     }
 }
 
-/// The block's time is told by some nodes and not by others, and only by some calls: it is not part of the content.
+/// The block's time is told by some nodes and not by others, and only by some calls: it is not part of the content. Nor
+/// is how the shares came of the token: a ledger of before that was kept has none.
 fn same_content(known: &Fill, fill: &Fill) -> bool {
-    Fill { block_time: None, ..known.clone() } == Fill { block_time: None, ..fill.clone() }
+    let content = |fill: &Fill| Fill { block_time: None, unit: None, ..fill.clone() };
+    content(known) == content(fill)
 }

@@ -13,7 +13,9 @@ pub mod abi;
 mod float;
 mod naming;
 mod pairing;
+mod unit;
 mod weighing;
+mod worth;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +25,9 @@ use serde::{Deserialize, Serialize};
 pub use self::float::{FloatError, to_fixed};
 pub use self::naming::{kind_of, ticker_of};
 pub use self::pairing::{Trades, Unpaired, give_up, trades};
+pub use self::unit::{HOLDS_MAX, Hold, Ratio, Unit};
 pub use self::weighing::{Conversion, Questions, TokenFacts, event, questions};
+pub use self::worth::{FillUnit, Jump, NotKnown, VaultReading, Worth};
 
 use crate::units::{BlockRef, Cash, FillId, LogId, Millis, Price, Shares, Symbol};
 
@@ -63,9 +67,17 @@ pub struct Fill {
     pub cash: Cash,
     /// `cash / shares`; none where the cash is zero after the cut.
     pub price: Option<Price>,
+    /// Where a token is not one share: what moved, and what the chain said that it was worth.
+    pub unit: Option<Box<FillUnit>>,
 }
 
 impl Fill {
+    /// What its shares may be short of the truth, because a vault cuts in its own favour; zero where a token is a share.
+    #[must_use]
+    pub fn slack(&self) -> Shares {
+        self.unit.as_ref().map_or(Shares::ZERO, |unit| unit.slack(self.shares))
+    }
+
     /// Where its log stands.
     #[must_use]
     pub const fn log(&self) -> LogId {
@@ -265,12 +277,16 @@ pub struct TokenFact {
 }
 
 impl TokenFact {
-    /// Whether this is a token that was a stranger's and is listed as a share now: the only way in which what a token is
-    /// may change within one ledger.
+    /// Whether a token that was `known` may be this from now on, in one ledger: a stranger's may be listed as a share,
+    /// and what a share is worth may be recorded ([`Unit::may_follow`]).
     #[must_use]
-    pub fn lists(&self, kind: &TokenKind, decimals: u8) -> bool {
-        let share = matches!(self.kind, TokenKind::Share(_) | TokenKind::WrappedShare(_));
-        *kind == TokenKind::Foreign && share && decimals == self.decimals
+    pub fn may_follow(&self, known: &Self) -> bool {
+        let means = match (&known.kind, &self.kind) {
+            (TokenKind::Foreign, TokenKind::Share(..)) => true,
+            (TokenKind::Share(was, known), TokenKind::Share(is, unit)) => was == is && unit.may_follow(known),
+            _ => false,
+        };
+        means && known.decimals == self.decimals
     }
 }
 
@@ -279,10 +295,8 @@ impl TokenFact {
 pub enum TokenKind {
     /// The cash token, USDC.
     Cash,
-    /// One token is one share.
-    Share(Symbol),
-    /// An ERC-4626 vault over a share: `convertToAssets` at the fill's block says how many shares a token is.
-    WrappedShare(Symbol),
+    /// A share, and how many of them a token is.
+    Share(Symbol, Unit),
     /// Neither.
     Foreign,
 }
@@ -355,21 +369,30 @@ mod tests {
     }
 
     #[test]
-    fn only_a_strangers_token_may_become_another_and_only_a_share_with_the_same_decimals() {
-        let share = TokenKind::Share("TSLA".parse().unwrap());
-        let wrapped = TokenKind::WrappedShare("TSLA".parse().unwrap());
+    fn only_a_strangers_token_may_become_a_share_and_only_with_the_same_decimals() {
+        let share = TokenKind::Share("TSLA".parse().unwrap(), Unit::One);
+        let other = TokenKind::Share("AAPL".parse().unwrap(), Unit::One);
+        let unrecorded = TokenKind::Share("TSLA".parse().unwrap(), Unit::Unrecorded { wrapped: false });
         let rows = [
-            (share.clone(), TokenKind::Foreign, 18, true),
-            (wrapped.clone(), TokenKind::Foreign, 18, true),
-            (share.clone(), TokenKind::Foreign, 6, false),
-            (TokenKind::Cash, TokenKind::Foreign, 18, false),
-            (TokenKind::Foreign, TokenKind::Foreign, 18, false),
-            (share.clone(), TokenKind::Cash, 18, false),
-            (share, wrapped, 18, false),
+            (&share, &TokenKind::Foreign, 18, true),
+            (&share, &TokenKind::Foreign, 6, false),
+            (&TokenKind::Cash, &TokenKind::Foreign, 18, false),
+            (&TokenKind::Foreign, &TokenKind::Foreign, 18, false),
+            (&share, &TokenKind::Cash, 18, false),
+            (&share, &other, 18, false),
+            (&share, &unrecorded, 18, true),
+            (&share, &unrecorded, 6, false),
+            (&other, &unrecorded, 18, false),
+            (&TokenKind::Foreign, &share, 18, false),
         ];
-        for (kind, was, decimals, lists) in rows {
-            let fact = TokenFact { address: TSLA, symbol: "tTSLA".into(), decimals: 18, kind };
-            assert_eq!(fact.lists(&was, decimals), lists, "{was:?} with {decimals} becomes {:?}", fact.kind);
+        for (kind, was, decimals, may) in rows {
+            let fact = |kind: &TokenKind, decimals| TokenFact {
+                address: TSLA,
+                symbol: "tTSLA".into(),
+                decimals,
+                kind: kind.clone(),
+            };
+            assert_eq!(fact(kind, 18).may_follow(&fact(was, decimals)), may, "{was:?} becomes {kind:?}");
         }
     }
 }

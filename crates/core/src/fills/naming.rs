@@ -6,7 +6,7 @@
 //!
 //! Invariant: case decides. `tSLA` is the share SLA; `TSLA` is nothing.
 
-use super::TokenKind;
+use super::{TokenKind, Unit};
 use crate::units::Symbol;
 
 /// The cash token's symbol, exactly.
@@ -29,13 +29,13 @@ pub fn ticker_of(symbol: &str) -> Option<(Symbol, bool)> {
     Some((ticker.parse().ok()?, wrapped))
 }
 
-/// What a token of that symbol is to us, where no list of addresses says otherwise.
+/// What a token of that symbol is to us, where no list of addresses says otherwise. `unit`: what its contract says that
+/// it holds.
 #[must_use]
-pub fn kind_of(symbol: &str) -> TokenKind {
+pub fn kind_of(symbol: &str, unit: Unit) -> TokenKind {
     match ticker_of(symbol) {
         _ if symbol == CASH => TokenKind::Cash,
-        Some((ticker, true)) => TokenKind::WrappedShare(ticker),
-        Some((ticker, false)) => TokenKind::Share(ticker),
+        Some((ticker, _)) => TokenKind::Share(ticker, unit),
         None => TokenKind::Foreign,
     }
 }
@@ -87,11 +87,11 @@ mod tests {
 
     #[test]
     fn only_exactly_usdc_is_cash() {
-        assert_eq!(kind_of("USDC"), TokenKind::Cash);
+        assert_eq!(kind_of("USDC", Unit::One), TokenKind::Cash);
         for symbol in ["usdc", "USDC ", "USDC.e", "tUSDC", "USDCs1", "USDT", ""] {
-            assert_eq!(kind_of(symbol), TokenKind::Foreign, "{symbol:?}");
+            assert_eq!(kind_of(symbol, Unit::One), TokenKind::Foreign, "{symbol:?}");
         }
-        assert_eq!(kind_of("tGME"), TokenKind::Share("GME".parse().unwrap()));
-        assert_eq!(kind_of("wtGME"), TokenKind::WrappedShare("GME".parse().unwrap()));
+        let gme = TokenKind::Share("GME".parse().unwrap(), Unit::One);
+        assert_eq!((kind_of("tGME", Unit::One), kind_of("wtGME", Unit::One)), (gme.clone(), gme));
     }
 }

@@ -1,8 +1,8 @@
 //! From a trade to an event: which tokens, how many shares, and whether it counts.
 //!
 //! The event of the chain is the truth about amounts (`protocol.md` 1.7), the chain's own `decimals()` about their
-//! scale, and `convertToAssets` at the trade's block about wrapped shares. Nothing is assumed: a fact that was not
-//! asked makes a dead event. Where the facts come from is `chain::tokens`' matter.
+//! scale, and the contracts' answers at the trade's block about what a token is worth (1.8). Nothing is assumed: a fact
+//! that was not asked makes a dead event. Where the facts come from is `chain::tokens`' matter.
 //!
 //! Invariant: the same trade and facts give the same event, and shares are never more than moved.
 
@@ -13,21 +13,31 @@ use alloy::primitives::{Address, B256, U256};
 use super::abi::{Amount, Leg, Trade};
 use super::float::{self, FloatError};
 use super::pairing::dead;
-use super::{Book, Event, Fill, PendingFill, SkipReason, Skipped, TokenFact, TokenKind};
+use super::{
+    Book, Event, Fill, FillUnit, NotKnown, PendingFill, SkipReason, Skipped, TokenFact, TokenKind, Unit,
+    Worth,
+};
 use crate::units::{AMOUNT_DECIMALS, Cash, FillId, Price, Shares, Side, Symbol};
 
-/// Names one conversion: the wrapped token, the hash of the block whose state answers, and how many base units of the
-/// wrapped token.
-pub type Conversion = (Address, B256, U256);
+/// One amount whose worth the chain is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Conversion {
+    /// The token.
+    pub token: Address,
+    /// Hash of the block whose state answers.
+    pub block: B256,
+    /// Base units of the token.
+    pub amount: U256,
+}
 
 /// What the chain answered about tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenFacts {
     /// Each token by its address.
     pub tokens: BTreeMap<Address, TokenFact>,
-    /// `convertToAssets` at the block: base units of the asset, and the asset's decimals.
-    pub assets: BTreeMap<Conversion, (U256, u8)>,
-    /// Why a conversion could not be asked.
+    /// What an amount was worth at its block.
+    pub worths: BTreeMap<Conversion, Worth>,
+    /// Why that is not known: the node refused, or the contracts' answers do not tell.
     pub unavailable: BTreeMap<Conversion, String>,
     /// Why a token could not be asked about, and its ticker where it is listed.
     pub silent: BTreeMap<Address, (Option<Symbol>, String)>,
@@ -36,7 +46,7 @@ pub struct TokenFacts {
 /// What must be asked of the chain before some trades can be weighed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// Tokens of which nothing is known. Ask again after they are: a wrapped one leads to conversions.
+    /// Tokens of which nothing is known. Ask again after they are: one that holds another leads to conversions.
     pub tokens: BTreeSet<Address>,
     /// Conversions that are missing.
     pub conversions: BTreeSet<Conversion>,
@@ -58,11 +68,11 @@ pub fn questions(book: &Book, trades: &[Trade], facts: &TokenFacts) -> Questions
         let tokens = [trade.input_token, trade.output_token];
         missing.tokens.extend(tokens.into_iter().filter(|token| !facts.tokens.contains_key(token)));
         let Ok(Pair::Listed(listed)) = pair(trade, facts) else { continue };
-        if !listed.wrapped || reason_to_skip(book, trade, listed.symbol).is_some() {
+        if !listed.unit.is_asked() || reason_to_skip(book, trade, listed.symbol).is_some() {
             continue;
         }
         if let Ok(Some(conversion)) = listed.conversion(trade) {
-            missing.conversions.extend((!facts.assets.contains_key(&conversion)).then_some(conversion));
+            missing.conversions.extend((!facts.worths.contains_key(&conversion)).then_some(conversion));
         }
     }
     missing
@@ -84,10 +94,14 @@ fn pending(book: &Book, trade: &Trade, facts: &TokenFacts, unclear: &Unclear) ->
             let (symbol, reason) = facts.silent.get(token)?.clone();
             (*token, symbol, side_without_direction(trade), reason)
         }
-        Unclear::UnknownRatio { token, block, amount } => {
-            let reason = facts.unavailable.get(&(*token, *block, *amount))?.clone();
+        Unclear::UnknownWorth(conversion) => {
+            let reason = facts.unavailable.get(conversion)?.clone();
             let Ok(Pair::Listed(listed)) = pair(trade, facts) else { return None };
-            (*token, Some(listed.symbol.clone()), listed.side, reason)
+            (conversion.token, Some(listed.symbol.clone()), listed.side, reason)
+        }
+        Unclear::NotKnown { token, why } => {
+            let Ok(Pair::Listed(listed)) = pair(trade, facts) else { return None };
+            (*token, Some(listed.symbol.clone()), listed.side, why.to_string())
         }
         Unclear::TooManyDecimals { .. } | Unclear::Amount { .. } | Unclear::TooLarge { .. } => return None,
     };
@@ -107,8 +121,10 @@ const fn side_without_direction(trade: &Trade) -> Side {
 enum Unclear {
     #[error("nothing is known of token {0}")]
     UnknownToken(Address),
-    #[error("no convertToAssets({amount}) of wrapped token {token} is known at block {block}")]
-    UnknownRatio { token: Address, block: B256, amount: U256 },
+    #[error("what {} base units of token {} are worth at block {} was not asked", .0.amount, .0.token, .0.block)]
+    UnknownWorth(Conversion),
+    #[error("{why}")]
+    NotKnown { token: Address, why: NotKnown },
     #[error(
         "token {token} has {decimals} decimals, more than the {AMOUNT_DECIMALS} that can be counted exactly"
     )]
@@ -137,7 +153,7 @@ enum Pair<'a> {
 struct Listed<'a> {
     side: Side,
     symbol: &'a Symbol,
-    wrapped: bool,
+    unit: &'a Unit,
     share: Half<'a>,
     cash: Half<'a>,
 }
@@ -148,8 +164,8 @@ fn weigh(book: &Book, trade: &Trade, facts: &TokenFacts) -> Result<Event, Unclea
         Pair::Foreign(direction) => return Ok(Event::Skipped(foreign(book, trade, direction))),
     };
     let reason = reason_to_skip(book, trade, listed.symbol);
-    let shares = match reason {
-        Some(_) if listed.wrapped => Shares::ZERO,
+    let (shares, unit) = match reason {
+        Some(_) if listed.unit.is_asked() => (Shares::ZERO, None),
         _ => listed.shares(trade, facts)?,
     };
     if let Some(reason) = reason.or(shares.is_zero().then_some(SkipReason::ZeroShares)) {
@@ -167,6 +183,7 @@ fn weigh(book: &Book, trade: &Trade, facts: &TokenFacts) -> Result<Event, Unclea
         shares,
         cash,
         price: Price::of(cash, shares),
+        unit: unit.map(Box::new),
     }))
 }
 
@@ -179,12 +196,10 @@ fn pair<'a>(trade: &Trade, facts: &'a TokenFacts) -> Result<Pair<'a>, Unclear> {
         Side::Buy => (came, left),
         Side::Sell => (left, came),
     };
-    let (symbol, wrapped) = match (&share.fact.kind, &against.fact.kind) {
-        (TokenKind::Share(symbol), TokenKind::Cash) => (symbol, false),
-        (TokenKind::WrappedShare(symbol), TokenKind::Cash) => (symbol, true),
-        _ => return Ok(Pair::Foreign(Some((side, share)))),
+    let (TokenKind::Share(symbol, unit), TokenKind::Cash) = (&share.fact.kind, &against.fact.kind) else {
+        return Ok(Pair::Foreign(Some((side, share))));
     };
-    Ok(Pair::Listed(Listed { side, symbol, wrapped, share, cash: against }))
+    Ok(Pair::Listed(Listed { side, symbol, unit, share, cash: against }))
 }
 
 fn half(token: Address, amount: Amount, facts: &TokenFacts) -> Result<Half<'_>, Unclear> {
@@ -200,7 +215,7 @@ fn half(token: Address, amount: Amount, facts: &TokenFacts) -> Result<Half<'_>, 
 /// The owner's side by what the tokens are: against cash, else by the only share. None where that says nothing.
 fn direction(came: &TokenKind, left: &TokenKind) -> Option<Side> {
     let is_cash = |kind: &TokenKind| matches!(kind, TokenKind::Cash);
-    let is_share = |kind: &TokenKind| matches!(kind, TokenKind::Share(_) | TokenKind::WrappedShare(_));
+    let is_share = |kind: &TokenKind| matches!(kind, TokenKind::Share(..));
     let shares_came = match (is_cash(came), is_cash(left)) {
         (false, true) => true,
         (true, false) => false,
@@ -238,22 +253,35 @@ impl Half<'_> {
 }
 
 impl Listed<'_> {
-    /// The conversion that the shares of a wrapped token need; none where there is nothing to convert.
+    /// What must be asked about the shares of a token that holds something; none where there is nothing to convert.
     fn conversion(&self, trade: &Trade) -> Result<Option<Conversion>, Unclear> {
-        spare_decimals(self.share.fact.address, self.share.fact.decimals)?;
-        let units = self.share.units()?;
-        Ok((!units.is_zero()).then_some((self.share.fact.address, trade.log.block_hash, units)))
+        let amount = self.share.units()?;
+        let conversion = Conversion { token: self.share.fact.address, block: trade.log.block_hash, amount };
+        Ok((!amount.is_zero()).then_some(conversion))
     }
 
-    fn shares(&self, trade: &Trade, facts: &TokenFacts) -> Result<Shares, Unclear> {
-        if !self.wrapped {
-            return self.share.atoms().map(Shares::from_atoms);
+    /// How many shares moved, and how that came of the token where it is not one share.
+    fn shares(&self, trade: &Trade, facts: &TokenFacts) -> Result<(Shares, Option<FillUnit>), Unclear> {
+        let TokenFact { address: token, decimals, .. } = *self.share.fact;
+        match self.unit {
+            Unit::One => Ok((Shares::from_atoms(self.share.atoms()?), None)),
+            Unit::Listed(ratio) => {
+                let amount = self.share.units()?;
+                let shares = ratio.of(Shares::from_atoms(self.share.atoms()?));
+                let shares = shares.ok_or(Unclear::TooLarge { token, units: amount })?;
+                let worth = Worth { assets: amount, decimals, multiplier: None, jump: None };
+                Ok((shares, Some(FillUnit { token, amount, decimals, worth })))
+            }
+            Unit::Asked { .. } => {
+                let Some(conversion) = self.conversion(trade)? else { return Ok((Shares::ZERO, None)) };
+                let worth =
+                    facts.worths.get(&conversion).copied().ok_or(Unclear::UnknownWorth(conversion))?;
+                let unit = FillUnit { token, amount: conversion.amount, decimals, worth };
+                let shares = unit.shares().map_err(|why| Unclear::NotKnown { token, why })?;
+                Ok((shares, Some(unit)))
+            }
+            Unit::Unrecorded { .. } => Err(Unclear::UnknownToken(token)),
         }
-        let Some(conversion) = self.conversion(trade)? else { return Ok(Shares::ZERO) };
-        let (token, block, amount) = conversion;
-        let unknown = Unclear::UnknownRatio { token, block, amount };
-        let (assets, decimals) = facts.assets.get(&conversion).copied().ok_or(unknown)?;
-        atoms(token, assets, decimals).map(Shares::from_atoms)
     }
 }
 
@@ -284,12 +312,18 @@ fn foreign(book: &Book, trade: &Trade, direction: Option<(Side, Half<'_>)>) -> S
         let side = side_without_direction(trade);
         return skipped(book, trade, side, None, Shares::ZERO, SkipReason::ForeignPair);
     };
+    let atoms = || half.atoms().ok().map(Shares::from_atoms);
     let (symbol, shares) = match &half.fact.kind {
-        TokenKind::WrappedShare(symbol) => (Some(symbol.clone()), None),
-        TokenKind::Share(symbol) => (Some(symbol.clone()), half.atoms().ok()),
-        TokenKind::Foreign | TokenKind::Cash => (None, half.atoms().ok()),
+        TokenKind::Share(symbol, Unit::One) => (Some(symbol.clone()), atoms()),
+        TokenKind::Share(symbol, Unit::Listed(ratio)) => {
+            (Some(symbol.clone()), atoms().and_then(|amount| ratio.of(amount)))
+        }
+        TokenKind::Share(symbol, Unit::Asked { .. } | Unit::Unrecorded { .. }) => {
+            (Some(symbol.clone()), None)
+        }
+        TokenKind::Foreign | TokenKind::Cash => (None, atoms()),
     };
-    let shares = shares.map_or(Shares::ZERO, Shares::from_atoms);
+    let shares = shares.unwrap_or_default();
     skipped(book, trade, side, symbol, shares, SkipReason::ForeignPair)
 }
 

@@ -40,6 +40,8 @@ pub struct ChainView {
 /// `protocol.md` 1.1 allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Push {
+    /// What a person must hear of tokens: a multiplier that is announced.
+    pub notices: Vec<String>,
     /// Fills of takes only.
     pub events: Vec<Event>,
     /// Logs that are ours, or may be, and of which no event could be made at once.

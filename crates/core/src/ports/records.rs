@@ -241,6 +241,8 @@ pub struct Loaded {
     pub fills: Vec<FillState>,
     /// Σ over counting entries of ± shares, per ticker.
     pub fill_sums: Vec<(Symbol, Shares)>,
+    /// Σ over counting fills of `Fill::slack`, per ticker that has any.
+    pub fill_slack: Vec<(Symbol, Shares)>,
     /// Σ over executions, BUY positive, per ticker.
     pub execution_sums: Vec<(Symbol, Shares)>,
     /// Σ over all executions, those of ignored orders too, BUY positive, per ticker: what they did to the account.

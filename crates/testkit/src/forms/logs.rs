@@ -10,7 +10,7 @@ use alloy::primitives::{Address, B256, U256};
 
 use super::Bytes;
 use counterfill::chain::abi::{Amount, RawLog, TOPICS, Trade};
-use counterfill::fills::{self, Book, Event, TokenFact, TokenFacts, Trades};
+use counterfill::fills::{self, Book, Event, Hold, TokenFact, TokenFacts, Trades, Unit, Worth};
 use counterfill::units::{AMOUNT_DECIMALS, Shares, Side};
 
 /// The order book whose logs count.
@@ -152,17 +152,25 @@ fn facts(book: &Book, found: &Trades, bytes: &mut Bytes<'_>) -> TokenFacts {
                 13 => 19,
                 _ => 255,
             };
-            let kind = fills::kind_of(symbol);
+            let unit = match bytes.below(4) {
+                0 => Unit::One,
+                1 => Unit::Asked { holds: Vec::new(), multiplied: true },
+                2 => Unit::Asked { holds: vec![Hold::Vault(Address::ZERO)], multiplied: false },
+                _ => "3/2".parse().map_or(Unit::One, Unit::Listed),
+            };
+            let kind = fills::kind_of(symbol, unit);
             facts.tokens.insert(address, TokenFact { address, symbol: symbol.to_owned(), decimals, kind });
         }
         for conversion in asked.conversions {
             let answer = match bytes.below(3) {
                 // One for one.
-                0 => (conversion.2, 18),
+                0 => (conversion.amount, 18),
                 1 => (U256::from(bytes.byte()).wrapping_shl(usize::from(bytes.byte())), 18),
-                _ => (U256::from(bytes.word()), 6),
+                _ => (U256::from(bytes.word()), bytes.byte()),
             };
-            facts.assets.insert(conversion, answer);
+            let multiplier = (bytes.below(2) == 0).then(|| U256::from(bytes.word()));
+            let worth = Worth { assets: answer.0, decimals: answer.1, multiplier, jump: None };
+            facts.worths.insert(conversion, worth);
         }
     }
     let left = fills::questions(book, &found.trades, &facts);
@@ -179,7 +187,13 @@ fn must_say_what_the_log_says(trade: &Trade, event: &Event, facts: &TokenFacts) 
             assert!(!skipped.shares.is_negative());
             return;
         }
-        Event::Pending(_) => panic_on(event, "a trade waits though everything was answered"),
+        // Answered, with a number that cannot be.
+        Event::Pending(pending) => {
+            assert!(facts.tokens.get(&pending.token).is_some_and(|fact| {
+                matches!(&fact.kind, fills::TokenKind::Share(_, unit) if unit.is_asked())
+            }));
+            return;
+        }
         Event::Dead(dead) => {
             assert_eq!((dead.block_hash, dead.tx_hash, dead.log_index), place);
             assert!(!dead.reason.is_empty());
@@ -194,7 +208,7 @@ fn must_say_what_the_log_says(trade: &Trade, event: &Event, facts: &TokenFacts) 
         Side::Sell => (trade.output_token, trade.output),
     };
     let Some(fact) = facts.tokens.get(&token) else { panic_on(event, "a fill of a token that nobody knows") };
-    if let (Amount::Units(units), fills::TokenKind::Share(symbol)) = (amount, &fact.kind) {
+    if let (Amount::Units(units), fills::TokenKind::Share(symbol, Unit::One)) = (amount, &fact.kind) {
         // Worked out again, in another way: a whole number of base units, scaled up and never cut.
         let scale = U256::from(10).pow(U256::from(AMOUNT_DECIMALS - u32::from(fact.decimals)));
         assert_eq!(U256::try_from(fill.shares.atoms()).ok(), units.checked_mul(scale), "{fill:?}");

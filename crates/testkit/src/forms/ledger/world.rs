@@ -10,7 +10,7 @@ use crate::forms::Bytes;
 use counterfill::broker::{BrokerOrder, OrderStatus, Placed, ReadError, Session, Ticket};
 use counterfill::chain::{ChainView, Push, Sweep};
 use counterfill::engine::{Command, Effect, Input, Question};
-use counterfill::fills::{DeadEvent, Event, Fill, SkipReason, Skipped, TokenFact, TokenKind};
+use counterfill::fills::{DeadEvent, Event, Fill, SkipReason, Skipped, TokenFact, TokenKind, Unit};
 use counterfill::hedges::{Choice, Decision, HaltKind};
 use counterfill::units::{
     BlockRef, Cash, FillId, IntentId, Millis, ONE, OrderId, Price, Shares, Side, Symbol,
@@ -365,17 +365,23 @@ fn event(at: BlockRef, log_index: u64, bytes: &mut Bytes<'_>) -> Option<Event> {
                 shares,
                 cash,
                 price,
+                unit: None,
             })
         }
     })
 }
 
+/// What a token may be worth, as the ledger writes it.
+const UNITS: [&str; 3] = ["vault:0xa5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5", "multiplier", "*3/2"];
+
 fn token(bytes: &mut Bytes<'_>) -> Option<TokenFact> {
     let choice = bytes.byte();
     let kind = match choice % 4 {
         0 => TokenKind::Cash,
-        1 => TokenKind::Share(symbol(choice)?),
-        2 => TokenKind::WrappedShare(symbol(choice)?),
+        1 => TokenKind::Share(symbol(choice)?, Unit::One),
+        2 => {
+            TokenKind::Share(symbol(choice)?, UNITS.get(usize::from(choice / 4) % UNITS.len())?.parse().ok()?)
+        }
         _ => TokenKind::Foreign,
     };
     let address = Address::repeat_byte(1 + choice % 3);
