@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use super::{Ended, Failure, runtime};
 use crate::chain::rpc::Rpc;
-use crate::chain::tokens::{Surveyed, Tokens};
+use crate::chain::survey::Surveyed;
+use crate::chain::tokens::Tokens;
 use crate::config::TokenSettings;
 use crate::exit;
 use crate::fills::TokenKind;

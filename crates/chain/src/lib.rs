@@ -35,6 +35,7 @@ pub mod rpc;
 mod scripted;
 mod secrets;
 mod socket;
+pub mod survey;
 mod sweep;
 #[cfg(test)]
 mod sweep_tests;

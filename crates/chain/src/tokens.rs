@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, stream};
 
 use super::abi::Trade;
@@ -19,10 +19,9 @@ use super::views::Answers;
 use super::worth::Told;
 use super::{CALLS_IN_FLIGHT_MAX, ChainConfig, worth};
 use crate::fills::{
-    self, Book, Conversion, Event, FillUnit, NotKnown, Questions, Ratio, TokenFact, TokenFacts, TokenKind,
-    Unit, Worth,
+    self, Book, Conversion, Event, NotKnown, Questions, Ratio, TokenFact, TokenFacts, TokenKind, Unit, Worth,
 };
-use crate::units::{Shares, Symbol};
+use crate::units::Symbol;
 
 /// `UNIT_JUMP_MAX`, where it is not set.
 pub const UNIT_JUMP_MAX_PERCENT: u32 = 20;
@@ -53,7 +52,7 @@ pub struct Tokens {
     equities: BTreeMap<Address, Symbol>,
     ratios: BTreeMap<Address, Ratio>,
     cash: Option<Address>,
-    jump_max_percent: u32,
+    pub(super) jump_max_percent: u32,
     known: BTreeMap<Address, TokenFact>,
     committed: BTreeSet<Address>,
     /// What the ledger knows and must be asked again: strangers' tokens that are listed as shares now, and shares of
@@ -65,7 +64,7 @@ pub struct Tokens {
     /// answered before.
     unfinished: Option<(Address, Option<B256>)>,
     answers: Answers,
-    told: Told,
+    pub(super) told: Told,
 }
 
 impl Tokens {
@@ -317,44 +316,6 @@ impl Tokens {
         Ok(Ok(learnt))
     }
 
-    /// What one token is and what one of it is worth at the newest block, for a person.
-    ///
-    /// # Errors
-    /// The node's trouble.
-    pub async fn survey(&self, rpc: &Rpc, address: Address) -> Result<Surveyed, RpcError> {
-        let unknown = |why| Surveyed { fact: None, worth: Err(why), announced: None };
-        let head = rpc.head().await?;
-        let fact = match self.ask(&mut Answers::default(), rpc, address, Some(head.hash)).await? {
-            Asked::Fact(fact) => fact,
-            Asked::Unclear(why) => return Ok(unknown(why)),
-            Asked::Unsaid => return Ok(unknown(format!("{address} has no readable decimals()"))),
-        };
-        let one = Shares::whole(1);
-        let (worth, announced) = match &fact.kind {
-            TokenKind::Share(_, unit @ Unit::Asked { .. }) => {
-                let amount = U256::from(10).checked_pow(U256::from(fact.decimals)).unwrap_or_default();
-                let conversion = Conversion { token: address, block: head.hash, amount };
-                let state = worth::State::of(&self.told, rpc, head.hash, Some(head.number)).await?;
-                let told = worth::worth(rpc, unit, &conversion, &state, self.jump_max_percent).await?;
-                let shares = told.and_then(|worth| {
-                    FillUnit { token: address, amount, decimals: fact.decimals, worth }.shares()
-                });
-                let multiplied = unit.multiplied(address);
-                let announced = match multiplied {
-                    Some(last) => worth::announced(rpc, last).await?,
-                    None => None,
-                };
-                (shares.map_err(|why| why.to_string()), announced)
-            }
-            TokenKind::Share(_, Unit::Listed(ratio)) => {
-                (ratio.of(one).ok_or_else(|| "the ratio is too large".to_owned()), None)
-            }
-            TokenKind::Share(_, Unit::One | Unit::Unrecorded { .. }) => (Ok(one), None),
-            TokenKind::Cash | TokenKind::Foreign => (Err("it is no share".to_owned()), None),
-        };
-        Ok(Surveyed { fact: Some(fact), worth, announced })
-    }
-
     /// Whether a token that is not listed may still be a share or cash, by what it calls itself.
     fn names_decide(&self) -> bool {
         self.equities.is_empty() || self.cash.is_none()
@@ -380,7 +341,7 @@ impl Tokens {
     }
 
     /// What the chain says of one token, and what it is worth in the state of `block`; in the newest where none is told.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         answers: &mut Answers,
         rpc: &Rpc,
@@ -513,19 +474,8 @@ impl Tokens {
     }
 }
 
-/// What a look at one token found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Surveyed {
-    /// What the chain says of it; none where that is not clear.
-    pub fact: Option<TokenFact>,
-    /// Shares that one token is worth at the newest block, or why that is not known.
-    pub worth: Result<Shares, String>,
-    /// A change of its multiplier that lies ahead, in words.
-    pub announced: Option<String>,
-}
-
 /// What the chain says of one token.
-enum Asked {
+pub(super) enum Asked {
     Fact(TokenFact),
     /// Not what decides: a listed token's decimals, or the name of one that only its name can place.
     Unsaid,

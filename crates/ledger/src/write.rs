@@ -259,8 +259,8 @@ const fn live(state: IntentState) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hedges::HaltKind;
     use crate::Stamp;
+    use crate::hedges::HaltKind;
 
     #[test]
     fn what_counts_is_not_compiled_anew_for_each_fill() {
