@@ -28,6 +28,7 @@ in
     program
     ++ [
       ../tests
+      ../benches
       ../contracts/test
       ../.env.example
       ../docs/reference/configuration.md

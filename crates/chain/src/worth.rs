@@ -135,7 +135,12 @@ impl<'a> State<'a> {
         let known = told.of(|told| told.parents.get(&block).copied());
         let parent = match (known, height) {
             (None, Some(height)) => {
-                let header = rpc.header(height).await?.filter(|header| header.hash == block);
+                let header = match rpc.header(height).await {
+                    Err(error @ (RpcError::Gone(_) | RpcError::Limited { .. })) => return Err(error),
+                    // Without it an amount is not held against the state before, unless that decides.
+                    Err(_) => None,
+                    Ok(header) => header.filter(|header| header.hash == block),
+                };
                 header.map(|header| header.parent_hash)
             }
             (known, _) => known,
