@@ -78,3 +78,48 @@ fn tokens_text(rows: &[TokenLine], out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out, "\nEQUITIES={}", listed.join(","))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(ticker: &str, last: char, shares: Option<&str>, unit: &str, note: Option<&str>) -> TokenLine {
+        TokenLine {
+            ticker: Some(ticker.parse().unwrap()),
+            address: format!("0x{}", last.to_string().repeat(40)),
+            symbol: Some(format!("t{ticker}")),
+            decimals: Some(18),
+            unit: Some(unit.to_owned()),
+            shares: shares.map(|shares| shares.parse().unwrap()),
+            since: None,
+            note: note.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_line_for_equities_has_the_ratios_that_a_person_gave_and_no_others() {
+        let rows = [
+            row("TSLA", '1', Some("1"), "one to one", None),
+            row("AAPL", '2', Some("10"), "vault over 0x33", None),
+            row("NVDA", '4', Some("1.5"), "3/2 by EQUITIES", None),
+            row("GME", '5', None, "multiplier", Some("GME's multiplier is nothing\u{7}")),
+        ];
+        let mut out = Vec::new();
+        tokens(&rows, Form::Text, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let (one, two, four, five) = ("1".repeat(40), "2".repeat(40), "4".repeat(40), "5".repeat(40));
+        let line = format!("EQUITIES=TSLA=0x{one},AAPL=0x{two},NVDA=0x{four}*3/2,GME=0x{five}");
+        assert!(text.ends_with(&format!("\n{line}\n")), "{text}");
+        assert!(text.contains("not known") && !text.contains('\u{7}'), "{text}");
+    }
+
+    #[test]
+    fn no_token_says_what_to_set() {
+        let mut out = Vec::new();
+        tokens(&[], Form::Text, &mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("set EQUITIES"));
+        let mut out = Vec::new();
+        tokens(&[], Form::Json, &mut out).unwrap();
+        assert!(out.is_empty());
+    }
+}
