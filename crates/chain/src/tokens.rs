@@ -121,10 +121,10 @@ impl Tokens {
         }
     }
 
-    /// Weighs `trades`, after asking what they need. What a contract does not answer stays unknown, and the decoder
-    /// makes a dead event of it. What the node refuses to answer for one token must not hold up the others: such a trade
-    /// becomes [`Event::Pending`], at once where its block is at or below `old`, whose state a node may not keep, else
-    /// after 8 attempts.
+    /// Weighs `trades`, after asking what they need. A token that does not say its decimals or its name makes a dead event.
+    /// A trade becomes [`Event::Pending`] at once where the contracts do not tell what it was worth. What the node refuses to
+    /// answer for one token must not hold up the others: such a trade is pending too, at once where its block is at or below
+    /// `old`, whose state a node may not keep, else after 8 attempts.
     ///
     /// # Errors
     /// The node's trouble, never the contract's.

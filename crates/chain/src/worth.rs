@@ -1,6 +1,6 @@
 //! Asks contracts what they hold, and what an amount was worth at a fill's block (`protocol.md` 1.8).
 //!
-//! It refuses to guess: only 32 bytes that decode are an answer. A contract with a fallback answers everything with success
+//! Nothing is guessed: only 32 bytes that decode are an answer. A contract with a fallback answers everything with success
 //! and nothing, which is no answer; anything else is unclear, and its fills wait. What the answers mean is
 //! `fills::VaultReading`'s and `fills::FillUnit`'s matter.
 //!
